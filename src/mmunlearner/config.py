@@ -1,0 +1,150 @@
+"""What a run is: frozen dataclasses that are the recipe's YAML, the command line's flags and the Python API at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Goal = Literal["visual", "full"]
+Part = Literal["vision", "projector", "language"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which benchmark, and what of it is forgotten."""
+
+    format: str = "people"
+    """`people`, `mllmu`, `rows`, or `package.module:function` of your own loader."""
+    root: str = ""
+    """Folder of the data set (empty for `people`, which makes its own)."""
+    forget: int = 15
+    """Per cent of the people to forget: 5, 10 or 15 (MLLMU-Bench layout)."""
+    forget_entities: tuple[str, ...] = ()
+    """The entities to forget by name, in formats that have no such splits (`rows`)."""
+    general: str = ""
+    """Folder of a general-ability set in the rows format; empty: the benchmark's own, if it has one."""
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters instead of full fine-tuning."""
+
+    rank: int = 0
+    """Rank r of the adapters; 0 trains the weights themselves."""
+    alpha: float = 32.0
+    """Scale: the update is alpha / rank * B A."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model knows too much, and which never knew."""
+
+    vanilla: str = ""
+    """Directory or hub id of the model to unlearn; empty: the recipe trains or ships it."""
+    oracle: str = ""
+    """Directory or hub id of the retain oracle; empty: none, or the recipe trains or ships it."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the weights while training."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`..."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """Which weights the forget term may move (eq. 2 of method step 2)."""
+
+    parts: tuple[Part, ...] = ("vision", "projector")
+    """Parts whose linear weights are candidates; no other weight obeys the forget term."""
+    beta: float = 1.0
+    """Threshold of (S_forget + eps) / (S_preserve + eps)."""
+    unit: Literal["question", "image"] = "image"
+    """Whose gradient is squared: one question's, or the mean over one image's questions."""
+    limit: int = 512
+    """At most so many units per data set, spread over the entities; 0: all."""
+    random: bool = False
+    """Control: a random mask of the same density in each layer."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training loop's budget. Equal for all methods that are compared."""
+
+    learning_rate: float = 1e-4
+    """Peak learning rate."""
+    steps: int = 40
+    """Steps that contain the forget term (optimizer steps, in fine-tuning)."""
+    retain_per_forget: int = 3
+    """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
+    batch_size: int = 16
+    """Images (or texts) in a batch, each with `questions` questions."""
+    questions: int = 2
+    """Questions drawn per image and step."""
+    accumulation: int = 1
+    """Batches per optimizer step."""
+    clip: float = 1.0
+    """Largest gradient norm, after masking; 0: no clipping."""
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    weight_decay: float = 0.0
+    """Decay towards zero of the weights that train."""
+    warmup: float = 0.1
+    """Fraction of the steps in which the learning rate rises."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    free: Literal["all", "parts", "mask"] = "parts"
+    """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
+    save_every: int = 50
+    """Optimizer steps between checkpoints."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of transformers' Trainer: `wandb`, `tensorboard`..."""
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """One model to make: a method, its hyper-parameters, its mask and its budget."""
+
+    method: str = "mmunlearner"
+    """A name that `mmunlearner list` shows, or `package.module:name`."""
+    title: str = ""
+    """Name in tables; empty: the key under which the recipe lists it."""
+    role: Literal["method", "baseline", "control"] = "method"
+    options: Mapping[str, float] = field(default_factory=dict)
+    """The method's hyper-parameters, by keyword."""
+    mask: MaskConfig | None = None
+    """None: every trainable weight obeys the forget term."""
+    train: Mapping[str, object] = field(default_factory=dict)
+    """What differs from the recipe's `train` (e.g. learning_rate)."""
+    trials: tuple[Mapping[str, float], ...] = ()
+    """Settings to try on the validation half (`learning_rate` or the method's options); empty: no tuning."""
+    family: str = ""
+    """Rows of one family are variants: the best on the validation half stands for the family."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    batch_size: int = 128
+    """Questions answered at once."""
+    max_new_tokens: int = 50
+    """Longest generated answer."""
+    limit: int = 0
+    """At most so many items per column, spread over the entities; 0: all."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: everything from the data to the report."""
+
+    name: str = "run"
+    out: str = "runs"
+    """The run is written to OUT/NAME."""
+    goal: Goal = "visual"
+    """`visual`: forget VQA down, forget QA kept; `full`: both down. Decides which direction is good."""
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    methods: Mapping[str, MethodConfig] = field(default_factory=dict)
+    """Models to make and compare: name -> method."""

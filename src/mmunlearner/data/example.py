@@ -1,0 +1,103 @@
+"""What is to be forgotten and kept: examples and the splits they form. Knows nothing of models."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image, UnidentifiedImageError
+
+from mmunlearner.errors import DataError
+
+Task = Literal["generation", "cloze", "multiple_choice"]
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image that is decoded only when it is needed: a file, or bytes as parquet stores them."""
+
+    path: str = ""
+    """File that holds the image; with `data`, only the name by which errors call it."""
+    data: bytes | None = field(default=None, repr=False)
+    """Encoded bytes (PNG, JPEG...), where the image is not a file."""
+
+    @cached_property
+    def key(self) -> str:
+        """Name of the content: equal for equal bytes, or for the same file."""
+        return hashlib.sha1(self.data).hexdigest() if self.data is not None else str(Path(self.path).resolve())
+
+    def open(self) -> Image.Image:
+        """Decode to RGB.
+
+        Raises:
+            DataError: the file is missing or is no readable image.
+        """
+        try:
+            with Image.open(io.BytesIO(self.data) if self.data is not None else self.path) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise DataError(f"image {self.path}: no such file") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question about one entity, with or without its image."""
+
+    id: str
+    """Unique within its benchmark, e.g. `Full_Set/017/vqa/multiple_choice/2`."""
+    entity: str
+    """Whom or what it is about; standard errors are clustered by it."""
+    question: str
+    """The question alone: no options, no instruction (see `prompts`). Cloze: the blank is written `__`."""
+    answer: str
+    """The truth in words; for multiple choice the text of the right option."""
+    image: ImageRef | None = None
+    """None for a text-only question (QA); otherwise the question is a VQA."""
+    task: Task = "generation"
+    choices: tuple[str, ...] = ()
+    """Multiple choice: the options' texts in order A, B, C, ...; `answer` is one of them."""
+    perturbed: tuple[str, ...] = ()
+    """Wrong answers of the same form, for the truth ratio."""
+    paraphrase: str = ""
+    """The truth in other words, for the truth ratio; empty where there is none."""
+    attribute: str = ""
+    """Which fact is asked (e.g. `Occupation`), where the benchmark says."""
+
+    @property
+    def modality(self) -> Literal["vqa", "qa"]:
+        return "qa" if self.image is None else "vqa"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """All that a run reads of a benchmark."""
+
+    forget: tuple[Example, ...]
+    """Training VQA of the targets: what is unlearned."""
+    retain: tuple[Example, ...]
+    """Training VQA of everybody else: what the retain term sees."""
+    text: tuple[Example, ...]
+    """Text-only QA, of the targets too, that protects textual knowledge (P of the language part)."""
+    evaluation: Mapping[str, tuple[Example, ...]]
+    """Column name -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
+
+    @property
+    def vanilla_training(self) -> tuple[Example, ...]:
+        """What the vanilla model is fine-tuned on: everything."""
+        return self.forget + self.retain + self.text
+
+    @property
+    def oracle_training(self) -> tuple[Example, ...]:
+        """What the retain oracle is fine-tuned on: everything but the images of the targets."""
+        return self.retain + self.text
+
+    @property
+    def forget_entities(self) -> frozenset[str]:
+        return frozenset(example.entity for example in self.forget)

@@ -1,0 +1,29 @@
+"""Errors that are a user's to mend: one line each, naming the thing, its value and the remedy.
+
+Each is also a `ValueError`, so that callers who know nothing of this package can still catch it.
+The command line prints the message alone and exits with code 2.
+"""
+
+
+class MMUnlearnerError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(MMUnlearnerError, ValueError):
+    """An option or a recipe is wrong."""
+
+
+class DataError(MMUnlearnerError, ValueError):
+    """A data set is missing, unreadable or not in the layout that it should have."""
+
+
+class ModelError(MMUnlearnerError, ValueError):
+    """A model cannot be loaded, or is not what the step needs."""
+
+
+class MaskError(MMUnlearnerError, ValueError):
+    """A mask does not fit the model, or would act on nothing."""
+
+
+class TrainingError(MMUnlearnerError, ValueError):
+    """Training cannot go on: a loss that is not finite, a checkpoint of another run."""
