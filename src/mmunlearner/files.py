@@ -1,0 +1,105 @@
+"""Files that are either whole or absent: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmunlearner.errors import DataError
+
+
+def write_bytes(path: Path | str, content: bytes) -> Path:
+    """Write `content` to `path` so that a reader, or a kill, never meets half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """As `write_bytes`, in UTF-8."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """As `write_bytes`; refuses NaN and infinities, which are not JSON."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        DataError: it is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_jsonl(path: Path | str) -> list[Any]:
+    """Parse a file of one JSON value per line; empty lines are passed over.
+
+    Raises:
+        DataError: it is missing, or a line is not JSON (its number is named).
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    return [_parse_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parse_line(path: Path | str, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+
+
+def write_jsonl(path: Path | str, values: list[Any]) -> Path:
+    """Write one JSON value per line, whole or not at all."""
+    return write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def append_jsonl(path: Path | str, value: Any) -> None:
+    """Add one line to a log that grows while a step runs."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def staged_dir(path: Path | str) -> Iterator[Path]:
+    """A folder to fill that becomes `path` when the block ends well, and vanishes when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        if path.exists():
+            shutil.rmtree(path)
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
