@@ -1,0 +1,38 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: each makes .venv first if there is none.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	OMP_NUM_THREADS=$(WORKERS) $(BIN)/mmunlearner demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS)
+	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+
+lint: $(VENV)/.linters
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV)
+
+# torch comes first and pinned: left to the resolver it brings gigabytes of CUDA packages even where a CPU build is at hand.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name it with PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q "$(TORCH)"
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.linters: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,lint]'
+	touch $@
