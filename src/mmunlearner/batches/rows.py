@@ -1,0 +1,144 @@
+"""Examples -> rows of tokens: one conversation each, with the place where the answer starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mmunlearner.data import Example, ImageRef, prompt, target
+from mmunlearner.errors import DataError, ModelError
+from mmunlearner.models import Loaded, end_token_ids
+
+# What a processor returns about tokens rather than about images.
+_TOKEN_FIELDS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "special_tokens_mask"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One conversation in tokens: `input_ids[:answer_start]` asks, the rest answers and ends."""
+
+    input_ids: tuple[int, ...]
+    answer_start: int
+    image: ImageRef | None = field(default=None, compare=False)
+
+    @property
+    def group(self) -> str:
+        """Rows of one group see the same image, so they can share its prefix; all texts form one group."""
+        return "" if self.image is None else self.image.key
+
+
+@dataclass
+class Encoder:
+    """Turns examples into rows with a model's own processor and chat template.
+
+    Each image is processed once. Its tokens end at a special token, where every tokenizer splits, so that the
+    questions behind it can be tokenized without it; where that does not hold for a tokenizer, the processor is
+    called for every row.
+    """
+
+    loaded: Loaded
+    _pixels: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict, init=False, repr=False)
+    _heads: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
+    _rows: dict[tuple[str, str, str], Row] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not getattr(self.loaded.processor, "chat_template", None):
+            raise ModelError(f"model {self.loaded.source}: its processor has no chat template")
+        self.tokenizer: Any = getattr(self.loaded.processor, "tokenizer")  # noqa: B009 (absent from the stub)
+        self.ends = end_token_ids(self.loaded)
+        self._special = sorted(self.tokenizer.all_special_tokens, key=len, reverse=True)
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.ends)
+
+    def row(self, example: Example) -> Row:
+        """The example asked as its benchmark asks it, answered with its target."""
+        return self.conversation(prompt(example), target(example), example.image)
+
+    def rows(self, examples: Sequence[Example]) -> list[Row]:
+        return [self.row(example) for example in examples]
+
+    def conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
+        """One user turn and one assistant turn, ended.
+
+        Raises:
+            DataError: the answer leaves no token of its own.
+        """
+        key = (question, answer, "" if image is None else image.key)
+        if key not in self._rows:
+            self._rows[key] = self._conversation(question, answer, image)
+        return self._rows[key]
+
+    def _conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
+        asked = self.prompt_ids(question, image)
+        full = self._ids(self._render(question, answer, image), question, image)
+        start = _common(asked, full)
+        end = max((i for i in range(start, len(full)) if full[i] in self.ends), default=None)
+        ids = full[: end + 1] if end is not None else (*full, min(self.ends))
+        if start >= len(ids) - 1:
+            raise DataError(f"answer {answer!r} to {question!r}: no token of it is left to learn from")
+        return Row(ids, start, image)
+
+    def prompt_ids(self, question: str, image: ImageRef | None) -> tuple[int, ...]:
+        """The tokens up to where the assistant starts to speak."""
+        return self._ids(self._render(question, None, image), question, image)
+
+    def pixels(self, image: ImageRef) -> dict[str, torch.Tensor]:
+        """What the processor makes of an image beside tokens (`pixel_values` and, by family, sizes or grids)."""
+        if image.key not in self._pixels:
+            self._process(self._render("", None, image), image)
+        return self._pixels[image.key]
+
+    def _render(self, question: str, answer: str | None, image: ImageRef | None) -> str:
+        content: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
+        turns = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+        if answer is not None:
+            turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return str(self.loaded.processor.apply_chat_template(turns, add_generation_prompt=answer is None))
+
+    def _ids(self, text: str, question: str, image: ImageRef | None) -> tuple[int, ...]:
+        if image is None:
+            return tuple(self.tokenizer(text, add_special_tokens=not self._begins(text))["input_ids"])
+        split = self._split(text, question)
+        tail = tuple(self.tokenizer(text[split:], add_special_tokens=False)["input_ids"])
+        key = (image.key, text[:split])
+        if key not in self._heads:
+            ids = self._process(text, image)
+            if split == 0 or ids[len(ids) - len(tail) :] != tail:
+                return ids
+            self._heads[key] = ids[: len(ids) - len(tail)]
+        return self._heads[key] + tail
+
+    def _split(self, text: str, question: str) -> int:
+        """Where the last special token before the question ends; 0 if there is none."""
+        head = text[: text.rindex(question)] if question in text else ""
+        return max((head.rfind(token) + len(token) for token in self._special if token in head), default=0)
+
+    def _begins(self, text: str) -> bool:
+        """Whether the template writes the begin token itself."""
+        return bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
+
+    def _process(self, text: str, image: ImageRef) -> tuple[int, ...]:
+        processor: Any = self.loaded.processor
+        out = processor(
+            text=[text], images=[image.open()], return_tensors="pt", add_special_tokens=not self._begins(text)
+        )
+        self._pixels.setdefault(image.key, {k: v for k, v in out.items() if k not in _TOKEN_FIELDS})
+        return tuple(out["input_ids"][0].tolist())
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common beginning."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def common_prefix(rows: Sequence[Row]) -> int:
+    """How many leading tokens all rows share, at most up to the first answer."""
+    length = min(row.answer_start for row in rows)
+    for row in rows[1:]:
+        length = min(length, _common(rows[0].input_ids, row.input_ids))
+    return length

@@ -1,0 +1,86 @@
+"""Loading and saving any vision-language model of transformers, by its own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from mmunlearner.errors import ModelError
+from mmunlearner.files import staged_dir
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, what prepares its inputs, and where both came from."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    source: str
+
+
+def load(
+    source: str | Path, *, dtype: str = "float32", device: str = "auto", trust_remote_code: bool = False
+) -> Loaded:
+    """Load a model and its processor from a directory or a hub id, in eval mode.
+
+    Only safetensors are read; a checkpoint that would have to be unpickled is refused.
+
+    Raises:
+        ModelError: nothing loadable is at `source`, or it is no image-text-to-text model.
+    """
+    name = str(source)
+    if not name:
+        raise ModelError("no model given: name a directory or a hub id (model.vanilla)")
+    looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if looks_local and not Path(name).expanduser().is_dir():
+        raise ModelError(f"model {name}: no such directory")
+    try:
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model = AutoModelForImageTextToText.from_pretrained(
+            name, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"model {name}: cannot be loaded ({reason})") from None
+    return Loaded(model.to(pick_device(device)).eval(), processor, name)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first accelerator, or the CPU.
+
+    Raises:
+        ModelError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator() or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device {name}: not available here ({reason}); use auto or cpu") from None
+    return device
+
+
+def save(loaded: Loaded, directory: Path | str, *, extra: Mapping[str, str] | None = None) -> Path:
+    """Write model, processor and `extra` text files as an ordinary model directory, whole or not at all."""
+    directory = Path(directory)
+    with staged_dir(directory) as stage:
+        loaded.model.save_pretrained(stage)
+        loaded.processor.save_pretrained(stage)
+        for name, text in (extra or {}).items():
+            (stage / name).write_text(text, encoding="utf-8")
+    return directory
+
+
+def end_token_ids(loaded: Loaded) -> frozenset[int]:
+    """Tokens that end an answer: the tokenizer's, and those the generation config adds."""
+    ids: Any = loaded.model.generation_config.eos_token_id if loaded.model.generation_config else None
+    listed = ids if isinstance(ids, list) else [ids]
+    tokenizer: Any = getattr(loaded.processor, "tokenizer", None)
+    return frozenset(i for i in [*listed, tokenizer.eos_token_id] if i is not None)
