@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+
+@dataclass(frozen=True)
+class Bounds:
+    """Range of a number in a recipe, both ends included."""
+
+    low: float
+    high: float = math.inf
+
+    def hold(self, number: float) -> bool:
+        return self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" if self.high < math.inf else f"{self.low:g} or more"
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """Some of the options of another dataclass, without its defaults."""
+
+    kind: type
+
+
+AtLeastOne = Annotated[int, Bounds(1)]
+Count = Annotated[int, Bounds(0)]
+NotNegative = Annotated[float, Bounds(0)]
+Fraction = Annotated[float, Bounds(0, 1)]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
 
@@ -18,7 +45,7 @@ class DataConfig:
     """`people`, `mllmu`, `rows`, or `package.module:function` of your own loader."""
     root: str = ""
     """Folder of the data set (empty for `people`, which makes its own)."""
-    forget: int = 15
+    forget: Annotated[int, Bounds(1, 100)] = 15
     """Per cent of the people to forget: 5, 10 or 15 (MLLMU-Bench layout)."""
     forget_entities: tuple[str, ...] = ()
     """The entities to forget by name, in formats that have no such splits (`rows`)."""
@@ -30,9 +57,9 @@ class DataConfig:
 class LoraConfig:
     """Low-rank adapters instead of full fine-tuning."""
 
-    rank: int = 0
+    rank: Count = 0
     """Rank r of the adapters; 0 trains the weights themselves."""
-    alpha: float = 32.0
+    alpha: NotNegative = 32.0
     """Scale: the update is alpha / rank * B A."""
 
 
@@ -59,11 +86,11 @@ class MaskConfig:
 
     parts: tuple[Part, ...] = ("vision", "projector")
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
-    beta: float = 1.0
+    beta: NotNegative = 1.0
     """Threshold of (S_forget + eps) / (S_preserve + eps)."""
     unit: Literal["question", "image"] = "image"
     """Whose gradient is squared: one question's, or the mean over one image's questions."""
-    limit: int = 512
+    limit: Count = 512
     """At most so many units per data set, spread over the entities; 0: all."""
     random: bool = False
     """Control: a random mask of the same density in each layer."""
@@ -73,29 +100,29 @@ class MaskConfig:
 class TrainConfig:
     """One training loop's budget. Equal for all methods that are compared."""
 
-    learning_rate: float = 1e-4
+    learning_rate: NotNegative = 1e-4
     """Peak learning rate."""
-    steps: int = 40
+    steps: Count = 40
     """Steps that contain the forget term (optimizer steps, in fine-tuning)."""
-    retain_per_forget: int = 3
+    retain_per_forget: Count = 3
     """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
-    batch_size: int = 16
+    batch_size: AtLeastOne = 16
     """Images (or texts) in a batch, each with `questions` questions."""
-    questions: int = 2
+    questions: AtLeastOne = 2
     """Questions drawn per image and step."""
-    accumulation: int = 1
+    accumulation: AtLeastOne = 1
     """Batches per optimizer step."""
-    clip: float = 1.0
+    clip: NotNegative = 1.0
     """Largest gradient norm, after masking; 0: no clipping."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
-    weight_decay: float = 0.0
+    weight_decay: NotNegative = 0.0
     """Decay towards zero of the weights that train."""
-    warmup: float = 0.1
+    warmup: Fraction = 0.1
     """Fraction of the steps in which the learning rate rises."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     free: Literal["all", "parts", "mask"] = "parts"
     """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
-    save_every: int = 50
+    save_every: AtLeastOne = 50
     """Optimizer steps between checkpoints."""
     report_to: tuple[str, ...] = ()
     """Trackers of transformers' Trainer: `wandb`, `tensorboard`..."""
@@ -114,7 +141,7 @@ class MethodConfig:
     """The method's hyper-parameters, by keyword."""
     mask: MaskConfig | None = None
     """None: every trainable weight obeys the forget term."""
-    train: Mapping[str, object] = field(default_factory=dict)
+    train: Annotated[Mapping[str, object], PartOf(TrainConfig)] = field(default_factory=dict)
     """What differs from the recipe's `train` (e.g. learning_rate)."""
     trials: tuple[Mapping[str, float], ...] = ()
     """Settings to try on the validation half (`learning_rate` or the method's options); empty: no tuning."""
@@ -124,11 +151,11 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    batch_size: int = 128
+    batch_size: AtLeastOne = 128
     """Questions answered at once."""
-    max_new_tokens: int = 50
+    max_new_tokens: AtLeastOne = 50
     """Longest generated answer."""
-    limit: int = 0
+    limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
 
 
@@ -141,10 +168,10 @@ class RunConfig:
     """The run is written to OUT/NAME."""
     goal: Goal = "visual"
     """`visual`: forget VQA down, forget QA kept; `full`: both down. Decides which direction is good."""
-    seed: int = 0
+    seed: Count = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    methods: Mapping[str, MethodConfig] = field(default_factory=dict)
+    methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
