@@ -1,0 +1,214 @@
+"""Scoring rules and statistics, against published numbers, plain formulas and their own invariances."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmunlearner.evaluate import metrics
+
+VOCABULARY = ["ann", "ben", "works", "as", "a", "doctor", "in", "paris", "red", "hat"]
+LOGS = st.floats(-60, -1e-6)
+ANSWERS = st.tuples(LOGS, st.integers(1, 30))
+WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=8)
+VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
+
+
+def tofu_log_ratios(folder: Path, model: str) -> list[float]:
+    """The published per-token losses of the forget set -> log r, by our formula."""
+    log = json.loads((folder / f"llama2-7b_{model}.json").read_text())["eval_log_forget.json"]
+    truths, wrongs = log["avg_paraphrased_loss"], log["average_perturb_loss"]
+    return [metrics.log_truth_ratio((-truths[k], 1), [(-loss, 1) for loss in wrongs[k]]) for k in truths]
+
+
+@pytest.mark.parametrize(("oracle", "p"), [("retain90", 1.8e-21), ("retain95", 6.5e-16), ("retain99", 2.3e-06)])
+def test_forget_quality_equals_the_published_p_values_of_tofu(shared_data, oracle, p):
+    folder = shared_data / "tofu_eval_logs"
+    quality = metrics.forget_quality(tofu_log_ratios(folder, "full"), tofu_log_ratios(folder, oracle))
+    assert quality.ks_p == pytest.approx(p, rel=0.03)  # the published values have two digits
+    assert 0 < quality.js < 1
+
+
+@pytest.mark.parametrize("model", ["full", "retain90", "retain95", "retain99"])
+def test_truth_ratio_equals_the_published_logs_item_by_item(shared_data, model):
+    folder = shared_data / "tofu_eval_logs"
+    log = json.loads((folder / f"llama2-7b_{model}.json").read_text())["eval_log_forget.json"]
+    ours = np.exp(tofu_log_ratios(folder, model))
+    assert ours == pytest.approx(list(log["truth_ratio"].values()), rel=1e-5)  # they were computed in float32
+
+
+def test_truth_ratio_divides_sums_by_their_own_lengths():
+    """p(truth) = 0.5^2 over 2 tokens, p(wrong) = 0.25^3 over 3 and 0.0625 over 1: r = sqrt(0.25 * 0.0625) / 0.5."""
+    wrong = [(3 * math.log(0.25), 3), (math.log(0.0625), 1)]
+    assert math.exp(metrics.log_truth_ratio((2 * math.log(0.5), 2), wrong)) == pytest.approx(0.25)
+
+
+@given(ANSWERS, st.lists(ANSWERS, min_size=1, max_size=5))
+def test_truth_ratio_is_bounded_and_does_not_care_for_the_order(truth, wrong):
+    ratio = metrics.log_truth_ratio(truth, wrong)
+    assert ratio == pytest.approx(metrics.log_truth_ratio(truth, wrong[::-1]), abs=1e-9)
+    assert 0 <= metrics.forget_truth_ratio(ratio) <= 1
+    assert metrics.forget_truth_ratio(ratio) == metrics.forget_truth_ratio(-ratio)
+    assert 0 <= metrics.utility_truth_ratio(ratio) <= 1
+
+
+def test_truth_ratio_survives_likelihoods_beyond_the_floats():
+    for ratio in (metrics.log_truth_ratio((-1e6, 1), [(-1.0, 1)]), metrics.log_truth_ratio((-1.0, 1), [(-1e6, 1)])):
+        assert metrics.forget_truth_ratio(ratio) < 1e-300
+        assert metrics.utility_truth_ratio(ratio) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "letter"),
+    [
+        ("B", "B"),
+        (" b.", "B"),
+        ("(C) Paris", "C"),
+        ("D: Paris", "D"),
+        ("**A**", "A"),
+        ("Artist", ""),
+        ("", ""),
+        ("7", ""),
+    ],
+)
+def test_a_letter_is_chosen_only_where_it_stands_alone(output, letter):
+    assert metrics.chosen_letter(output) == letter
+
+
+@pytest.mark.parametrize(
+    ("task", "output", "target", "answer", "right"),
+    [
+        ("multiple_choice", "B", "B", "Paris", True),
+        ("multiple_choice", "Paris", "B", "Paris", False),
+        ("multiple_choice", "", "B", "Paris", False),
+        ("cloze", "it is PARIS, France", "Paris", "Paris", True),
+        ("cloze", "Parisian", "Paris", "Paris", True),  # the published rule: a substring
+        ("cloze", "Rome", "Paris", "Paris", False),
+        ("generation", "She works as a  High-School teacher.", "x", "high school Teacher", True),
+        ("generation", "He goes to a party.", "x", "art", False),
+        ("generation", "", "x", "art", False),
+    ],
+)
+def test_right_and_wrong_by_the_benchmarks_rules(task, output, target, answer, right):
+    assert metrics.is_right(task, output, target, answer) is right
+
+
+@given(WORDS, WORDS, WORDS)
+def test_an_answer_within_other_words_is_right_and_scores_are_bounded(before, answer, after):
+    output, truth = " ".join(before + answer + after), " ".join(answer)
+    assert metrics.is_right("generation", output, truth, truth)
+    assert metrics.rouge_l_recall(output, truth) == pytest.approx(1)
+    assert 0 < metrics.rouge_l(output, truth) <= 1
+    assert 0 <= metrics.bleu(output, truth) <= 1
+
+
+@given(WORDS)
+def test_the_truth_itself_scores_one(words):
+    text = " ".join(words)
+    assert metrics.rouge_l(text, text) == pytest.approx(1)
+    assert metrics.bleu(text, text) == pytest.approx(1)
+
+
+def test_rouge_l_is_stemmed_and_takes_the_longest_common_subsequence():
+    assert metrics.rouge_l("he work in paris", "he works near paris") == pytest.approx(0.75)
+    assert metrics.rouge_l_recall("he works", "he works near paris") == pytest.approx(0.5)
+
+
+@given(LOGS, st.integers(1, 50))
+def test_probability_is_per_token(logp, tokens):
+    probability = metrics.answer_probability(logp, tokens)
+    assert 0 <= probability <= 1
+    assert probability == pytest.approx(metrics.answer_probability(2 * logp, 2 * tokens))
+
+
+@given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=9))
+def test_harmonic_mean_lies_between_the_least_value_and_the_mean(values):
+    mean = metrics.harmonic_mean(values)
+    assert min(values) - 1e-9 <= mean <= sum(values) / len(values) + 1e-9
+    assert metrics.harmonic_mean([*values, 0.0]) == 0
+
+
+@pytest.mark.parametrize("values", [[], [0.5, -0.1]])
+def test_harmonic_mean_refuses_what_has_none(values):
+    with pytest.raises(ValueError, match="harmonic mean"):
+        metrics.harmonic_mean(values)
+
+
+@given(VALUES)
+def test_one_item_per_entity_gives_the_plain_standard_error(values):
+    score = metrics.mean_score(values, [str(i) for i in range(len(values))])
+    assert score.value == pytest.approx(np.mean(values))
+    assert score.stderr == pytest.approx(np.std(values, ddof=1) / math.sqrt(len(values)), abs=1e-12)
+
+
+@given(VALUES, st.integers(2, 5))
+def test_repeating_every_item_of_an_entity_adds_no_certainty(values, copies):
+    entities = [str(i) for i in range(len(values))]
+    once, often = metrics.mean_score(values, entities), metrics.mean_score(values * copies, entities * copies)
+    assert often.stderr == pytest.approx(once.stderr, abs=1e-12)
+    assert often.n == copies * once.n
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abcd")), min_size=2, max_size=40), st.randoms())
+def test_the_standard_error_does_not_care_for_order_names_or_shift(items, random):
+    shuffled = random.sample(items, len(items))
+    a = metrics.mean_score([v for v, _ in items], [e for _, e in items])
+    b = metrics.mean_score([v + 3 for v, _ in shuffled], [f"x{e}" for _, e in shuffled])
+    assert b.value - 3 == pytest.approx(a.value)
+    assert b.stderr == pytest.approx(a.stderr, abs=1e-9)
+
+
+def test_the_standard_error_is_the_spread_of_a_mean_over_drawn_entities():
+    """Entities of a level of their own (variance 1, items 0.09): Var(mean) = 1 / 30 + 0.09 / 240, not 1.09 / 240."""
+    rng = np.random.default_rng(0)
+    entities = [str(i) for i in np.arange(30).repeat(8)]
+    levels = rng.normal(size=(200, 30)).repeat(8, axis=1) + 0.3 * rng.normal(size=(200, 240))
+    errors = [metrics.mean_score(list(values), entities).stderr for values in levels]
+    assert np.mean(errors) == pytest.approx(math.sqrt(1 / 30 + 0.09 / 240), rel=0.03)
+
+
+def test_a_single_entity_or_item_has_a_stated_fallback():
+    plain = metrics.mean_score([0.0, 1.0, 1.0], ["a", "b", "c"])
+    assert metrics.mean_score([0.0, 1.0, 1.0], ["a", "a", "a"]) == plain
+    assert metrics.mean_score([1.0], ["a"]) == metrics.Score(1.0, 0.0, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.mean_score([], [])
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=2, max_size=20), st.floats(-0.5, 0.5))
+def test_a_paired_difference_sees_through_the_items_difficulty(values, shift):
+    entities = {item: item for item in values}
+    shifted = {item: value + shift for item, value in values.items()}
+    gap = metrics.paired_difference(shifted, values, entities)
+    assert gap.value == pytest.approx(shift, abs=1e-9)
+    assert gap.stderr == pytest.approx(0, abs=1e-9)
+
+
+def test_a_paired_difference_takes_common_items_alone():
+    gap = metrics.paired_difference({"x": 1.0, "y": 0.0}, {"y": 1.0, "z": 0.0}, {"x": "a", "y": "b"})
+    assert (gap.value, gap.n) == (-1.0, 1)
+    with pytest.raises(ValueError, match="no item in common"):
+        metrics.paired_difference({"x": 1.0}, {"y": 1.0}, {"x": "a"})
+
+
+@given(st.lists(st.floats(-5, 5), min_size=5, max_size=40), st.lists(st.floats(-5, 5), min_size=5, max_size=40))
+def test_forget_quality_is_best_for_the_oracle_itself_and_symmetric(a, b):
+    same, ab, ba = (metrics.forget_quality(*pair) for pair in ((a, a), (a, b), (b, a)))
+    assert (same.ks, same.js) == (0, 0)
+    assert same.ks_p == pytest.approx(1)
+    assert ab.ks == pytest.approx(ba.ks)
+    assert ab.js == pytest.approx(ba.js)
+    assert 0 <= ab.js <= 1
+    assert 0 <= ab.ks_p <= 1
+
+
+def test_disjoint_truth_ratios_are_as_far_as_can_be():
+    quality = metrics.forget_quality([-4.0] * 20, [4.0] * 20)
+    assert quality.ks == 1
+    assert quality.js == pytest.approx(1)
