@@ -1,0 +1,149 @@
+"""What this machine has, and what will and will not work on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+GIB = 2**30
+NEEDED_DISK = 1 * GIB
+"""Bytes that a run of the demo may write, generously."""
+NEEDED_MEMORY = 3 * GIB
+"""Bytes that a run of the demo may hold, generously."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's table."""
+
+    name: str
+    found: str
+    verdict: Literal["ok", "note", "wrong"]
+    """`note`: something is not to be had here, the rest works; `wrong`: the package does not work."""
+    remedy: str = ""
+
+
+def examine(folder: Path | str = ".") -> tuple[Check, ...]:
+    """All checks; runs are to be written somewhere below `folder`."""
+    checks = (*_packages(), _disk(Path(folder)), *_assets())
+    broken = _torch_trouble()
+    return (*checks, broken) if broken else (*checks, *_machine(), *_devices(), *_abilities())
+
+
+def healthy(checks: tuple[Check, ...]) -> bool:
+    return all(check.verdict != "wrong" for check in checks)
+
+
+def _packages() -> Iterator[Check]:
+    yield Check("python", platform.python_version(), "ok")
+    for text in metadata.requires("mmunlearner") or ():
+        requirement = Requirement(text)
+        if not (requirement.marker and "extra" in str(requirement.marker)):
+            yield _package(requirement)
+    if util.find_spec("torchvision"):
+        yield _torchvision()
+
+
+def _package(requirement: Requirement) -> Check:
+    wanted = str(requirement.specifier)
+    remedy = f'pip install "{requirement.name}{wanted}"'
+    try:
+        found = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Check(requirement.name, "missing", "wrong", remedy)
+    fits = requirement.specifier.contains(found, prereleases=True)
+    return Check(requirement.name, found, "ok" if fits else "wrong", "" if fits else remedy)
+
+
+def _torchvision() -> Check:
+    """Not needed; beside a torch of another build it cannot be imported, and takes transformers down with it."""
+    found = metadata.version("torchvision")
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        return Check("torchvision", f"{found}, broken ({_first_line(error)})", "wrong", "pip uninstall torchvision")
+    return Check("torchvision", found, "ok")
+
+
+def _torch_trouble() -> Check | None:
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        return Check("torch", f"cannot be imported ({_first_line(error)})", "wrong", "install torch again")
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    full = free < NEEDED_DISK
+    return Check("disk", f"{free / GIB:.1f} GiB free", "wrong" if full else "ok", "free a gigabyte" if full else "")
+
+
+def _machine() -> Iterator[Check]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    remedy = f"OMP_NUM_THREADS={cores}" if threads > cores else ""
+    yield Check("cores", f"{cores}, torch uses {threads} threads", "note" if remedy else "ok", remedy)
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        yield Check("memory", f"{total / GIB:.1f} GiB", "ok" if total >= NEEDED_MEMORY else "note")
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        yield Check(
+            "accelerator", "none", "note", "CPU only: fine for the demo, slow for models of billions of weights"
+        )
+    for index in range(torch.accelerator.device_count()):
+        module = torch.get_device_module(accelerator)
+        name = module.get_device_name(index) if hasattr(module, "get_device_name") else str(accelerator)
+        yield Check(f"{accelerator}:{index}", name, "ok")
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    state = "offline (HF_HUB_OFFLINE)" if offline else "hub ids are looked up"
+    yield Check("hub", state, "ok", "models and data must be directories" if offline else "")
+
+
+def _assets() -> Iterator[Check]:
+    """The models that come with the package: whole, and readable without torch."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(__file__).parent / "people" / "assets"
+    for name in ("vanilla", "oracle"):
+        file = folder / name / "model.safetensors"
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                count = len(list(weights.keys()))
+            yield Check(f"people/{name}", f"{count} tensors, {file.stat().st_size / 2**20:.1f} MiB", "ok")
+        except (OSError, SafetensorError) as error:
+            yield Check(f"people/{name}", f"broken ({error})", "wrong", "install again, or `mmunlearner people train`")
+
+
+def _abilities() -> Iterator[Check]:
+    import torch
+
+    accelerated = torch.accelerator.is_available()
+    yield Check("full fine-tuning", "float32 weights", "ok")
+    yield (
+        Check("LoRA", "peft", "ok") if util.find_spec("peft") else Check("LoRA", "no peft", "note", "pip install peft")
+    )
+    yield Check(
+        "bfloat16", "on the accelerator" if accelerated else "on the CPU, slow", "ok" if accelerated else "note"
+    )
+    yield Check("quantised weights", "no", "note", "load float32 or bfloat16; LoRA saves memory")
