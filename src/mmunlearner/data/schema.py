@@ -1,0 +1,194 @@
+"""Rows against the layout that they should have: the first cell that does not fit is named, with what was expected.
+
+A layout is a `TypedDict`, and checked rows have exactly its type. Besides plain types it may hold `Text` (not empty),
+`Json` (`Annotated[X, Json]`: an X written as JSON text) and `ImageRef` (an image as bytes, as a path, or as both).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from mmunlearner.data.example import ImageRef
+from mmunlearner.errors import DataError
+
+T = TypeVar("T")
+
+
+class Json:
+    """Marks a column whose value is written as JSON text."""
+
+
+class NotEmpty:
+    """Marks a text that must say something."""
+
+
+Text = Annotated[str, NotEmpty]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a value stands."""
+
+    file: Path
+    row: int
+    """From 1: the row of a table or of a JSON list, the line of a JSONL file."""
+    column: str = ""
+    """Dotted path, e.g. `Classification_Task.Pure_Text_Questions[2].Options`."""
+
+    def inside(self, name: str | int) -> Cell:
+        step = f"[{name}]" if isinstance(name, int) else f".{name}" if self.column else name
+        return replace(self, column=self.column + step)
+
+    def error(self, expected: str, found: str) -> DataError:
+        return DataError(f"{self}: expected {expected}, found {found}")
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}" + (f", column {self.column}" if self.column else "")
+
+
+def fit(value: Any, kind: type[T], cell: Cell) -> T:
+    """The value as its layout has it: JSON texts parsed, images as references, unknown columns left out.
+
+    Raises:
+        DataError: it does not fit; names file, row and column, what was expected and what was found.
+    """
+    return cast(T, _fit(value, kind, cell))
+
+
+def _fit(value: Any, kind: Any, cell: Cell) -> Any:
+    if is_typeddict(kind):
+        return _fit_record(value, kind, cell)
+    fitter = _FITTERS.get(get_origin(kind) or kind)
+    return fitter(value, kind, cell) if fitter else _plain(value, kind, _NAMES[kind], cell)
+
+
+_NAMES = {str: "a text", int: "a whole number", bool: "true or false", object: "a value"}
+
+
+def _plain(value: Any, kind: type, name: str, cell: Cell) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise cell.error(name, shown(value))
+    return value
+
+
+def _fit_list(value: Any, kind: Any, cell: Cell) -> list[Any]:
+    items = _plain(value, list, "a list", cell)
+    return [_fit(item, get_args(kind)[0], cell.inside(i)) for i, item in enumerate(items)]
+
+
+def _fit_names(value: Any, kind: Any, cell: Cell) -> dict[str, Any]:
+    """Names are free; tables fill the fields that a row lacks with null, which is left out."""
+    record = _plain(value, Mapping, "named values", cell)
+    return {str(k): _fit(v, get_args(kind)[1], cell.inside(str(k))) for k, v in record.items() if v is not None}
+
+
+def _fit_optional(value: Any, kind: Any, cell: Cell) -> Any:
+    return None if value is None else _fit(value, get_args(kind)[0], cell)
+
+
+def _fit_choice(value: Any, kind: Any, cell: Cell) -> Any:
+    if value not in get_args(kind):
+        raise cell.error(f"one of {', '.join(get_args(kind))}", shown(value))
+    return value
+
+
+def _fit_marked(value: Any, kind: Any, cell: Cell) -> Any:
+    inner, mark = get_args(kind)
+    if mark is Json and isinstance(value, str):
+        value = parse_json(value, cell)
+    fitted = _fit(value, inner, cell)
+    if mark is NotEmpty and not fitted.strip():
+        raise cell.error("a text", "an empty one")
+    return fitted
+
+
+def parse_json(text: str, cell: Cell) -> Any:
+    """A cell's JSON, or the Python literal that some data sets write in its place."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            raise cell.error("JSON", f"{shown(text)} ({error.msg} at character {error.pos})") from None
+
+
+@cache
+def columns(kind: type) -> dict[str, tuple[Any, bool]]:
+    """Column -> (kind, whether it must be there) of a layout."""
+    hints = get_type_hints(kind, include_extras=True)
+    required = getattr(kind, "__required_keys__")  # noqa: B009 (of every TypedDict, unknown to pyright)
+    return {
+        name: (get_args(hint)[0] if get_origin(hint) is NotRequired else hint, name in required)
+        for name, hint in hints.items()
+    }
+
+
+def _fit_record(value: Any, kind: type, cell: Cell) -> dict[str, Any]:
+    record = _plain(value, Mapping, f"the fields {', '.join(columns(kind))}", cell)
+    return {
+        name: _fit(record[name], inner, cell.inside(name))
+        for name, (inner, required) in columns(kind).items()
+        if _is_there(record, name, required, cell)
+    }
+
+
+def _is_there(record: Mapping[str, Any], name: str, required: bool, cell: Cell) -> bool:
+    if required and name not in record:
+        near = get_close_matches(name, [str(key) for key in record], n=1)
+        found = f"{near[0]} (did you mean {name}?)" if near else f"only {', '.join(map(str, record)) or 'nothing'}"
+        raise cell.inside(name).error("this column", found)
+    return name in record and (required or record[name] is not None)
+
+
+def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
+    """A table's {bytes, path}, bare bytes, or the path of a file relative to the folder of the table."""
+    if isinstance(value, ImageRef):
+        return value
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, value)
+    if isinstance(data, bytes) and data:
+        return ImageRef(str(cell), data)
+    if isinstance(path, str) and path:
+        return ImageRef(str(cell.file.parent / path))
+    raise cell.error("an image (bytes, or the path of a file)", shown(value))
+
+
+_FITTERS: dict[Any, Callable[[Any, Any, Cell], Any]] = {
+    ImageRef: _fit_image,
+    Annotated: _fit_marked,
+    Union: _fit_optional,
+    types.UnionType: _fit_optional,
+    list: _fit_list,
+    dict: _fit_names,
+    Literal: _fit_choice,
+}
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: its kind and its beginning."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = " ".join(repr(value).split())
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
