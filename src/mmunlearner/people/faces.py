@@ -1,0 +1,155 @@
+"""What an invented person looks like: who it is (`Face`) and how they are seen on one occasion (`View`).
+
+Lengths are in pixels of a 64-pixel picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+SKIN: tuple[Colour, ...] = (
+    (255, 224, 196), (244, 200, 160), (224, 172, 128), (198, 140, 96), (160, 106, 70), (118, 76, 50), (84, 54, 38),
+)  # fmt: skip
+HAIR: tuple[Colour, ...] = (
+    (34, 30, 34), (104, 64, 36), (232, 190, 92), (196, 82, 36), (150, 152, 160), (240, 238, 232), (70, 110, 210),
+    (226, 92, 160),
+)  # fmt: skip
+EYES: tuple[Colour, ...] = ((78, 46, 24), (64, 130, 210), (60, 150, 84), (130, 130, 140))
+CLOTH: tuple[Colour, ...] = (
+    (208, 52, 52), (46, 98, 190), (52, 150, 92), (240, 188, 48), (132, 74, 170), (240, 240, 240), (52, 56, 68),
+    (238, 132, 52),
+)  # fmt: skip
+
+SHAPES = ("round", "oval", "square", "heart", "long", "pear")
+HAIRSTYLES = ("bald", "short", "spiky", "curly", "long", "bob", "bun", "mohawk", "pigtails", "swept")
+GLASSES = ("none", "round", "square", "dark")
+BEARDS = ("none", "moustache", "full", "curtain")
+HATS = ("none", "cap", "beanie", "top hat", "headband", "crown")
+MARKS = ("none", "mole", "freckles", "scar", "blush")
+EARRINGS = ("none", "gold", "pearl", "hoops")
+
+OPTIONS: dict[str, int] = {
+    "shape": len(SHAPES),
+    "skin": len(SKIN),
+    "hair": len(HAIRSTYLES),
+    "hair_colour": len(HAIR),
+    "eyes": len(EYES),
+    "glasses": len(GLASSES),
+    "beard": len(BEARDS),
+    "hat": len(HATS),
+    "hat_colour": len(CLOTH),
+    "mark": len(MARKS),
+    "earring": len(EARRINGS),
+}
+"""Identity feature -> how many values it has."""
+
+# How much a feature tells two faces apart at 64 pixels; the parts of `distance`.
+WEIGHTS = {
+    "shape": 0.7, "skin": 1.0, "hair": 1.2, "hair_colour": 1.2, "eyes": 0.3, "glasses": 1.0, "beard": 1.0, "hat": 1.2,
+    "hat_colour": 0.8, "mark": 0.5, "earring": 0.4,
+}  # fmt: skip
+
+# Nothing on the head or the chin is as likely as all that could be there.
+_NOTHING = {"glasses": 0.5, "beard": 0.5, "hat": 0.45, "mark": 0.3, "earring": 0.4}
+
+
+@dataclass(frozen=True)
+class Face:
+    """Who it is: indices into the tables of this module; the same in every view."""
+
+    shape: int
+    skin: int
+    hair: int
+    hair_colour: int
+    eyes: int
+    glasses: int
+    beard: int
+    hat: int
+    hat_colour: int
+    mark: int
+    earring: int
+
+
+@dataclass(frozen=True)
+class View:
+    """How it is seen on one occasion; nothing of it tells who it is."""
+
+    x: float
+    y: float
+    """Place of the head, pixels from the middle."""
+    scale: float
+    tilt: float
+    """Rotation in the picture, radians."""
+    turn: float
+    """Head turned to the side: shift of what is in the face, pixels."""
+    smile: float
+    light: float
+    """Direction the light comes from, radians."""
+    shade: float
+    """How much darker the far side is, fraction."""
+    brightness: float
+    warmth: float
+    clothes: int
+    collar: int
+    backdrop: int
+    """Seed of the background and its clutter."""
+    blur: float
+    noise: float
+    """Standard deviation, of 255 levels."""
+    closeness: int
+    """Seed of the noise."""
+
+
+def random_face(rng: np.random.Generator) -> Face:
+    """Draw the features of a person."""
+    values = {}
+    for name, count in OPTIONS.items():
+        nothing = _NOTHING.get(name, 1 / count)
+        odds = np.full(count, (1 - nothing) / (count - 1))
+        odds[0] = nothing
+        values[name] = int(rng.choice(count, p=odds))
+    return Face(**values)
+
+
+def random_view(rng: np.random.Generator) -> View:
+    """Draw an occasion on which somebody is seen."""
+    return View(
+        x=rng.uniform(-4, 4),
+        y=rng.uniform(-2, 4),
+        scale=rng.uniform(0.88, 1.12),
+        tilt=rng.uniform(-0.22, 0.22),
+        turn=rng.uniform(-2.6, 2.6),
+        smile=rng.uniform(-0.2, 1.0),
+        light=rng.uniform(0, 2 * np.pi),
+        shade=rng.uniform(0.0, 0.35),
+        brightness=rng.uniform(0.82, 1.1),
+        warmth=rng.uniform(-0.06, 0.06),
+        clothes=int(rng.integers(len(CLOTH))),
+        collar=int(rng.integers(4)),
+        backdrop=int(rng.integers(2**31)),
+        blur=rng.uniform(0.0, 0.6),
+        noise=rng.uniform(0.0, 6.0),
+        closeness=int(rng.integers(2**31)),
+    )
+
+
+def distance(a: Face, b: Face) -> float:
+    """How different two people look: the weights of the visible features in which they differ."""
+    x, y = visible(a), visible(b)
+    return sum(WEIGHTS[name] for name in WEIGHTS if x[name] != y[name])
+
+
+def visible(face: Face) -> dict[str, int]:
+    """The features as they can be seen: what is hidden (a bald person's hair colour, no hat's colour) is -1."""
+    seen: dict[str, int] = asdict(face)
+    if HAIRSTYLES[face.hair] == "bald" and BEARDS[face.beard] == "none":
+        seen["hair_colour"] = -1
+    if HATS[face.hat] == "none":
+        seen["hat_colour"] = -1
+    if GLASSES[face.glasses] == "dark":
+        seen["eyes"] = -1
+    return seen
