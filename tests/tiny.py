@@ -53,19 +53,35 @@ def llava(vocabulary: str, *, seed: int = 0, width: int = 32) -> Loaded:
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_convert_rgb=True
     )
     processor = LlavaProcessor(
-        images, fast, patch_size=16, vision_feature_select_strategy="default", chat_template=TEMPLATE,
-        image_token="<image>", num_additional_image_tokens=1,
+        images,
+        fast,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        image_token="<image>",
+        num_additional_image_tokens=1,
     )
     torch.manual_seed(seed)
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=2,
-            image_size=32, patch_size=16,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=16,
         ),
         text_config=LlamaConfig(
-            hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, vocab_size=len(vocab), max_position_embeddings=512,
-            bos_token_id=1, eos_token_id=2, pad_token_id=0,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            vocab_size=len(vocab),
+            max_position_embeddings=512,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
         ),
         image_token_index=vocab["<image>"],
         vision_feature_layer=-1,
@@ -106,10 +122,15 @@ def examples(entities: int = 4, views: int = 2, *, images: bool = True, seed: in
             common = {"entity": name, "answer": colour, "image": image, "attribute": "colour"}
             made += [
                 Example(id=f"{name}/{view}/{images}/g", question=f"what colour is {subject} ?", **common),
-                Example(id=f"{name}/{view}/{images}/c", question=f"the colour of {subject} is __ .", task="cloze", **common),
                 Example(
-                    id=f"{name}/{view}/{images}/m", question=f"what colour is the hat of {subject} ?",
-                    task="multiple_choice", choices=COLOURS[:4] if colour in COLOURS[:4] else COLOURS[1:], **common,
+                    id=f"{name}/{view}/{images}/c", question=f"the colour of {subject} is __ .", task="cloze", **common
+                ),
+                Example(
+                    id=f"{name}/{view}/{images}/m",
+                    question=f"what colour is the hat of {subject} ?",
+                    task="multiple_choice",
+                    choices=COLOURS[:4] if colour in COLOURS[:4] else COLOURS[1:],
+                    **common,
                 ),
             ]
     return made

@@ -26,9 +26,9 @@ class Batch:
     index: Tensor
     """int [T]: for each answer token, which of the K kept positions predicts it."""
     tokens: Tensor
-    """int [T]: the answer tokens."""
+    """int [T]: the answer tokens, question by question."""
     question: Tensor
-    """int [T]: to which of the Q questions a token belongs."""
+    """int [T]: to which of the Q questions a token belongs; ascending."""
     count: int
     """Q."""
 
@@ -143,6 +143,7 @@ def _assemble(groups: list[list[Row]], order: list[list[int]], encoder: Encoder,
     ids = torch.tensor([padded(s.ids, encoder.pad_id) for s in sequences])
     keep = torch.zeros(ids.shape, dtype=torch.bool)
     flat = [(b * length + place, token, q) for b, s in enumerate(sequences) for place, token, q in s.predicts]
+    flat.sort(key=lambda entry: entry[2])  # stable: the tokens of a question stay in their order
     places, tokens, question = (torch.tensor(column) for column in zip(*flat, strict=True))
     keep.view(-1)[places] = True
     rank = keep.view(-1).cumsum(0) - 1

@@ -1,0 +1,105 @@
+"""What a method is: two pure functions of answer log-probabilities, one per term."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mmunlearner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmunlearner.batches import Answers
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the vanilla model said of the same answers before training."""
+
+    logp_sum: Tensor
+    """log p0(answer | question), [Q]."""
+    topk_logps: Tensor
+    """Its largest log-probabilities at each answer token, [T, K]; K is the vocabulary where it is small."""
+    topk_ids: Tensor
+    """Their tokens, int [T, K]."""
+
+
+Term = Callable[..., "Tensor"]
+"""`(answers, reference, *, hyper-parameters) -> scalar`: minimised. Keyword-only arguments are the hyper-parameters."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loss for what is forgotten and one for what is kept; they are never added up before the mask has acted."""
+
+    name: str
+    forget: Term | None
+    retain: Term | None
+    paper: str
+    needs_reference: bool = False
+    needs_mask: bool = False
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Hyper-parameters and their defaults, of both terms."""
+        return {name: default for term in (self.forget, self.retain) for name, default in _keywords(term).items()}
+
+    def bind(self, options: Mapping[str, float]) -> tuple[Term | None, Term | None]:
+        """Both terms with their hyper-parameters filled in.
+
+        Raises:
+            ConfigError: an option that neither term has, or a value that is no number.
+        """
+        for name, value in options.items():
+            if name not in self.options:
+                near = difflib.get_close_matches(name, self.options, 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(self.options) or 'none'}"
+                raise ConfigError(f"method {self.name}: unknown option {name}{hint}")
+            if not isinstance(value, int | float):
+                raise ConfigError(f"method {self.name}: option {name} is {value!r}; a number is expected")
+        return _bound(self.forget, options), _bound(self.retain, options)
+
+
+def _keywords(term: Term | None) -> dict[str, Any]:
+    parameters = inspect.signature(term).parameters.values() if term else ()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _bound(term: Term | None, options: Mapping[str, float]) -> Term | None:
+    if term is None:
+        return None
+    mine = {name: float(value) for name, value in options.items() if name in _keywords(term)}
+    return lambda answers, reference: term(answers, reference, **mine)
+
+
+def resolve(name: str, known: Mapping[str, Method]) -> Method:
+    """A method by name, or a user's own as `package.module:name`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name in known:
+        return known[name]
+    if ":" not in name:
+        near = difflib.get_close_matches(name, known, 1)
+        raise ConfigError(
+            f"unknown method {name}; " + (f"did you mean {near[0]}?" if near else f"one of {sorted(known)}")
+        )
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"method {name}: cannot be imported ({error})") from None
+    if not isinstance(found, Method):
+        raise ConfigError(f"method {name}: is a {type(found).__name__}; a mmunlearner.methods.Method is expected")
+    return found
+
+
+def mean_nll(answers: Answers) -> Tensor:
+    """CE: mean over questions of the mean cross-entropy over their answer tokens."""
+    return answers.nll.mean()

@@ -1,0 +1,134 @@
+"""Squared gradients: how much each weight matters for a set of questions (diagonal of the empirical Fisher)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.data import Example
+from mmunlearner.errors import TrainingError
+from mmunlearner.files import write_bytes
+from mmunlearner.models import candidates
+
+Unit = Literal["question", "image"]
+Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """Mean squared gradient of each candidate weight, fp32 in the weight's shape, and over how many units."""
+
+    squares: dict[str, Tensor]
+    units: int
+
+
+def units(examples: Sequence[Example], unit: Unit, limit: int) -> list[list[Example]]:
+    """What one gradient is taken of: a question, or all questions about one image (texts: about one entity).
+
+    With `limit` > 0 at most so many, taken in turn from each entity, so that all are seen.
+    """
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        key = example.id if unit == "question" else example.image.key if example.image else f"text {example.entity}"
+        groups[key].append(example)
+    queues: dict[str, list[list[Example]]] = defaultdict(list)
+    for group in groups.values():
+        queues[group[0].entity].append(group)
+    rounds = max((len(queue) for queue in queues.values()), default=0)
+    in_turn = [queue[i] for i in range(rounds) for queue in queues.values() if i < len(queue)]
+    return in_turn[:limit] if limit else in_turn
+
+
+def fisher(
+    encoder: Encoder,
+    groups: Sequence[Sequence[Example]],
+    names: Sequence[str],
+    *,
+    progress: Progress = lambda groups, _: groups,
+    title: str = "saliency",
+    checkpoint: Path | None = None,
+) -> Fisher:
+    """S = E over units of (d CE / d theta)^2, CE = mean over the unit's questions of their answers' cross-entropy.
+
+    The model is in eval mode (no dropout); squares are summed in fp32 as soon as each layer's gradient is there, and
+    the gradient is dropped. With `checkpoint`, the sums are kept every minute, and an interrupted pass goes on.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
+    model = encoder.loaded.model.eval()
+    weights = dict(model.named_parameters())
+    sums, done = _resume(checkpoint, {name: weights[name] for name in names})
+    saved = time.monotonic()
+    with _only(model, set(names)), _squares_into(sums, weights):
+        for number, group in enumerate(progress(groups[done:], title), done + 1):
+            loss = answers(model, pack(encoder.rows(group), encoder).to(model.device)).nll.mean()
+            if not torch.isfinite(loss):
+                raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
+            loss.backward()
+            if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                write_bytes(checkpoint, to_safetensors(sums, metadata={"done": json.dumps(number)}))
+                saved = time.monotonic()
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return Fisher({name: total / max(len(groups), 1) for name, total in sums.items()}, len(groups))
+
+
+def _resume(checkpoint: Path | None, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    fresh = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
+    if checkpoint is None or not checkpoint.exists():
+        return fresh, 0
+    with safe_open(checkpoint, framework="pt") as file:
+        for name, total in fresh.items():
+            total.copy_(file.get_tensor(name))
+        return fresh, json.loads(file.metadata()["done"])
+
+
+@contextmanager
+def _only(model: nn.Module, names: set[str]) -> Iterator[None]:
+    """Differentiate these weights alone, then put everything back."""
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    try:
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(before[name])
+
+
+@contextmanager
+def _squares_into(sums: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> Iterator[None]:
+    def hook(name: str) -> Callable[[Tensor], None]:
+        def square(weight: Tensor) -> None:
+            if weight.grad is not None:
+                gradient = weight.grad.float()
+                sums[name].addcmul_(gradient, gradient)
+                weight.grad = None
+
+        return square
+
+    handles = [weights[name].register_post_accumulate_grad_hook(hook(name)) for name in sums]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def candidate_names(model: nn.Module, parts: Sequence[str]) -> list[str]:
+    """Candidate weights of these parts, in the model's order."""
+    return [name for name, part in candidates(model).items() if part in parts]

@@ -1,0 +1,145 @@
+"""The mask as an artefact: one bit per weight, and enough beside it to refuse a model that it was not made for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from mmunlearner.errors import MaskError
+from mmunlearner.files import write_bytes
+from mmunlearner.models import candidates
+
+FORMAT = "mmunlearner-mask-1"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which weights the forget term may move."""
+
+    bits: Mapping[str, Tensor]
+    """Parameter name -> uint8 [ceil(weights / 8)], least significant bit first."""
+    shapes: Mapping[str, tuple[int, ...]]
+    info: Mapping[str, Any]
+    """Model fingerprint, parts, beta, unit, data hashes, counts per layer."""
+
+    def of(self, name: str, device: torch.device | str = "cpu") -> Tensor:
+        """The mask of one parameter, bool in its shape; only this one is unpacked."""
+        return unpack(self.bits[name].to(device), self.shapes[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.bits
+
+    @property
+    def selected(self) -> int:
+        return sum(layer["selected"] for layer in self.info["layers"])
+
+    @property
+    def size(self) -> int:
+        return sum(layer["candidates"] for layer in self.info["layers"])
+
+    @property
+    def density(self) -> float:
+        """Selected weights over candidates."""
+        return self.selected / max(self.size, 1)
+
+    def save(self, path: Path | str) -> Path:
+        """Write `path` (safetensors), whole or not at all."""
+        info = {**self.info, "shapes": {name: list(shape) for name, shape in self.shapes.items()}}
+        metadata = {"format": FORMAT, "info": json.dumps(info)}
+        return write_bytes(path, to_safetensors(dict(self.bits), metadata=metadata))
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a model that this mask was not made for.
+
+        Raises:
+            MaskError: names, shapes or weights differ, or nothing is selected.
+        """
+        weights = dict(model.named_parameters())
+        unknown = [name for name in self.bits if name not in weights]
+        if unknown:
+            raise MaskError(
+                f"mask of another model: it has {unknown[0]} ({len(unknown)} such names), which "
+                f"{type(model).__name__} has not; make one with `mmunlearner mask`"
+            )
+        for name, shape in self.shapes.items():
+            if tuple(weights[name].shape) != shape:
+                raise MaskError(f"mask of another model: {name} is {shape} there, {tuple(weights[name].shape)} here")
+        if self.info["fingerprint"] != fingerprint(model):
+            raise MaskError("mask of another model: same architecture, other weights; make one with `mmunlearner mask`")
+        if self.selected == 0:
+            raise MaskError(f"mask selects none of {self.size} weights: the forget term would act on nothing")
+
+
+def pack(selected: Tensor) -> Tensor:
+    """Bool of any shape -> uint8 [ceil(n / 8)], least significant bit first."""
+    flat = selected.flatten()
+    padded = nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8)).view(-1, 8)
+    return (padded << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8)
+
+
+def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The inverse of `pack`."""
+    spread = (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device)) & 1
+    return spread.view(-1)[: torch.Size(shape).numel()].view(shape).bool()
+
+
+def build(model: nn.Module, choose: Callable[[str], Tensor], parts: tuple[str, ...], info: Mapping[str, Any]) -> Mask:
+    """Make the mask of the candidate weights in `parts` from `choose(name)`, bool in the weight's shape.
+
+    Raises:
+        MaskError: no candidate weight lies in `parts`.
+    """
+    weights, owner = dict(model.named_parameters()), candidates(model)
+    names = [name for name, part in owner.items() if part in parts]
+    if not names:
+        raise MaskError(f"no linear weight lies in {', '.join(parts)}: the mask would act on nothing")
+    bits, layers = {}, []
+    for name in names:
+        selected = choose(name)
+        bits[name] = pack(selected).cpu()
+        counts = {"selected": int(selected.sum()), "candidates": selected.numel()}
+        layers.append({"name": name, "part": owner[name], **counts})
+    shapes = {name: tuple(weights[name].shape) for name in names}
+    return Mask(bits, shapes, {**info, "parts": list(parts), "fingerprint": fingerprint(model), "layers": layers})
+
+
+def load(path: Path | str) -> Mask:
+    """Read a mask file.
+
+    Raises:
+        MaskError: it is missing, or is no mask of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MaskError(f"mask {path}: no such file; make one with `mmunlearner mask`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            bits = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise MaskError(f"mask {path}: cannot be read ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise MaskError(f"mask {path}: is no mask ({FORMAT} expected, {metadata.get('format')} found)")
+    info = json.loads(metadata["info"])
+    shapes = {name: tuple(shape) for name, shape in info.pop("shapes").items()}
+    return Mask(bits, shapes, info)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Hash of the candidates' names, shapes and a sample of their values, the same in fp32 and bf16."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    weights = dict(model.named_parameters())
+    for name in candidates(model):
+        flat = weights[name].detach().flatten()
+        sample = flat[:: max(1, flat.numel() // 16)][:16].to("cpu", torch.bfloat16)
+        digest.update(f"{name}{tuple(weights[name].shape)}".encode() + sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:32]

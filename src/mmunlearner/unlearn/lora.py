@@ -1,0 +1,83 @@
+"""Low-rank adapters that obey the mask of the effective weights.
+
+The base weight W gets no gradient under LoRA, so a mask over base names would act on nothing. What the method means
+there: with G = dL/dW the gradient of the effective weight W + s B A (s = alpha / rank), the factors follow m * G:
+dA = s B^T (m * G), dB = s (m * G) A^T. G = dY^T X is formed for one layer at a time in the backward pass and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import peft
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+
+from mmunlearner.config import LoraConfig
+from mmunlearner.errors import MaskError
+from mmunlearner.models import candidates
+from mmunlearner.saliency import Mask
+
+
+def wrap(model: nn.Module, config: LoraConfig, chosen: Sequence[str]) -> peft.PeftModel:
+    """Put adapters on the linear weights of the chosen parts.
+
+    Raises:
+        MaskError: none of them is a linear layer.
+    """
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    targets = [name.removesuffix(".weight") for name, part in candidates(model).items() if part in chosen and name in linear]
+    if not targets:
+        raise MaskError(f"no linear layer lies in {', '.join(chosen)}: adapters would act on nothing")
+    settings = peft.LoraConfig(r=config.rank, lora_alpha=cast(int, config.alpha), target_modules=targets)
+    return cast(peft.PeftModel, peft.get_peft_model(cast(Any, model), settings))
+
+
+class _MaskedLora(torch.autograd.Function):
+    """y = x W^T + s (x A^T) B^T, whose backward gives the factors the masked gradient of the effective weight."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, selected: Callable[[], Tensor] | None
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale, ctx.selected = scale, selected
+        return x @ weight.T + scale * (x @ a.T) @ b.T
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight, a, b = ctx.saved_tensors
+        dx = dy @ weight + ctx.scale * (dy @ b) @ a
+        if ctx.selected is None:
+            return dx, None, torch.zeros_like(a), torch.zeros_like(b), None, None
+        dense = (dy.flatten(0, -2).T @ x.flatten(0, -2)).masked_fill(~ctx.selected(), 0.0)
+        return dx, None, ctx.scale * b.T @ dense, ctx.scale * dense @ a.T, None, None
+
+
+@contextmanager
+def masked(model: nn.Module, mask: Mask) -> Iterator[None]:
+    """Within, every adapter's gradients are those of the masked effective weight (none where the mask has no say)."""
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, LoraLinear):
+                key = f"{name.removeprefix('base_model.model.')}.weight"
+                original = module.forward
+                module.forward = _forward(module, mask, key)
+                stack.callback(setattr, module, "forward", original)
+        yield
+
+
+def _forward(module: LoraLinear, mask: Mask, key: str) -> Callable[..., Tensor]:
+    base = cast(nn.Linear, module.get_base_layer())
+    (adapter,) = module.active_adapters
+
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        a, b = module.lora_A[adapter].weight, module.lora_B[adapter].weight
+        selected = (lambda: mask.of(key, x.device)) if key in mask else None
+        y = _MaskedLora.apply(x, base.weight, a, b, module.scaling[adapter], selected)
+        return y if base.bias is None else y + base.bias
+
+    return forward

@@ -1,0 +1,82 @@
+"""Which questions each step sees: a pure function of the seed and the step, so that any step can be made again."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmunlearner.config import TrainConfig
+from mmunlearner.data import Example
+from mmunlearner.saliency import units
+
+
+@dataclass(frozen=True)
+class Step:
+    """The examples of one step's terms; None where the term has no part in it."""
+
+    forget: tuple[Example, ...] | None
+    retain: tuple[Example, ...] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of a run, as a data set that can be indexed (and so resumed) anywhere.
+
+    Step i holds a forget batch if i is a multiple of `retain_per_forget` (method step 5, with the forget term in the
+    same step as its retain batch: eq. 4), and a retain batch always. A batch is `batch_size` images, each with
+    `questions` of its questions; images are drawn in shuffled passes, entities in turn, so that every
+    entity is seen before any is seen again.
+    """
+
+    forget: Sequence[Sequence[Example]]
+    retain: Sequence[Sequence[Example]]
+    config: TrainConfig
+    seed: int
+
+    def __len__(self) -> int:
+        per_forget = self.config.retain_per_forget if self.forget and self.retain else 1
+        return self.config.steps * self.config.accumulation * per_forget
+
+    def __getitem__(self, i: int) -> Step:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        every = self.config.retain_per_forget if self.forget and self.retain else 1
+        forget = self._draw("forget", self.forget, i // every) if self.forget and i % every == 0 else None
+        return Step(forget, self._draw("retain", self.retain, i) if self.retain else None)
+
+    def _draw(self, term: str, groups: Sequence[Sequence[Example]], number: int) -> tuple[Example, ...]:
+        size = min(self.config.batch_size, len(groups))
+        places = range(number * size, (number + 1) * size)
+        passes = {turn: self._pass(f"{self.seed} {term} pass {turn}", groups) for turn in {p // len(groups) for p in places}}
+        chosen: list[Example] = []
+        for place in places:
+            group = passes[place // len(groups)][place % len(groups)]
+            chooser = random.Random(f"{self.seed} {term} image {place}")
+            chosen += chooser.sample(list(group), min(self.config.questions, len(group)))
+        return tuple(chosen)
+
+    @staticmethod
+    def _pass(seed: str, groups: Sequence[Sequence[Example]]) -> list[Sequence[Example]]:
+        """Every image once, in rounds: each round takes one image of each entity that has one left."""
+        rng = random.Random(seed)
+        by_entity: dict[str, list[Sequence[Example]]] = defaultdict(list)
+        for group in groups:
+            by_entity[group[0].entity].append(group)
+        for images in by_entity.values():
+            rng.shuffle(images)
+        order: list[Sequence[Example]] = []
+        for number in range(max(map(len, by_entity.values()))):
+            entities = [entity for entity, images in by_entity.items() if number < len(images)]
+            rng.shuffle(entities)
+            order += [by_entity[entity][number] for entity in entities]
+        return order
+
+
+def plan(
+    forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int, *, texts: Sequence[Example] = ()
+) -> Plan:
+    """The steps of one run; an empty set leaves its term out."""
+    kept = units(retain, "image", 0) + units(texts, "image", 0)
+    return Plan(units(forget, "image", 0), kept, config, seed)

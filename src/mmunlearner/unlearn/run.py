@@ -1,0 +1,166 @@
+"""Runs a method from a vanilla model to an unlearned one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from mmunlearner.batches import Encoder
+from mmunlearner.config import LoraConfig, MethodConfig, TrainConfig
+from mmunlearner.data import Splits
+from mmunlearner.errors import ConfigError, DataError, MaskError
+from mmunlearner.methods import METHODS, Method, Term, resolve
+from mmunlearner.models import Loaded
+from mmunlearner.saliency import Mask
+from mmunlearner.unlearn import lora
+from mmunlearner.unlearn.optimizer import muon
+from mmunlearner.unlearn.plan import Plan, plan
+from mmunlearner.unlearn.reference import ReferenceCache, cache
+from mmunlearner.unlearn.scope import Moved, moved, scope
+from mmunlearner.unlearn.trainer import Collator, PlanDataset, StepLog, UnlearnTrainer, arguments, last_checkpoint
+
+OnStep = Callable[[int, int, Mapping[str, float | None]], None]
+"""(step, steps, losses): called after every optimizer step."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The unlearned model and what it took."""
+
+    loaded: Loaded
+    moved: Moved
+    seconds: float
+    tokens: int
+    steps: int
+
+
+def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:
+    """The recipe's budget with what differs for this method.
+
+    Raises:
+        ConfigError: an option that training does not have.
+    """
+    unknown = set(method.train) - set(asdict(base))
+    if unknown:
+        raise ConfigError(f"train: unknown option {sorted(unknown)[0]}; there are {', '.join(asdict(base))}")
+    return replace(base, **method.train)  # type: ignore[arg-type]
+
+
+def unlearn(
+    loaded: Loaded,
+    splits: Splits,
+    config: MethodConfig,
+    base: TrainConfig,
+    work: Path,
+    *,
+    mask: Mask | None = None,
+    lora_config: LoraConfig | None = None,
+    dtype: str = "float32",
+    seed: int = 0,
+    on_step: OnStep = lambda *_: None,
+    encoder: Encoder | None = None,
+) -> Trained:
+    """Run one method on `loaded` (changed in place), with checkpoints and logs under `work`.
+
+    Called again after an interruption with the same arguments, it goes on at the last checkpoint and ends with the
+    weights of an uninterrupted run.
+
+    Raises:
+        ConfigError: options that do not go together, or a method without a mask that needs one.
+        DataError: a set that the method needs is empty.
+        MaskError: the mask belongs to another model, or would act on nothing.
+        TrainingError: a loss is not finite.
+    """
+    method = resolve(config.method, METHODS)
+    train = train_config(base, config)
+    terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
+    _check(method, mask, splits, loaded)
+    encoder = encoder or Encoder(loaded)
+    steps = plan(splits.forget if method.forget else (), splits.retain if method.retain else (), train, seed)
+    reference = _reference(encoder, steps) if method.needs_reference else None
+    started = time.monotonic()
+    before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
+    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, lora_config, dtype, seed, on_step)
+    trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
+    ended = trainer.accelerator.unwrap_model(trainer.model)
+    if lora_config is not None and lora_config.rank:
+        ended = ended.merge_and_unload()
+    change = moved(before, ended, mask, trainer.forget_outside)
+    model = replace(loaded, model=ended.eval().requires_grad_(True))
+    return Trained(model, change, time.monotonic() - started, trainer.tokens, trainer.state.global_step)
+
+
+def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) -> None:
+    if method.needs_mask and mask is None:
+        raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
+    if mask is not None:
+        mask.check(loaded.model)
+        if method.forget is None:
+            raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
+    for name, term, examples in (("forget", method.forget, splits.forget), ("retain", method.retain, splits.retain)):
+        if term is not None and not examples:
+            raise DataError(f"method {method.name} needs a {name} set, which is empty")
+
+
+def _reference(encoder: Encoder, steps: Plan) -> ReferenceCache:
+    """Of every question that the plan will ask."""
+    asked = (example for step in (steps[i] for i in range(len(steps))) for example in (*(step.forget or ()), *(step.retain or ())))
+    return cache(encoder, encoder.rows(list({example.id: example for example in asked}.values())))
+
+
+def _trainer(
+    loaded: Loaded,
+    encoder: Encoder,
+    terms: Mapping[Any, Term | None],
+    reference: ReferenceCache | None,
+    steps: Plan,
+    mask: Mask | None,
+    train: TrainConfig,
+    work: Path,
+    lora_config: LoraConfig | None,
+    dtype: str,
+    seed: int,
+    on_step: OnStep,
+) -> UnlearnTrainer:
+    model: Any = loaded.model
+    contexts: dict[str, Any] = {}
+    if lora_config is not None and lora_config.rank:
+        torch.manual_seed(seed)
+        model = lora.wrap(model, lora_config, list(mask.info["parts"]) if mask else ["vision", "projector", "language"])
+        acts = scope(model, None, train, ())
+        contexts = {"forget": partial(lora.masked, model, mask)} if mask else {}
+    else:
+        acts = scope(model, mask, train, list(mask.info["parts"]) if mask else ())
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    log = StepLog(work / "log.jsonl", on_step)
+    total = len(steps) // train.accumulation
+    trainer = UnlearnTrainer(
+        model=model,
+        args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
+        train_dataset=PlanDataset(steps),
+        data_collator=Collator(encoder, terms, reference),
+        callbacks=[log],
+        optimizers=(muon(model, train.learning_rate, train.weight_decay), None) if train.optimizer == "muon" else (None, None),
+        terms=terms,
+        scope=acts,
+        contexts=contexts,
+    )
+    trainer.remove_callback(PrinterCallback)
+    log.trainer = trainer
+    return trainer
+
+
+def clean(work: Path) -> None:
+    """Drop the checkpoints of a run that is done."""
+    for path in work.glob("checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)

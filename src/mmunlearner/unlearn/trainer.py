@@ -1,0 +1,231 @@
+"""The one training loop: transformers' Trainer, with a training step that keeps the two terms apart."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mmunlearner.batches import Batch, Encoder, answers, pack
+from mmunlearner.config import TrainConfig
+from mmunlearner.data import Example
+from mmunlearner.errors import TrainingError
+from mmunlearner.files import append_jsonl, read_jsonl, write_jsonl
+from mmunlearner.methods import Reference, Term
+from mmunlearner.unlearn.plan import Plan, Step
+from mmunlearner.unlearn.reference import ReferenceCache
+from mmunlearner.unlearn.scope import Scope, TermName, reached_outside
+
+CHECK_EVERY = 50
+"""Forget steps between counts of what the forget term reached outside the mask."""
+
+
+@dataclass(frozen=True)
+class TermBatch:
+    """One term's questions in one step."""
+
+    batch: Batch
+    reference: Reference | None
+    first: str
+    """Id of the first question, to name the batch in an error."""
+
+
+StepBatch = dict[str, TermBatch | None]
+"""What the data loader hands to a training step: `forget` and `retain`."""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """One `Step` of the plan -> tensors."""
+
+    encoder: Encoder
+    terms: Mapping[TermName, Term | None]
+    reference: ReferenceCache | None
+
+    def __call__(self, steps: Sequence[Step]) -> StepBatch:
+        (step,) = steps
+        return {"forget": self._term("forget", step.forget), "retain": self._term("retain", step.retain)}
+
+    def _term(self, name: TermName, examples: Sequence[Example] | None) -> TermBatch | None:
+        if not examples or self.terms[name] is None:
+            return None
+        rows = self.encoder.rows(examples)
+        said = self.reference.of(rows) if self.reference else None
+        return TermBatch(pack(rows, self.encoder), said, examples[0].id)
+
+
+class PlanDataset(Dataset[Step]):
+    """The plan as torch wants it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Step:
+        return self.plan[index]
+
+
+class UnlearnTrainer(Trainer):
+    """Runs a method's two terms, each with its own backward pass, so that the mask acts on the forget term alone."""
+
+    def __init__(self, *, terms: Mapping[TermName, Term | None], scope: Scope, contexts: Mapping[str, Any], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.terms, self.scope, self.contexts = terms, scope, contexts
+        self.losses: dict[str, float] = {}
+        self.tokens = 0
+        self.forget_steps = 0
+        self.forget_outside = 0
+        self.model_accepts_loss_kwargs = False  # the terms are scaled for accumulation here
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """-m * grad L_forget + grad L_retain (method step 4), one graph alive at a time."""
+        model.train()
+        total = torch.zeros((), device=self.args.device)
+        for name in ("forget", "retain"):
+            if inputs[name] is not None:
+                total += self._term_step(model, name, inputs[name])
+        return total
+
+    def _term_step(self, model: nn.Module, name: TermName, part: TermBatch) -> Tensor:
+        term = self.terms[name]
+        if term is None:  # the collator leaves such terms out
+            raise TrainingError(f"no {name} term to train on")
+        batch = part.batch.to(self.args.device)
+        fresh = all(p.grad is None for p in model.parameters())
+        with self.scope.acting(name), self.contexts.get(name, contextlib.nullcontext)():
+            with self.compute_loss_context_manager():
+                loss = term(answers(model, batch), _to(part.reference, self.args.device))
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"step {self.state.global_step + 1}: the {name} loss is {loss.item()} (batch starting at {part.first}); "
+                    "lower train.learning_rate; checkpoints of earlier steps are kept"
+                )
+            self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
+        self.losses[name] = self.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
+        self.tokens += batch.size
+        if name == "forget":
+            self._count_outside(model, fresh)
+        return loss.detach() / self.current_gradient_accumulation_steps
+
+    def _count_outside(self, model: nn.Module, fresh: bool) -> None:
+        """Now and then, while no other gradient is there: what did the forget term reach outside the mask?"""
+        if fresh and self.scope.mask is not None and self.forget_steps % CHECK_EVERY == 0:
+            self.forget_outside = max(self.forget_outside, reached_outside(model, self.scope.mask))
+        self.forget_steps += 1
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)  # pyright: ignore
+
+
+def _to(reference: Reference | None, device: torch.device) -> Reference | None:
+    if reference is None:
+        return None
+    moved = (t.to(device) for t in (reference.logp_sum, reference.topk_logps, reference.topk_ids))
+    return Reference(*moved)
+
+
+@dataclass
+class StepLog(TrainerCallback):
+    """One line of JSON per optimizer step: both terms, learning rate, gradient norm, seconds."""
+
+    path: Path
+    on_step: Callable[[int, int, Mapping[str, float | None]], None]
+    trainer: UnlearnTrainer | None = None
+    started: float = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A resumed run forgets the lines of steps that it makes again."""
+        self.started = time.monotonic()
+        if state.is_world_process_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lines = _whole_lines(self.path) if self.path.exists() else []
+            write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        trainer = self.trainer
+        if trainer is None or not logs or "grad_norm" not in logs:
+            return
+        line = {
+            "step": state.global_step,
+            "forget": trainer.losses.get("forget"),
+            "retain": trainer.losses.get("retain"),
+            "learning_rate": logs.get("learning_rate"),
+            "grad_norm": float(logs["grad_norm"]),
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
+        if not math.isfinite(line["grad_norm"]):
+            raise TrainingError(
+                f"step {state.global_step}: the gradient norm is {line['grad_norm']}; lower train.learning_rate; "
+                "checkpoints of earlier steps are kept"
+            )
+        trainer.losses = {}
+        if state.is_world_process_zero:
+            append_jsonl(self.path, line)
+            self.on_step(state.global_step, state.max_steps, line)
+
+
+def _whole_lines(path: Path) -> list[Any]:
+    """A kill may have cut the last line short."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()] if whole != text else read_jsonl(path)
+
+
+def arguments(config: TrainConfig, work: Path, *, steps: int, seed: int, dtype: str, device: torch.device) -> TrainingArguments:
+    """Our few options in the Trainer's terms."""
+    schedule = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}[config.schedule]
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        optim="sgd" if config.optimizer == "sgd" else "adamw_torch",
+        bf16=dtype == "bfloat16",
+        use_cpu=device.type == "cpu",
+        seed=seed,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=list(config.report_to) or "none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+    )
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; its state file is the last to be written."""
+    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((path for path in found if _readable(path / "trainer_state.json")), None)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
