@@ -68,9 +68,11 @@ class ModelConfig:
     """Which model knows too much, and which never knew."""
 
     vanilla: str = ""
-    """Directory or hub id of the model to unlearn; empty: the recipe trains or ships it."""
+    """Directory or hub id of the model to unlearn; empty: it is trained from `base` (`people` ships its own)."""
     oracle: str = ""
-    """Directory or hub id of the retain oracle; empty: none, or the recipe trains or ships it."""
+    """Directory or hub id of the retain oracle; empty: trained from `base` too, or none where there is no `base`."""
+    base: str = ""
+    """Directory or hub id of what `finetune` starts from, or `tiny`: a new LLaVA of 1-2 million weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights while training."""
     device: str = "auto"
@@ -102,9 +104,9 @@ class TrainConfig:
 
     learning_rate: NotNegative = 1e-4
     """Peak learning rate."""
-    steps: Count = 40
+    steps: AtLeastOne = 40
     """Steps that contain the forget term (optimizer steps, in fine-tuning)."""
-    retain_per_forget: Count = 3
+    retain_per_forget: AtLeastOne = 3
     """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
     batch_size: AtLeastOne = 16
     """Images (or texts) in a batch, each with `questions` questions."""
@@ -171,7 +173,12 @@ class RunConfig:
     seed: Count = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    finetune: TrainConfig = field(default_factory=TrainConfig)
+    """Budget of the vanilla model and the oracle, where the recipe trains them (`model.base`)."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    """Budget of the unlearning methods."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
+    jobs: Count = 0
+    """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
