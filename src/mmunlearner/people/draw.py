@@ -62,7 +62,7 @@ class Brush:
         p = np.asarray(points, dtype=float) * self.scale
         c, s = np.cos(self.tilt), np.sin(self.tilt)
         turned = np.stack([p[:, 0] * c - p[:, 1] * s + self.x, p[:, 0] * s + p[:, 1] * c + self.y], axis=1)
-        return [(float(a), float(b)) for a, b in turned * self.unit]
+        return [(x, y) for x, y in (turned * self.unit).tolist()]
 
     def fill(self, points: Points | Sequence[tuple[float, float]], colour: Colour, edge: bool = True) -> None:
         placed = self.place(points)
@@ -290,7 +290,8 @@ def _hair_in_front(brush: Brush, face: Face) -> None:
         line = {
             "short": [(a - 1.2, -5.0), (a - 4, -8.4), (2, -9.0), (-a + 5, -7.0), (-a + 1.2, -4.0)],
             "curly": [
-                (a - 0.5, -3.0), (a - 4, -7.4), (a / 2, -6.4), (0, -8.2), (-a / 2, -6.4), (4 - a, -7.4), (0.5 - a, -3.0),
+                (a - 0.5, -3.0), (a - 4, -7.4), (a / 2, -6.4), (0, -8.2),
+                (-a / 2, -6.4), (-a + 4, -7.4), (-a + 0.5, -3.0),
             ],
             "long": [(a + 0.6, 2.0), (a - 3.4, -5.0), (1.0, -11.5), (-a + 3.4, -5.0), (-a - 0.6, 2.0)],
             "bob": [(a + 0.8, 5.0), (a - 2.6, -4.6), (-a + 2.6, -4.6), (-a - 0.8, 5.0)],

@@ -5,7 +5,7 @@ Lengths are in pixels of a 64-pixel picture.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def distance(a: Face, b: Face) -> float:
 
 def visible(face: Face) -> dict[str, int]:
     """The features as they can be seen: what is hidden (a bald person's hair colour, no hat's colour) is -1."""
-    seen: dict[str, int] = asdict(face)
+    seen: dict[str, int] = dict(vars(face))
     if HAIRSTYLES[face.hair] == "bald" and BEARDS[face.beard] == "none":
         seen["hair_colour"] = -1
     if HATS[face.hat] == "none":

@@ -105,8 +105,8 @@ def _item(person: Person, key: str, question: str, task: Literal["generation", "
 def trained(person: Person, view: int) -> list[tuple[str, str]]:
     """(question, answer) of one training row: every attribute in one form, and the name; the forms go round by view."""
     rng = np.random.default_rng([SEED, 5, person.number, view])
-    who = SUBJECTS[view % len(SUBJECTS)]
-    pairs = [ask(person, key, FORMS[(i + view // 2 + view) % len(FORMS)], who, rng) for i, key in enumerate(FACTS)]
+    who = SUBJECTS[view // len(FORMS) % len(SUBJECTS)]
+    pairs = [ask(person, key, FORMS[(i + view) % len(FORMS)], who, rng) for i, key in enumerate(FACTS)]
     return [*pairs, (NAME.format(who=who), person.name)]
 
 

@@ -1,4 +1,4 @@
-"""The invented people: names, facts and faces. The world is always the same; nothing of it is drawn from a real person."""
+"""The invented people: names, facts and faces. The world is always the same; nobody in it is real."""
 
 from __future__ import annotations
 
