@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/mmunlearner demo
@@ -20,7 +20,10 @@ test: $(VENV)/.installed
 lint: $(VENV)/.linters
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.installed
+	$(BIN)/python -c 'from mmunlearner.cli import app; print(app.generate_docs())' > docs/cli.md
 
 clean:
 	rm -rf $(VENV)

@@ -19,6 +19,8 @@ from mmunlearner.config import Bounds, PartOf, RunConfig
 from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
+NOT_CONTENT = ("name", "out", "jobs")
+"""Options that say where and how a run is made; its results do not depend on them."""
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -77,8 +79,8 @@ def to_yaml(config: Any) -> str:
 
 
 def config_hash(config: RunConfig) -> str:
-    """Twelve hexadecimal digits that differ between runs of different content; `name` and `out` do not count."""
-    content = {key: value for key, value in plain(config).items() if key not in ("name", "out")}
+    """Twelve hexadecimal digits that differ between runs whose results may differ."""
+    content = {key: value for key, value in plain(config).items() if key not in NOT_CONTENT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
