@@ -29,6 +29,7 @@ from typing import (
 )
 
 from mmunlearner.data.example import ImageRef
+from mmunlearner.data.pictures import image_problem
 from mmunlearner.errors import DataError
 
 T = TypeVar("T")
@@ -167,10 +168,14 @@ def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
         return value
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, value)
     if isinstance(data, bytes) and data:
-        return ImageRef(str(cell), data)
-    if isinstance(path, str) and path:
-        return ImageRef(str(cell.file.parent / path))
-    raise cell.error("an image (bytes, or the path of a file)", shown(value))
+        image = ImageRef(str(cell), data)
+    elif isinstance(path, str) and path:
+        image = ImageRef(str(cell.file.parent / path))
+    else:
+        raise cell.error("an image (bytes, or the path of a file)", shown(value))
+    if problem := image_problem(image.path, image.data):
+        raise cell.error("an image", problem)
+    return image
 
 
 _FITTERS: dict[Any, Callable[[Any, Any, Cell], Any]] = {
