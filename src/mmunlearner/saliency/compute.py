@@ -16,7 +16,7 @@ from mmunlearner.config import MaskConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import DataError
 from mmunlearner.saliency import mask as masks
-from mmunlearner.saliency.fisher import Fisher, Progress, candidate_names, fisher, units
+from mmunlearner.saliency.gradients import Fisher, Progress, candidate_names, fisher, units
 from mmunlearner.saliency.mask import Mask
 
 EPS = 1e-15

@@ -1,0 +1,99 @@
+"""Batches: answer-only labels, and rows with shared prefixes that compute what plain rows compute."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny import VOCABULARY, examples, llava, picture
+
+from mmunlearner.batches import Encoder, answers, common_prefix, pack, pad
+from mmunlearner.data import prompt, target
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(llava(VOCABULARY))
+
+
+EVERYTHING = examples() + examples(images=False)
+
+
+def gradients(encoder: Encoder, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per-question losses, and the gradient of their mean as one vector."""
+    model = encoder.loaded.model
+    model.zero_grad()
+    losses = answers(model, batch).nll
+    losses.mean().backward()
+    return losses.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("example", EVERYTHING[:3] + EVERYTHING[-3:], ids=lambda e: e.id)
+def test_labels_are_the_answer_and_the_end_token(encoder, example):
+    row = encoder.row(example)
+    answer = row.input_ids[row.answer_start :]
+    assert encoder.tokenizer.decode(answer, skip_special_tokens=True) == target(example)
+    assert answer[-1] in encoder.ends
+    assert answer[0] == encoder.tokenizer(target(example), add_special_tokens=False)["input_ids"][0]
+
+
+@pytest.mark.parametrize("example", EVERYTHING[:3], ids=lambda e: e.id)
+def test_cut_tokenization_equals_the_processors(encoder, example):
+    """The image is processed once and the question tokenized alone: the processor on everything says the same."""
+    text = encoder._render(prompt(example), None, example.image)
+    whole = encoder.loaded.processor(text=[text], images=[example.image.open()], add_special_tokens=False)
+    assert encoder.prompt_ids(prompt(example), example.image) == tuple(whole["input_ids"][0])
+
+
+def test_image_tokens_are_as_many_as_features(encoder):
+    row = encoder.row(EVERYTHING[0])
+    config = encoder.loaded.model.config
+    assert row.input_ids.count(config.image_token_id) == config.image_seq_length
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(EVERYTHING), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_shared_prefixes_change_no_loss_and_no_gradient(encoder, chosen, rng: random.Random):
+    rng.shuffle(chosen)
+    rows = encoder.rows(chosen)
+    plain_losses, plain = gradients(encoder, pad(rows, encoder))
+    packed_losses, packed = gradients(encoder, pack(rows, encoder))
+    torch.testing.assert_close(packed_losses, plain_losses, rtol=1e-5, atol=1e-6)
+    assert (packed - plain).norm() <= 1e-5 * plain.norm()
+
+
+def test_eager_attention_takes_the_block_mask_too(encoder):
+    rows = encoder.rows(EVERYTHING[:6])
+    expected, _ = gradients(encoder, pack(rows, encoder))
+    encoder.loaded.model.set_attn_implementation("eager")
+    try:
+        found, _ = gradients(encoder, pack(rows, encoder))
+    finally:
+        encoder.loaded.model.set_attn_implementation("sdpa")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_packing_saves_tokens(encoder):
+    rows = encoder.rows([e for e in EVERYTHING if e.image is not None])
+    assert pack(rows, encoder).size < 0.8 * pad(rows, encoder).size
+
+
+def test_one_prompt_with_many_answers_is_computed_once(encoder):
+    rows = [encoder.conversation("what colour is this ?", colour, picture(1)) for colour in ("red", "green", "blue")]
+    batch = pack(rows, encoder)
+    assert common_prefix(rows) == rows[0].answer_start
+    assert batch.index[0] == batch.index[2] == batch.index[4]  # first answer tokens: all predicted at one place
+    torch.testing.assert_close(
+        answers(encoder.loaded.model, batch).nll, answers(encoder.loaded.model, pad(rows, encoder)).nll
+    )
+
+
+def test_mean_is_over_questions_not_tokens(encoder):
+    """A long answer weighs no more than a short one."""
+    rows = [encoder.conversation("a ?", "red", None), encoder.conversation("a ?", "red green blue white black", None)]
+    said = answers(encoder.loaded.model, pad(rows, encoder))
+    alone = [answers(encoder.loaded.model, pad([row], encoder)).nll for row in rows]
+    torch.testing.assert_close(said.nll.mean(), torch.cat(alone).mean())

@@ -1,0 +1,201 @@
+"""Saliency and masks: the defects of the published code, each caught here if it came back (method.md, section 3)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import VOCABULARY, examples, llava
+
+from mmunlearner import saliency
+from mmunlearner.batches import Encoder, answers, pad
+from mmunlearner.config import MaskConfig
+from mmunlearner.data import Splits
+from mmunlearner.errors import DataError, MaskError
+from mmunlearner.models import candidates, parts
+from mmunlearner.saliency.gradients import fisher, units
+
+IMAGES, TEXTS = examples(), examples(images=False)
+SPLITS = Splits(
+    tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
+)
+ALL = ("vision", "projector", "language")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(llava(VOCABULARY))
+
+
+def by_hand(encoder: Encoder, groups, name: str) -> torch.Tensor:
+    """E over units of squared gradients, by autograd on plain batches."""
+    model = encoder.loaded.model.eval()
+    total = 0
+    for group in groups:
+        model.zero_grad()
+        answers(model, pad(encoder.rows(group), encoder)).nll.mean().backward()
+        total = total + dict(model.named_parameters())[name].grad ** 2
+    model.zero_grad()
+    return total / len(groups)
+
+
+@pytest.mark.parametrize("unit", ["question", "image"])
+def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit):
+    groups = units(SPLITS.retain, unit, 0)
+    names = list(candidates(encoder.loaded.model))
+    measured = fisher(encoder, groups, names)
+    assert measured.units == len(groups) == (18 if unit == "question" else 6)
+    for name in (names[0], names[-1]):
+        torch.testing.assert_close(measured.squares[name], by_hand(encoder, groups, name), rtol=1e-4, atol=1e-12)
+
+
+def test_dropout_is_off_while_measuring():
+    """Defect 5: saliency was taken in train mode."""
+    loaded = llava(VOCABULARY)
+    loaded.model.config.text_config.attention_dropout = 0.5
+    for layer in loaded.model.model.language_model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    loaded.model.train()
+    encoder, names = Encoder(loaded), list(candidates(loaded.model))[-2:]
+    first, second = (fisher(encoder, units(SPLITS.forget, "image", 0), names).squares[names[0]] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_sums_do_not_swamp_or_underflow():
+    """Defects 3 and 4: accumulators are fp32 even where the weights are bf16."""
+    loaded = llava(VOCABULARY)
+    loaded = replace(loaded, model=loaded.model.to(torch.bfloat16))
+    encoder, (name, *_) = Encoder(loaded), list(candidates(loaded.model))[-1:]
+    group = units(SPLITS.forget, "image", 0)[:1]
+    once, often = fisher(encoder, group, [name]).squares[name], fisher(encoder, group * 600, [name]).squares[name]
+    assert once.dtype == torch.float32
+    torch.testing.assert_close(often, once, rtol=1e-3, atol=0)  # in bf16 the sum would stop growing at half
+    assert (once > 0).any()
+
+
+def test_measuring_leaves_the_model_as_it_was(encoder):
+    before = {name: (p.clone(), p.requires_grad) for name, p in encoder.loaded.model.named_parameters()}
+    saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    for name, parameter in encoder.loaded.model.named_parameters():
+        assert torch.equal(before[name][0], parameter)
+        assert parameter.grad is None
+        assert parameter.requires_grad == before[name][1]
+
+
+def test_text_protects_the_language_part_alone(encoder):
+    """Method step 3: P of vision and projector is the retain VQA, P of language also holds the text-only QA."""
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    without = saliency.compute(encoder, replace(SPLITS, text=SPLITS.text[:1]), MaskConfig(parts=ALL))
+    changed = {candidates(encoder.loaded.model)[name] for name in mask.bits if not torch.equal(mask.bits[name], without.bits[name])}
+    assert changed == {"language"}
+
+
+def test_mask_is_the_formula(encoder):
+    names = [n for n, part in candidates(encoder.loaded.model).items() if part == "language"]
+    forget, retain, text = (
+        fisher(encoder, units(s, "image", 0), names) for s in (SPLITS.forget, SPLITS.retain, SPLITS.text)
+    )
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=("language",), beta=0.5))
+    for name in names:
+        total = retain.units + text.units
+        preserve = (retain.squares[name] * retain.units + text.squares[name] * text.units) / total
+        ratio = (forget.squares[name].double() + 1e-15) / (preserve.double() + 1e-15)
+        unclear = (ratio - 0.5).abs() < 1e-5
+        assert ((mask.of(name) == (ratio >= 0.5)) | unclear).all()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=70))
+def test_bits_come_back(bits):
+    selected = torch.tensor(bits)
+    packed = saliency.pack(selected)
+    assert packed.numel() == -(-len(bits) // 8)
+    assert torch.equal(saliency.unpack(packed, (len(bits),)), selected)
+
+
+def test_candidates_are_linear_weights_of_the_chosen_parts(encoder):
+    """Step 6: no norm, bias, embedding or output head; and no weight of a part that was not chosen."""
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=("vision",)))
+    vision = set(parts(encoder.loaded.model)["vision"])
+    assert set(mask.bits) <= vision
+    assert all(dict(encoder.loaded.model.named_parameters())[name].ndim >= 2 for name in mask.bits)
+    assert not any("norm" in name or "embedding.weight" in name or "lm_head" in name for name in mask.bits if "patch" not in name)
+
+
+def test_random_control_has_the_density_of_each_layer(encoder):
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    control = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, random=True))
+    counts = [[layer["selected"] for layer in m.info["layers"]] for m in (mask, control)]
+    assert counts[0] == counts[1]
+    assert any(not torch.equal(mask.bits[name], control.bits[name]) for name in mask.bits)
+
+
+def test_file_is_one_bit_a_weight_and_comes_back(encoder, tmp_path):
+    """Defect 13: the published mask takes three model sizes."""
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    path = mask.save(tmp_path / "mask.safetensors")
+    assert sum(bits.numel() for bits in mask.bits.values()) <= mask.size / 8 + len(mask.bits)
+    again = saliency.load(path)
+    assert again.info == mask.info
+    assert all(torch.equal(again.of(name), mask.of(name)) for name in mask.bits)
+    again.check(encoder.loaded.model)
+
+
+def test_interrupted_pass_goes_on_to_the_same_sums(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmunlearner.saliency.gradients.CHECKPOINT_SECONDS", 0.0)
+    groups, names, kept = units(SPLITS.retain, "question", 0), list(candidates(encoder.loaded.model)), tmp_path / "part"
+
+    def killed(groups, _):
+        for number, group in enumerate(groups):
+            if number == 7:
+                raise KeyboardInterrupt
+            yield group
+
+    with pytest.raises(KeyboardInterrupt):
+        fisher(encoder, groups, names, progress=killed, checkpoint=kept)
+    assert kept.exists()
+    seen = []
+    resumed = fisher(encoder, groups, names, progress=lambda rest, _: seen.append(len(rest)) or rest, checkpoint=kept)
+    whole = fisher(encoder, groups, names)
+    assert seen[0] < len(groups)
+    assert not kept.exists()
+    assert all(torch.equal(resumed.squares[name], whole.squares[name]) for name in names)
+
+
+def test_mask_of_another_model_is_refused(encoder, tmp_path):
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    with pytest.raises(MaskError, match="other weights"):
+        mask.check(llava(VOCABULARY, seed=1).model)
+    with pytest.raises(MaskError, match="mask of another model"):
+        mask.check(llava(VOCABULARY, width=48).model)
+    with pytest.raises(MaskError, match="it has model"):
+        mask.check(encoder.loaded.model.model.language_model)
+
+
+def test_mask_that_selects_nothing_is_refused(encoder):
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1e30))
+    with pytest.raises(MaskError, match="selects none"):
+        mask.check(encoder.loaded.model)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_unreadable_mask_file(tmp_path, content):
+    path = tmp_path / "mask.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MaskError, match=r"mask\.safetensors"):
+        saliency.load(path)
+
+
+def test_empty_set_is_named(encoder):
+    with pytest.raises(DataError, match="text set is empty"):
+        saliency.compute(encoder, replace(SPLITS, text=()), MaskConfig(parts=("language",)))
+
+
+def test_limit_takes_entities_in_turn():
+    chosen = units(IMAGES, "image", 4)
+    assert {group[0].entity for group in chosen} == {"ann", "ben", "cat", "dan"}
+    assert copy.copy(chosen) == units(IMAGES, "image", 4)
