@@ -64,7 +64,20 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class LoadConfig:
+    """How a model is loaded and trained."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the weights while training."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`..."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig(LoadConfig):
     """Which model knows too much, and which never knew."""
 
     vanilla: str = ""
@@ -73,13 +86,6 @@ class ModelConfig:
     """Directory or hub id of the retain oracle; empty: trained from `base` too, or none where there is no `base`."""
     base: str = ""
     """Directory or hub id of what `finetune` starts from, or `tiny`: a new LLaVA of 1-2 million weights."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the weights while training."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`..."""
-    trust_remote_code: bool = False
-    """Run code that comes with the model."""
-    lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class TrainConfig:
     warmup: Fraction = 0.1
     """Fraction of the steps in which the learning rate rises."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
+    keep_text: bool = False
+    """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
     free: Literal["all", "parts", "mask"] = "parts"
     """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
     save_every: AtLeastOne = 50
