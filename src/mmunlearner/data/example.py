@@ -87,16 +87,18 @@ class Splits:
     """Text-only QA, of the targets too, that protects textual knowledge (P of the language part)."""
     evaluation: Mapping[str, tuple[Example, ...]]
     """Column name -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
+    background: tuple[Example, ...] = ()
+    """What vanilla model and oracle are trained on too, but no unlearning sees: neighbours, general questions."""
 
     @property
     def vanilla_training(self) -> tuple[Example, ...]:
         """What the vanilla model is fine-tuned on: everything."""
-        return self.forget + self.retain + self.text
+        return self.forget + self.retain + self.text + self.background
 
     @property
     def oracle_training(self) -> tuple[Example, ...]:
         """What the retain oracle is fine-tuned on: everything but the images of the targets."""
-        return self.retain + self.text
+        return self.retain + self.text + self.background
 
     @property
     def forget_entities(self) -> frozenset[str]:

@@ -162,6 +162,19 @@ def _is_there(record: Mapping[str, Any], name: str, required: bool, cell: Cell) 
     return name in record and (required or record[name] is not None)
 
 
+def check_names(value: Any, kind: type, cell: Cell) -> None:
+    """Every column of a row is one of the layout's.
+
+    Raises:
+        DataError: one is not; names the nearest that is.
+    """
+    for name in value if isinstance(value, Mapping) else ():
+        if name not in columns(kind):
+            near = get_close_matches(str(name), columns(kind), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns(kind))}"
+            raise cell.inside(str(name)).error("no such column", f"{shown(value[name])}; {hint}")
+
+
 def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
     """A table's {bytes, path}, bare bytes, or the path of a file relative to the folder of the table."""
     if isinstance(value, ImageRef):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmunlearner.data.schema import Cell, columns, fit, shown
+from mmunlearner.data.schema import Cell, check_names, columns, fit, shown
 from mmunlearner.errors import DataError
 from mmunlearner.files import read_json
 
@@ -21,9 +21,12 @@ class Checked(NamedTuple):
     row: Any
 
 
-def read_table(path: Path | str, kind: type, *, hints: Mapping[str, str] = NO_HINTS) -> Iterator[Checked]:
+def read_table(
+    path: Path | str, kind: type, *, hints: Mapping[str, str] = NO_HINTS, strict: bool = False
+) -> Iterator[Checked]:
     """The rows of a file (.parquet, .json: a list, .jsonl), or of all such files in a folder, checked against a layout.
 
+    `strict`: columns that the layout does not know are errors, so that a misspelt one is not passed over.
     `hints`: column of another layout -> what to do about it, added to the error where a row with it does not fit.
 
     Raises:
@@ -31,6 +34,8 @@ def read_table(path: Path | str, kind: type, *, hints: Mapping[str, str] = NO_HI
     """
     for file in table_files(Path(path)):
         for cell, row in _READERS[file.suffix](file, kind):
+            if strict:
+                check_names(row, kind, cell)
             yield Checked(cell, _fit_with_hint(row, kind, cell, hints))
 
 

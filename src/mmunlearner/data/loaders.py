@@ -1,0 +1,95 @@
+"""The benchmarks by name: a format is a function `load(root, *, forget=, forget_entities=, seed=) -> Splits`.
+
+A loader takes those of the keyword arguments that it has a use for. Any `package.module:function` of that form works.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmunlearner.config import DataConfig
+from mmunlearner.config_io import nearest
+from mmunlearner.data.checks import checked
+from mmunlearner.data.example import Splits
+from mmunlearner.errors import ConfigError
+
+Loader = Callable[..., Splits]
+
+FORMATS: Mapping[str, str] = {
+    "people": "mmunlearner.data.loaders:load_people",
+    "mllmu": "mmunlearner.data.mllmu:load",
+    "rows": "mmunlearner.data.rows:load",
+    "flags": "mmunlearner.data.flags:load",
+}
+"""Name -> its loader."""
+
+GENERAL = "general"
+"""Folder within a benchmark's own that holds its general-ability set, in the rows format."""
+
+
+def load(config: DataConfig, *, seed: int = 0) -> Splits:
+    """Read the benchmark that a configuration names, and the general-ability set that it names or that comes along.
+
+    Raises:
+        ConfigError: there is no such format, or the format has no use for an option.
+        DataError: the data are missing, wrong or empty.
+    """
+    loader = find_loader(config.format)
+    if config.format in FORMATS and not config.root and config.format != "people":
+        raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
+    splits = loader(config.root, **_options(loader, config, seed))
+    return checked(_with_general(splits, config), config.root or config.format)
+
+
+def find_loader(name: str) -> Loader:
+    """The loader of a format's name, or `package.module:function`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, colon, function = FORMATS.get(name, name).partition(":")
+    if not colon:
+        raise ConfigError(
+            f"data.format: {name}: no such format; {nearest(name, FORMATS)}, or give package.module:function"
+        )
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"data.format: {name}: cannot be imported ({error})") from None
+
+
+def load_people(root: Path | str, *, forget: int = 15) -> Splits:
+    """The embedded benchmark, made in `root` if it is not there yet."""
+    from mmunlearner.data import mllmu
+    from mmunlearner.people import prepare
+
+    return mllmu.load(prepare(root), forget=forget)
+
+
+def _options(loader: Loader, config: DataConfig, seed: int) -> dict[str, Any]:
+    """The keyword arguments that a loader has a use for.
+
+    Raises:
+        ConfigError: the configuration names entities to forget, and the loader takes no names.
+    """
+    taken = inspect.signature(loader).parameters
+    if config.forget_entities and "forget_entities" not in taken:
+        remedy = "choose a share with data.forget" if "forget" in taken else "leave it out"
+        raise ConfigError(f"data.forget_entities: format {config.format} takes no names; {remedy}")
+    known = {"forget": config.forget, "forget_entities": config.forget_entities, "seed": seed}
+    return {name: value for name, value in known.items() if name in taken}
+
+
+def _with_general(splits: Splits, config: DataConfig) -> Splits:
+    from mmunlearner.data import rows
+
+    own = Path(config.root) / GENERAL
+    folder = config.general or (str(own) if config.root and (own / rows.FILE).is_file() else "")
+    if not folder:
+        return splits
+    return replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
