@@ -13,6 +13,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from mmunlearner.errors import ModelError
 from mmunlearner.files import staged_dir
 
+SHIPPED = "people:"
+"""Prefix of the names of the models that the package ships: `people:vanilla`, `people:oracle`."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -36,6 +39,8 @@ def load(
     name = str(source)
     if not name:
         raise ModelError("no model given: name a directory or a hub id (model.vanilla)")
+    if name.startswith(SHIPPED):
+        name = str(_shipped(name.removeprefix(SHIPPED)))
     looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1
     if looks_local and not Path(name).expanduser().is_dir():
         raise ModelError(f"model {name}: no such directory")
@@ -47,7 +52,17 @@ def load(
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {name}: cannot be loaded ({reason})") from None
-    return Loaded(model.to(pick_device(device)).eval(), processor, name)
+    return Loaded(model.to(pick_device(device)).eval(), processor, str(source))
+
+
+def _shipped(name: str) -> Path:
+    """The models of the embedded benchmark, which come with the package."""
+    from mmunlearner.people import assets
+
+    known = {"vanilla": assets.vanilla_dir, "oracle": assets.oracle_dir}
+    if name not in known:
+        raise ModelError(f"model {SHIPPED}{name}: the package ships {', '.join(SHIPPED + n for n in known)}")
+    return Path(known[name]())
 
 
 def pick_device(name: str) -> torch.device:

@@ -74,9 +74,6 @@ class Plan:
         return order
 
 
-def plan(
-    forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int, *, texts: Sequence[Example] = ()
-) -> Plan:
-    """The steps of one run; an empty set leaves its term out."""
-    kept = units(retain, "image", 0) + units(texts, "image", 0)
-    return Plan(units(forget, "image", 0), kept, config, seed)
+def plan(forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int) -> Plan:
+    """The steps of one run; an empty set leaves its term out. Texts are drawn like images, one entity's at a time."""
+    return Plan(units(forget, "image", 0), units(retain, "image", 0), config, seed)

@@ -18,6 +18,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import LoraConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
+from mmunlearner.files import read_jsonl
 from mmunlearner.methods import METHODS, Method, Term, resolve
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import Mask
@@ -85,7 +86,8 @@ def unlearn(
     terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
     _check(method, mask, splits, loaded)
     encoder = encoder or Encoder(loaded)
-    steps = plan(splits.forget if method.forget else (), splits.retain if method.retain else (), train, seed)
+    retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
+    steps = plan(splits.forget if method.forget else (), retain, train, seed)
     reference = _reference(encoder, steps) if method.needs_reference else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
@@ -96,7 +98,8 @@ def unlearn(
         ended = ended.merge_and_unload()
     change = moved(before, ended, mask, trainer.forget_outside)
     model = replace(loaded, model=ended.eval().requires_grad_(True))
-    return Trained(model, change, time.monotonic() - started, trainer.tokens, trainer.state.global_step)
+    tokens = sum(line["tokens"] for line in read_jsonl(work / "log.jsonl"))
+    return Trained(model, change, time.monotonic() - started, tokens, trainer.state.global_step)
 
 
 def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mmunlearner.batches import Batch, Encoder, answers, pack
 from mmunlearner.config import TrainConfig
@@ -125,6 +125,15 @@ class UnlearnTrainer(Trainer):
             self.forget_outside = max(self.forget_outside, reached_outside(model, self.scope.mask))
         self.forget_steps += 1
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Weights are named otherwise on disk than in memory, and the Trainer would pass over all of them silently."""
+        whole = model or self.model
+        if self.is_fsdp_enabled or not isinstance(whole, PreTrainedModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = type(whole).from_pretrained(resume_from_checkpoint, dtype=whole.dtype, use_safetensors=True)
+        whole.load_state_dict(saved.state_dict())
+
     def floating_point_ops(self, inputs: Any) -> int:
         return 0
 
@@ -168,6 +177,7 @@ class StepLog(TrainerCallback):
             "retain": trainer.losses.get("retain"),
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": float(logs["grad_norm"]),
+            "tokens": trainer.tokens,
             "seconds": round(time.monotonic() - self.started, 3),
         }
         if not math.isfinite(line["grad_norm"]):
@@ -175,7 +185,7 @@ class StepLog(TrainerCallback):
                 f"step {state.global_step}: the gradient norm is {line['grad_norm']}; lower train.learning_rate; "
                 "checkpoints of earlier steps are kept"
             )
-        trainer.losses = {}
+        trainer.losses, trainer.tokens = {}, 0
         if state.is_world_process_zero:
             append_jsonl(self.path, line)
             self.on_step(state.global_step, state.max_steps, line)

@@ -1,0 +1,57 @@
+"""What a step costs: seconds and peak memory, as the operating system (or the accelerator) counts it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+@dataclass
+class Cost:
+    """Filled in when the measured block ends."""
+
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@contextmanager
+def measured() -> Iterator[Cost]:
+    """Measure a block; the peak is the block's own where the system can reset its counter (Linux)."""
+    cost, started = Cost(), time.monotonic()
+    _reset_peak()
+    try:
+        yield cost
+    finally:
+        cost.seconds, cost.peak_memory_bytes = round(time.monotonic() - started, 3), _peak()
+
+
+def _accelerator_in_use() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
+def _reset_peak() -> None:
+    if _accelerator_in_use():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak is the process's since its start
+
+
+def _peak() -> int:
+    if _accelerator_in_use():
+        return int(sys.modules["torch"].cuda.max_memory_allocated())
+    try:
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,232 @@
+"""The steps of a run that need torch. Each reads and writes the run directory, and does nothing if it is done."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from mmunlearner import data, saliency
+from mmunlearner.batches import Encoder
+from mmunlearner.config import MaskConfig, MethodConfig
+from mmunlearner.cost import Cost, measured
+from mmunlearner.data import Example, Splits, prompt, target
+from mmunlearner.errors import ConfigError
+from mmunlearner.evaluate import evaluate_model, quick_scores
+from mmunlearner.files import read_json, staged_dir, write_json
+from mmunlearner.methods import METHODS, resolve
+from mmunlearner.models import Loaded, load
+from mmunlearner.results import floor, validation_values
+from mmunlearner.run_dir import RunDir, mask_name
+from mmunlearner.saliency import Mask
+from mmunlearner.tuning import COLUMNS, objective, with_settings
+from mmunlearner.unlearn import Trained, unlearn
+
+Notify = Callable[[str, str, int, int], None]
+"""(model, what is being done, done, of): called as a step goes on."""
+
+
+def quiet(*_: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A run's steps over data that is read once."""
+
+    run: RunDir
+    notify: Notify = quiet
+
+    @cached_property
+    def splits(self) -> Splits:
+        config = self.run.config
+        root = config.data.root or str(self.run.data)
+        return data.load(replace(config.data, root=root), seed=config.seed)
+
+    @cached_property
+    def validation(self) -> Mapping[str, Sequence[Example]]:
+        """Items that trials are judged by: of the validation half of the forget and retain entities."""
+        half, _ = data.validation(self.splits)
+        return {column: half.evaluation[column] for column in COLUMNS if half.evaluation.get(column)}
+
+    def load(self, source: str | Path) -> Loaded:
+        model = self.run.config.model
+        return load(source, device=model.device, trust_remote_code=model.trust_remote_code)
+
+    def source(self, reference: str) -> str:
+        """Where the vanilla model or the oracle is; empty if the run has none."""
+        given: str = getattr(self.run.config.model, reference)
+        made = self.run.model(reference)
+        return given or (str(made) if self.run.config.model.base else "")
+
+    def finetune(self, reference: str) -> None:
+        """Train the vanilla model, or the oracle, from the recipe's base model."""
+        config = self.run.config
+        if getattr(config.model, reference) or not config.model.base or self.run.trained(reference).exists():
+            return
+        taught = self.splits.vanilla_training if reference == "vanilla" else self.splits.oracle_training
+        base = self._base()
+        with measured() as cost:
+            trained = unlearn(
+                base, Splits((), taught, (), {}), MethodConfig("finetune"), config.finetune, self.run.work(reference),
+                dtype=config.model.dtype, seed=config.seed, on_step=self._on_step(reference, "fine-tuning"),
+            )  # fmt: skip
+        self._keep(reference, trained, cost, {})
+
+    def _base(self) -> Loaded:
+        config = self.run.config
+        if config.model.base != "tiny":
+            return self.load(config.model.base)
+        from mmunlearner.people.model import build
+
+        asked = [*self.splits.vanilla_training, *chain.from_iterable(self.splits.evaluation.values())]
+        return build((text for example in asked for text in (prompt(example), target(example))), seed=config.seed)
+
+    def mask(self, name: str) -> Mask | None:
+        """The mask of a method, made once and shared by the methods that ask for the same."""
+        wanted = self.run.method(name).mask
+        if wanted is None:
+            return None
+        key = mask_name(wanted)
+        path = self.run.mask(key)
+        if not path.exists():
+            with measured() as cost:
+                made = self._compute(wanted, path)
+            made.save(path)
+            write_json(path.with_suffix(".json"), {**saliency.statistics(made), **asdict(cost)})
+        return saliency.load(path)
+
+    def _compute(self, wanted: MaskConfig, path: Path) -> Mask:
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def progress(groups: Any, title: str) -> Any:
+            for number, group in enumerate(groups, 1):
+                yield group
+                self.notify(mask_name(wanted), title, number, len(groups))
+
+        encoder = Encoder(self.load(self.source("vanilla")))
+        hashes = data.data_hashes(self.run.config.data.root or self.run.data)
+        return saliency.compute(
+            encoder, self.splits, wanted, seed=self.run.config.seed, data_hashes=hashes, progress=progress, checkpoint=path
+        )
+
+    def unlearn(self, name: str) -> None:
+        """Make one of the recipe's models, with the settings that did best on the validation half."""
+        if self.run.trained(name).exists():
+            return
+        mask = self.mask(name)
+        with measured() as cost:
+            tuned = self._tune(name, mask)
+        settings: dict[str, float] = tuned["settings"] if tuned else {}
+        best = self.run.path / "trials" / name / "best"
+        if tuned and best.exists() and read_json(best / "train.json")["settings"] == settings:
+            shutil.rmtree(self.run.model(name), ignore_errors=True)
+            self.run.model(name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(best / "log.jsonl", _made(self.run.log(name)))
+            best.rename(self.run.model(name))
+        else:
+            with measured() as cost_of_training:
+                trained = self._train(name, with_settings(self.run.method(name), settings), mask, "unlearning")
+            self._keep(name, trained, cost_of_training, settings)
+        if tuned:
+            recorded = read_json(self.run.trained(name))
+            write_json(self.run.trained(name), {**recorded, "tuning": {**asdict(cost), "trials": tuned["trials"]}})
+
+    def _train(self, name: str, method: MethodConfig, mask: Mask | None, title: str) -> Trained:
+        config = self.run.config
+        return unlearn(
+            self.load(self.source("vanilla")), self.splits, method, config.train, self.run.work(name), mask=mask,
+            lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed,
+            on_step=self._on_step(name, title),
+        )  # fmt: skip
+
+    def _tune(self, name: str, mask: Mask | None) -> dict[str, Any] | None:
+        """Try the method's trials; each is judged on the validation half. The best model is kept."""
+        method = self.run.method(name)
+        if not method.trials:
+            return None
+        done = [self._trial(name, number, mask) for number in range(len(method.trials))]
+        best = min(done, key=lambda trial: trial["objective"])
+        return {"settings": best["settings"], "trials": done}
+
+    def _trial(self, name: str, number: int, mask: Mask | None) -> dict[str, Any]:
+        record = self.run.trial(name, number)
+        if record.exists():
+            return read_json(record)
+        settings = dict(self.run.method(name).trials[number])
+        title = f"trial {number + 1} of {len(self.run.method(name).trials)}"
+        with measured() as cost:
+            trained = self._train(name, with_settings(self.run.method(name), settings), mask, title)
+        values = {c: s.value for c, s in quick_scores(trained.loaded, self.validation, config=self.run.config.evaluate).items()}
+        vanilla, low = validation_values(self.run, "vanilla", self.validation), floor(self.run, self.validation)
+        result = {
+            "settings": settings,
+            "objective": objective(values, vanilla, low, self.run.config.goal),
+            "accuracy": values,
+            **asdict(cost),
+        }
+        best = self.run.path / "trials" / name / "best"
+        if not best.exists() or result["objective"] < read_json(best / "train.json")["objective"]:
+            self._write(best, trained, cost, settings, self.run.work(name) / "log.jsonl", objective=result["objective"])
+        shutil.rmtree(self.run.work(name), ignore_errors=True)
+        write_json(record, result)
+        return result
+
+    def _keep(self, name: str, trained: Trained, cost: Cost, settings: Mapping[str, float]) -> None:
+        shutil.copy2(self.run.work(name) / "log.jsonl", _made(self.run.log(name)))
+        self._write(self.run.model(name), trained, cost, settings)
+        shutil.rmtree(self.run.work(name), ignore_errors=True)
+
+    def _write(
+        self, path: Path, trained: Trained, cost: Cost, settings: Mapping[str, float], log: Path | None = None, **extra: float
+    ) -> None:
+        """An ordinary model directory, and beside the weights what it took to make them."""
+        with staged_dir(path) as stage:
+            trained.loaded.model.save_pretrained(stage)
+            trained.loaded.processor.save_pretrained(stage)
+            if log is not None:
+                shutil.copy2(log, stage / "log.jsonl")
+            made = {"settings": dict(settings), "moved": asdict(trained.moved), "steps": trained.steps}
+            write_json(stage / "train.json", {**made, "tokens": trained.tokens, **asdict(cost), **extra})
+
+    def make(self, name: str) -> None:
+        """Unlearn, then evaluate."""
+        self.unlearn(name)
+        self.evaluate(name)
+
+    def check(self, name: str) -> None:
+        """Refuse a method's settings before anything long begins.
+
+        Raises:
+            ConfigError: the method, one of its options or of its trials' does not exist.
+        """
+        method = self.run.method(name)
+        for settings in method.trials or ({},):
+            tried = with_settings(method, settings)
+            resolve(tried.method, METHODS).bind(tried.options)
+
+    def evaluate(self, name: str) -> None:
+        """Ask one model everything."""
+        if (self.run.evaluation(name) / "cost.json").exists():
+            return
+        source = self.source(name) if name in ("vanilla", "oracle") else str(self.run.model(name))
+        if not source:
+            raise ConfigError(f"model.{name}: the run has none to evaluate")
+        with measured() as cost:
+            evaluate_model(
+                self.load(source), self.splits.evaluation, self.run.evaluation(name), config=self.run.config.evaluate
+            )
+        write_json(self.run.evaluation(name) / "cost.json", asdict(cost))
+        self.notify(name, "evaluated", 1, 1)
+
+    def _on_step(self, name: str, title: str) -> Callable[..., None]:
+        return lambda step, steps, _: self.notify(name, title, step, steps)
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

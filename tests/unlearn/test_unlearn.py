@@ -1,0 +1,348 @@
+"""The training loop: what each term may move, and runs that are interrupted (method.md, section 3)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import VOCABULARY, examples, llava
+
+from mmunlearner import saliency
+from mmunlearner.batches import Answers, Encoder, answers, pack, pad
+from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.data import Splits
+from mmunlearner.errors import ConfigError, DataError, MaskError, TrainingError
+from mmunlearner.methods import METHODS, Method
+from mmunlearner.models import candidates, parts
+from mmunlearner.unlearn import unlearn
+from mmunlearner.unlearn.plan import plan
+from mmunlearner.unlearn.reference import cache
+from mmunlearner.unlearn.scope import scope
+
+IMAGES, TEXTS = examples(), examples(images=False)
+SPLITS = Splits(
+    tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
+)
+ALL = ("vision", "projector", "language")
+TRAIN = TrainConfig(steps=4, retain_per_forget=2, batch_size=4, learning_rate=1e-3)
+
+
+def mask(parts=ALL, **options):
+    return saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, MaskConfig(parts=parts, **options))
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def run(tmp_path, method="mmunlearner", train=TRAIN, *, name="work", splits=SPLITS, options=None, **kwargs):
+    config = MethodConfig(method, options=options or {})
+    return unlearn(llava(VOCABULARY), splits, config, train, tmp_path / name, **kwargs)
+
+
+def log(tmp_path, name="work") -> list[dict]:
+    return [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+
+
+START = weights(llava(VOCABULARY).model)
+
+
+def moved(model, name: str) -> torch.Tensor:
+    return dict(model.named_parameters())[name].detach() != START[name]
+
+
+def test_only_masked_weights_move_where_nothing_else_is_free(tmp_path):
+    """Defects 2 and 7: no weight outside moves, by either term, by momentum or by its absence from the mask."""
+    chosen = mask(("language",))
+    done = run(tmp_path, train=replace(TRAIN, free="mask"), mask=chosen)
+    for name in START:
+        allowed = chosen.of(name) if name in chosen else torch.zeros_like(START[name], dtype=torch.bool)
+        assert not (moved(done.loaded.model, name) & ~allowed).any(), name
+    assert done.moved.inside > 0
+    assert (done.moved.outside, done.moved.forget_outside) == (0, 0)
+
+
+def test_parts_not_chosen_are_frozen(tmp_path):
+    chosen = mask(("vision",))
+    done = run(tmp_path, mask=chosen)
+    frozen = [n for part in ("projector", "language") for n in parts(llava(VOCABULARY).model)[part]]
+    assert not any(moved(done.loaded.model, name).any() for name in frozen)
+    assert done.moved.forget_outside == 0
+    assert done.moved.outside > 0  # by the retain term, which the table states
+
+
+@pytest.mark.parametrize("free", ["all", "parts", "mask"])
+def test_forget_gradient_is_the_masked_gradient(free):
+    """The hook gives m * grad CE(forget) exactly, and nothing to any other weight."""
+    chosen, loaded = mask(("vision", "projector")), llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    batch = pack(encoder.rows(SPLITS.forget), encoder)
+    answers(loaded.model, batch).nll.mean().backward()
+    plain = {name: p.grad.clone() for name, p in loaded.model.named_parameters() if p.grad is not None}
+    loaded.model.zero_grad()
+    acting = scope(loaded.model, chosen, replace(TRAIN, free=free), ["vision", "projector"])
+    with acting.acting("forget"):
+        answers(loaded.model, batch).nll.mean().backward()
+    for name, parameter in loaded.model.named_parameters():
+        if parameter.grad is None:  # frozen, or a weight that the model has and does not use
+            assert not parameter.requires_grad or name not in plain
+        elif name in chosen:
+            assert torch.equal(parameter.grad, plain[name] * chosen.of(name))
+        else:
+            assert not parameter.grad.any()
+
+
+def test_retain_gradient_is_whole():
+    """The mask covers the forget term only (step 4)."""
+    chosen, loaded = mask(), llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    acting = scope(loaded.model, chosen, TRAIN, ALL)
+    with acting.acting("retain"):
+        answers(loaded.model, pack(encoder.rows(SPLITS.retain), encoder)).nll.mean().backward()
+    name = next(iter(chosen.bits))
+    gradient = dict(loaded.model.named_parameters())[name].grad
+    assert (gradient[~chosen.of(name)] != 0).any()
+
+
+def test_mask_of_ones_is_no_mask(tmp_path):
+    """Every candidate selected and all else free: the masked run and GA_Diff differ only where no candidate is."""
+    ones = mask(beta=0.0)
+    assert ones.density == 1.0
+    masked = run(tmp_path, mask=ones, train=replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0))
+    plain = run(tmp_path, "ga_diff", name="plain", train=replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0))
+    for name in candidates(masked.loaded.model):
+        left, right = (dict(done.loaded.model.named_parameters())[name] for done in (masked, plain))
+        torch.testing.assert_close(left, right, rtol=0, atol=1e-7)
+
+
+def test_step_is_minus_eta_times_the_two_gradients(tmp_path):
+    """theta <- theta - eta (-m grad CE(forget) + grad CE(retain)): one SGD step, by hand (step 4)."""
+    chosen, train = mask(), replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0, warmup=0)
+    done = run(tmp_path, train=train, mask=chosen)
+    loaded = llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    step = plan(SPLITS.forget, SPLITS.retain, train, 0)[0]
+    gradients = []
+    for some in (step.forget, step.retain):
+        loaded.model.zero_grad()
+        answers(loaded.model, pad(encoder.rows(some), encoder)).nll.mean().backward()
+        gradients.append({n: p.grad.clone() for n, p in loaded.model.named_parameters() if p.grad is not None})
+    for name in chosen.bits:
+        expected = START[name] - train.learning_rate * (gradients[1][name] - gradients[0][name] * chosen.of(name))
+        torch.testing.assert_close(dict(done.loaded.model.named_parameters())[name], expected, rtol=0, atol=1e-7)
+
+
+def test_clipping_comes_after_masking(tmp_path):
+    """Defect 8: the norm that is clipped is that of what is applied."""
+    chosen = mask(("vision",))
+    train = replace(TRAIN, steps=1, retain_per_forget=1, free="mask")
+    run(tmp_path, train=train, mask=chosen)
+    loaded = llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    step = plan(SPLITS.forget, SPLITS.retain, train, 0)[0]
+    loss = answers(loaded.model, pad(encoder.rows(step.retain), encoder)).nll.mean()
+    loss = loss - answers(loaded.model, pad(encoder.rows(step.forget), encoder)).nll.mean()
+    loss.backward()
+    masked = [dict(loaded.model.named_parameters())[n].grad * chosen.of(n) for n in chosen.bits]
+    norm = torch.cat([g.flatten() for g in masked]).norm().item()
+    assert log(tmp_path)[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
+
+
+def test_learning_rate_changes_every_step_and_data_outlast_an_epoch(tmp_path):
+    """Defect 8: a scheduler stepped per epoch, iterators that run out in epoch 2."""
+    run(tmp_path, "ga_diff", train=replace(TRAIN, steps=12, batch_size=6))
+    rates = [line["learning_rate"] for line in log(tmp_path)]
+    assert len(rates) == 24
+    assert len(set(rates)) > 20
+
+
+def test_both_terms_are_logged_apart(tmp_path):
+    run(tmp_path, "ga_diff")
+    lines = log(tmp_path)
+    assert [line["forget"] is not None for line in lines] == [True, False] * 4
+    assert all(line["retain"] > 0 for line in lines)
+    assert all(line["forget"] < 0 for line in lines[::2])
+
+
+def test_failing_forget_step_leaks_nothing(tmp_path):
+    """Defect 6: an error in the forget term ends the run; its gradient never reaches a retain step."""
+    def broken(answers: Answers, reference):
+        return answers.nll.mean() * math.inf
+
+    METHODS["broken"] = Method("broken", forget=broken, retain=METHODS["ga_diff"].retain, paper="")
+    try:
+        with pytest.raises(TrainingError, match=r"step 1: the forget loss is inf .*ann/"):
+            run(tmp_path, "broken")
+    finally:
+        del METHODS["broken"]
+
+
+def test_accumulation_is_the_mean_of_its_batches(tmp_path):
+    """Two batches of one optimizer step move the weights by the mean of their gradients."""
+    train = replace(TRAIN, steps=1, accumulation=2, optimizer="sgd", clip=0, warmup=0, batch_size=2)
+    done = run(tmp_path, "ga", train=train)
+    loaded = llava(VOCABULARY)
+    encoder, steps = Encoder(loaded), plan(SPLITS.forget, (), train, 0)
+    for i in range(2):
+        (answers(loaded.model, pad(encoder.rows(steps[i].forget), encoder)).nll.mean() / 2).backward()
+    name = next(iter(candidates(loaded.model)))
+    expected = START[name] + train.learning_rate * dict(loaded.model.named_parameters())[name].grad
+    torch.testing.assert_close(dict(done.loaded.model.named_parameters())[name], expected, rtol=0, atol=1e-7)
+
+
+def test_bf16_keeps_fp32_masters(tmp_path):
+    """Defect 11: at lr 1e-5 bf16 weights would hardly move."""
+    done = run(tmp_path, "ga", train=replace(TRAIN, learning_rate=1e-5, warmup=0), dtype="bfloat16")
+    assert {p.dtype for p in done.loaded.model.parameters()} == {torch.float32}
+    assert done.moved.inside > 0.9 * done.moved.total
+
+
+@pytest.mark.parametrize("method", ["ga_diff", "kl_min", "npo", "mmunlearner"])
+def test_interrupted_run_ends_with_the_same_weights(tmp_path, method):
+    """Bit for bit, wherever it was stopped."""
+    train = replace(TRAIN, steps=4, save_every=3)
+    chosen = mask() if method == "mmunlearner" else None
+    whole = run(tmp_path, method, train, mask=chosen)
+
+    def stop(step, steps, _):
+        if step == min(5, steps):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, method, train, name="cut", mask=chosen, on_step=stop)
+    resumed = run(tmp_path, method, train, name="cut", mask=chosen)
+    for (name, left), (_, right) in zip(
+        whole.loaded.model.named_parameters(), resumed.loaded.model.named_parameters(), strict=True
+    ):
+        assert torch.equal(left, right), name
+    assert resumed.tokens == whole.tokens
+    keys = ("step", "forget", "retain", "learning_rate", "grad_norm")
+    assert [[line[k] for k in keys] for line in log(tmp_path, "cut")] == [[line[k] for k in keys] for line in log(tmp_path)]
+
+
+def test_half_written_checkpoint_is_passed_over(tmp_path):
+    train = replace(TRAIN, steps=4, save_every=2)
+    whole = run(tmp_path, "ga_diff", train)
+    newest = max((tmp_path / "work").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    (newest / "trainer_state.json").write_text('{"global_')
+    again = run(tmp_path, "ga_diff", train)
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.loaded.model.parameters(), again.loaded.model.parameters(), strict=True)
+    )
+
+
+def test_reference_is_the_model_before_training():
+    loaded = llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    rows = encoder.rows(IMAGES)
+    reference = cache(encoder, rows).of(rows[::-1])
+    said = answers(loaded.model, pad(rows[::-1], encoder))
+    torch.testing.assert_close(reference.logp_sum, said.logp_sum.detach(), rtol=1e-5, atol=1e-5)
+    full = said.logits.detach().log_softmax(-1)
+    torch.testing.assert_close(reference.topk_logps, full.gather(-1, reference.topk_ids), rtol=1e-5, atol=1e-5)
+
+
+class TestLora:
+    def test_factors_follow_the_masked_effective_weight(self):
+        """Defect 1: dA = s B^T (m * G), dB = s (m * G) A^T with G the gradient of the effective weight."""
+        from mmunlearner.unlearn import lora
+
+        chosen, loaded = mask(("language",)), llava(VOCABULARY)
+        encoder = Encoder(loaded)
+        batch = pack(encoder.rows(SPLITS.forget), encoder)
+        model = lora.wrap(loaded.model, LoraConfig(rank=3, alpha=6), ["language"])
+        layer = next(m for n, m in model.named_modules() if n.endswith("layers.1.mlp.down_proj"))
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        torch.nn.init.normal_(b, std=0.1)
+        with lora.masked(model, chosen):
+            answers(model, batch).nll.mean().backward()
+        name = "model.language_model.layers.1.mlp.down_proj.weight"
+        merged = llava(VOCABULARY)
+        with torch.no_grad():
+            dict(merged.model.named_parameters())[name].add_(2.0 * b @ a)
+        answers(merged.model, pack(Encoder(merged).rows(SPLITS.forget), encoder)).nll.mean().backward()
+        dense = dict(merged.model.named_parameters())[name].grad * chosen.of(name)
+        torch.testing.assert_close(a.grad, 2.0 * b.T @ dense, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(b.grad, 2.0 * dense @ a.T, rtol=1e-4, atol=1e-7)
+
+    def test_mask_of_ones_is_ordinary_lora(self):
+        from mmunlearner.unlearn import lora
+
+        loaded = llava(VOCABULARY)
+        encoder, ones = Encoder(loaded), mask(beta=0.0)
+        batch = pack(encoder.rows(SPLITS.forget), encoder)
+        model = lora.wrap(loaded.model, LoraConfig(rank=2), ["language", "projector"])
+        for module in model.modules():
+            if hasattr(module, "lora_B"):
+                torch.nn.init.normal_(module.lora_B["default"].weight, std=0.1)
+
+        def gradients():
+            model.zero_grad()
+            answers(model, batch).nll.mean().backward()
+            return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+        plain = gradients()
+        with lora.masked(model, ones):
+            masked = gradients()
+        assert plain.keys() == masked.keys()
+        for name in plain:
+            torch.testing.assert_close(masked[name], plain[name], rtol=1e-4, atol=1e-7)
+
+    def test_run_moves_the_chosen_part_alone_and_merges(self, tmp_path):
+        done = run(tmp_path, mask=mask(("language",)), lora_config=LoraConfig(rank=2))
+        assert set(weights(done.loaded.model)) == set(START)
+        changed = {name for name in START if moved(done.loaded.model, name).any()}
+        owner = candidates(llava(VOCABULARY).model)
+        assert changed
+        assert {owner[name] for name in changed} == {"language"}
+
+    def test_interrupted_run_ends_with_the_same_weights(self, tmp_path):
+        train, chosen, adapters = replace(TRAIN, save_every=3), mask(("language",)), LoraConfig(rank=2)
+        whole = run(tmp_path, train=train, mask=chosen, lora_config=adapters)
+
+        def stop(step, *_):
+            if step == 5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, train=train, name="cut", mask=chosen, lora_config=adapters, on_step=stop)
+        resumed = run(tmp_path, train=train, name="cut", mask=chosen, lora_config=adapters)
+        for left, right in zip(whole.loaded.model.parameters(), resumed.loaded.model.parameters(), strict=True):
+            assert torch.equal(left, right)
+
+
+class TestMistakes:
+    def test_method_without_its_mask(self, tmp_path):
+        with pytest.raises(ConfigError, match="needs a mask"):
+            run(tmp_path)
+
+    def test_mask_of_another_model(self, tmp_path):
+        other = saliency.compute(Encoder(llava(VOCABULARY, seed=1)), SPLITS, MaskConfig())
+        with pytest.raises(MaskError, match="other weights"):
+            run(tmp_path, mask=other)
+
+    def test_mask_on_a_method_that_forgets_nothing(self, tmp_path):
+        with pytest.raises(MaskError, match="act on nothing"):
+            run(tmp_path, "finetune", mask=mask())
+
+    @pytest.mark.parametrize("empty", ["forget", "retain"])
+    def test_empty_set(self, tmp_path, empty):
+        with pytest.raises(DataError, match=f"needs a {empty} set"):
+            run(tmp_path, "ga_diff", splits=replace(SPLITS, **{empty: ()}))
+
+    def test_decay_outside_the_mask(self, tmp_path):
+        with pytest.raises(ConfigError, match="weight_decay"):
+            run(tmp_path, train=replace(TRAIN, free="mask", weight_decay=0.1), mask=mask())
+
+    def test_muon_cannot_keep_a_mask(self, tmp_path):
+        with pytest.raises(ConfigError, match="muon"):
+            run(tmp_path, train=replace(TRAIN, optimizer="muon"), mask=mask())
+
+    def test_exploding_loss_is_named_and_checkpoints_kept(self, tmp_path):
+        train = replace(TRAIN, learning_rate=1e30, steps=6, save_every=1, clip=0, warmup=0, optimizer="sgd")
+        with pytest.raises(TrainingError, match=r"step \d+: the .* lower train.learning_rate"):
+            run(tmp_path, "ga_diff", train=train)
+        assert list((tmp_path / "work").glob("checkpoint-*"))
