@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from mmunlearner import data, report, results
 from mmunlearner.config import RunConfig
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
-from mmunlearner.files import read_json, write_json
+from mmunlearner.files import write_json
 from mmunlearner.progress import Board
 from mmunlearner.run_dir import REFERENCES, RunDir, mask_name, open_run
 from mmunlearner.steps import Steps
@@ -128,24 +126,3 @@ def _gate(folder: RunDir) -> str:
         return "No oracle: what is forgotten is held against chance, and no memorisation gate was passed."
     lines = {name: read_columns(folder.evaluation(name)) for name in REFERENCES}
     return memorisation_gate(lines["vanilla"]["forget_vqa"], lines["oracle"]["forget_vqa"]).text
-
-
-def single(config: RunConfig, name: str, out: Path) -> Path:
-    """Make one method's model outside a recipe, at `out`.
-
-    Raises:
-        ConfigError: `out` exists.
-    """
-    if out.exists():
-        raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
-    folder = open_run(replace(config, out=str(out.parent), name=f".{out.name}.run"))
-    with Board(folder.work_units(name)) as board:
-        Steps(folder, board.notify).unlearn(name)
-    folder.model(name).rename(out)
-    shutil.rmtree(folder.path)
-    return out
-
-
-def recorded(folder: RunDir, name: str) -> dict[str, object]:
-    """What making a model took."""
-    return read_json(folder.trained(name))

@@ -24,6 +24,8 @@ TITLES = {"vqa": "VQA", "qa": "QA", "test": "(unseen)"}
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12
 Lines = dict[str, list[Line]]
+Columns = Mapping[str, Sequence[Example]]
+"""Column -> the items of it."""
 
 
 def chance(items: Sequence[Example]) -> float:
@@ -31,11 +33,13 @@ def chance(items: Sequence[Example]) -> float:
     answers: dict[str, set[str]] = defaultdict(set)
     for item in items:
         answers[item.attribute].add(item.answer)
-    guesses = [1 / len(i.choices) if i.choices else (1 / len(answers[i.attribute]) if i.attribute else 0.0) for i in items]
+    guesses = [
+        1 / len(i.choices) if i.choices else (1 / len(answers[i.attribute]) if i.attribute else 0.0) for i in items
+    ]
     return sum(guesses) / max(len(guesses), 1)
 
 
-def validation_values(run: RunDir, name: str, validation: Mapping[str, Sequence[Example]]) -> dict[str, float]:
+def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, float]:
     """Accuracy of an evaluated model on the validation items."""
     lines = read_columns(run.evaluation(name))
     ids = {column: {item.id for item in items} for column, items in validation.items()}
@@ -43,14 +47,16 @@ def validation_values(run: RunDir, name: str, validation: Mapping[str, Sequence[
     return {c: score_lines(some)["accuracy"].value for c, some in chosen.items() if some}
 
 
-def floor(run: RunDir, validation: Mapping[str, Sequence[Example]]) -> dict[str, float]:
+def floor(run: RunDir, validation: Columns) -> dict[str, float]:
     """The level to which forgotten columns should come down: the oracle's, or chance where there is no oracle."""
     if (run.evaluation("oracle") / "scores.json").exists():
         return validation_values(run, "oracle", validation)
     return {column: chance(items) for column, items in validation.items()}
 
 
-def collect(run: RunDir, evaluation: Mapping[str, Sequence[Example]], validation: Mapping[str, Sequence[Example]]) -> Path:
+def collect(
+    run: RunDir, evaluation: Mapping[str, Sequence[Example]], validation: Mapping[str, Sequence[Example]]
+) -> Path:
     """Write results.json. Forget and retain columns are scored on the half that chose nothing.
 
     Raises:
@@ -58,12 +64,18 @@ def collect(run: RunDir, evaluation: Mapping[str, Sequence[Example]], validation
     """
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
     everything = {name: read_columns(run.evaluation(name)) for name in names}
-    tuned = any(method.trials for method in run.config.methods.values()) or any(m.family for m in run.config.methods.values())
+    tuned = any(method.trials for method in run.config.methods.values()) or any(
+        m.family for m in run.config.methods.values()
+    )
     judged = {item.id for items in validation.values() for item in items} if tuned else set()
     test = {name: _where(lines, lambda line: line["id"] not in judged) for name, lines in everything.items()}
     half = {name: _where(lines, lambda line: line["id"] in judged) for name, lines in everything.items()}
     oracle = test.get("oracle")
-    columns = [_column(run, column, items, test["vanilla"]) for column, items in evaluation.items() if column in test["vanilla"]]
+    columns = [
+        _column(run, column, items, test["vanilla"])
+        for column, items in evaluation.items()
+        if column in test["vanilla"]
+    ]
     models = [_model(run, name, test[name], half[name], oracle) for name in names]
     _choose(run, models)
     gate = memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None
@@ -77,7 +89,9 @@ def collect(run: RunDir, evaluation: Mapping[str, Sequence[Example]], validation
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "columns": columns,
             "models": models,
-            "gate": {"passed": gate.passed, "margin": gate.margin, "stderr": gate.stderr, "text": gate.text} if gate else None,
+            "gate": {"passed": gate.passed, "margin": gate.margin, "stderr": gate.stderr, "text": gate.text}
+            if gate
+            else None,
             "gallery": _gallery(run, evaluation, test),
             "manifest": manifest(run),
         },
@@ -140,7 +154,10 @@ def free(run: RunDir, method: MethodConfig) -> str:
     kept = {**plain(run.config.train), **method.train}["free"]
     if method.mask is None:
         return "everything, by both terms"
-    words = {"all": "everything, by the retain term", "parts": f"the rest of {', '.join(method.mask.parts)}, by the retain term"}
+    words = {
+        "all": "everything, by the retain term",
+        "parts": f"the rest of {', '.join(method.mask.parts)}, by the retain term",
+    }
     return words.get(str(kept), "nothing")
 
 
@@ -153,7 +170,9 @@ def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping
         costs["mask"] = read_json(run.mask(key).with_suffix(".json"))
     return {
         "seconds": {step: cost["seconds"] for step, cost in costs.items() if "seconds" in cost},
-        "peak_memory_bytes": {step: cost["peak_memory_bytes"] for step, cost in costs.items() if "peak_memory_bytes" in cost},
+        "peak_memory_bytes": {
+            step: cost["peak_memory_bytes"] for step, cost in costs.items() if "peak_memory_bytes" in cost
+        },
         "tokens": {step: cost["tokens"] for step, cost in costs.items() if "tokens" in cost},
     }
 
@@ -173,7 +192,9 @@ def _choose(run: RunDir, models: list[dict[str, Any]]) -> None:
             variants[0]["chosen"] = True
 
 
-def _gallery(run: RunDir, evaluation: Mapping[str, Sequence[Example]], test: Mapping[str, Lines]) -> list[dict[str, Any]]:
+def _gallery(
+    run: RunDir, evaluation: Mapping[str, Sequence[Example]], test: Mapping[str, Lines]
+) -> list[dict[str, Any]]:
     """One question about an unseen view of each forgotten entity, and what every model says."""
     column = "forget_vqa_test" if "forget_vqa_test" in test["vanilla"] else "forget_vqa"
     said = {name: {line["id"]: line["output"] for line in lines.get(column, [])} for name, lines in test.items()}

@@ -116,7 +116,9 @@ def mask_name(mask: MaskConfig) -> str:
 
 def _first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     flat_there, flat_here = dict(_flat(there)), dict(_flat(here))
-    names = [n for n in {**flat_there, **flat_here} if n not in ("name", "out") and flat_there.get(n) != flat_here.get(n)]
+    names = [
+        n for n in {**flat_there, **flat_here} if n not in ("name", "out") and flat_there.get(n) != flat_here.get(n)
+    ]
     return f"{names[0]}: {flat_there.get(names[0])} there, {flat_here.get(names[0])} here" if names else "unknown"
 
 

@@ -23,7 +23,7 @@ from mmunlearner.models import Loaded, load
 from mmunlearner.results import floor, validation_values
 from mmunlearner.run_dir import RunDir, mask_name
 from mmunlearner.saliency import Mask
-from mmunlearner.tuning import COLUMNS, objective, with_settings
+from mmunlearner.tuning import COLUMNS, Values, objective, with_settings
 from mmunlearner.unlearn import Trained, unlearn
 
 Notify = Callable[[str, str, int, int], None]
@@ -111,7 +111,13 @@ class Steps:
         encoder = Encoder(self.load(self.source("vanilla")))
         hashes = data.data_hashes(self.run.config.data.root or self.run.data)
         return saliency.compute(
-            encoder, self.splits, wanted, seed=self.run.config.seed, data_hashes=hashes, progress=progress, checkpoint=path
+            encoder,
+            self.splits,
+            wanted,
+            seed=self.run.config.seed,
+            data_hashes=hashes,
+            progress=progress,
+            checkpoint=path,
         )
 
     def unlearn(self, name: str) -> None:
@@ -161,7 +167,10 @@ class Steps:
         title = f"trial {number + 1} of {len(self.run.method(name).trials)}"
         with measured() as cost:
             trained = self._train(name, with_settings(self.run.method(name), settings), mask, title)
-        values = {c: s.value for c, s in quick_scores(trained.loaded, self.validation, config=self.run.config.evaluate).items()}
+        values = {
+            c: s.value
+            for c, s in quick_scores(trained.loaded, self.validation, config=self.run.config.evaluate).items()
+        }
         vanilla, low = validation_values(self.run, "vanilla", self.validation), floor(self.run, self.validation)
         result = {
             "settings": settings,
@@ -176,13 +185,19 @@ class Steps:
         write_json(record, result)
         return result
 
-    def _keep(self, name: str, trained: Trained, cost: Cost, settings: Mapping[str, float]) -> None:
+    def _keep(self, name: str, trained: Trained, cost: Cost, settings: Values) -> None:
         shutil.copy2(self.run.work(name) / "log.jsonl", _made(self.run.log(name)))
         self._write(self.run.model(name), trained, cost, settings)
         shutil.rmtree(self.run.work(name), ignore_errors=True)
 
     def _write(
-        self, path: Path, trained: Trained, cost: Cost, settings: Mapping[str, float], log: Path | None = None, **extra: float
+        self,
+        path: Path,
+        trained: Trained,
+        cost: Cost,
+        settings: Mapping[str, float],
+        log: Path | None = None,
+        **extra: float,
     ) -> None:
         """An ordinary model directory, and beside the weights what it took to make them."""
         with staged_dir(path) as stage:

@@ -25,7 +25,7 @@ COLUMNS = tuple(column for group in (*FORGOTTEN["full"], *KEPT["full"]) for colu
 
 
 def objective(model: Values, vanilla: Values, floor: Values, goal: Goal) -> float:
-    """Distance to the goal, lower is better: |model - floor| of what is to be forgotten, plus what of the rest was lost.
+    """Distance to the goal, lower is better: |model - floor| of what is to be forgotten, plus what else was lost.
 
     `floor` is the oracle's accuracy, or chance where there is no oracle. Each group of columns counts once.
     """

@@ -90,7 +90,11 @@ def test_text_protects_the_language_part_alone(encoder):
     """Method step 3: P of vision and projector is the retain VQA, P of language also holds the text-only QA."""
     mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
     without = saliency.compute(encoder, replace(SPLITS, text=SPLITS.text[:1]), MaskConfig(parts=ALL))
-    changed = {candidates(encoder.loaded.model)[name] for name in mask.bits if not torch.equal(mask.bits[name], without.bits[name])}
+    changed = {
+        candidates(encoder.loaded.model)[name]
+        for name in mask.bits
+        if not torch.equal(mask.bits[name], without.bits[name])
+    }
     assert changed == {"language"}
 
 
@@ -122,7 +126,9 @@ def test_candidates_are_linear_weights_of_the_chosen_parts(encoder):
     vision = set(parts(encoder.loaded.model)["vision"])
     assert set(mask.bits) <= vision
     assert all(dict(encoder.loaded.model.named_parameters())[name].ndim >= 2 for name in mask.bits)
-    assert not any("norm" in name or "embedding.weight" in name or "lm_head" in name for name in mask.bits if "patch" not in name)
+    assert not any(
+        "norm" in name or "embedding.weight" in name or "lm_head" in name for name in mask.bits if "patch" not in name
+    )
 
 
 def test_random_control_has_the_density_of_each_layer(encoder):

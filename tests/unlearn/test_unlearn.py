@@ -112,7 +112,9 @@ def test_mask_of_ones_is_no_mask(tmp_path):
     ones = mask(beta=0.0)
     assert ones.density == 1.0
     masked = run(tmp_path, mask=ones, train=replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0))
-    plain = run(tmp_path, "ga_diff", name="plain", train=replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0))
+    plain = run(
+        tmp_path, "ga_diff", name="plain", train=replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0)
+    )
     for name in candidates(masked.loaded.model):
         left, right = (dict(done.loaded.model.named_parameters())[name] for done in (masked, plain))
         torch.testing.assert_close(left, right, rtol=0, atol=1e-7)
@@ -169,6 +171,7 @@ def test_both_terms_are_logged_apart(tmp_path):
 
 def test_failing_forget_step_leaks_nothing(tmp_path):
     """Defect 6: an error in the forget term ends the run; its gradient never reaches a retain step."""
+
     def broken(answers: Answers, reference):
         return answers.nll.mean() * math.inf
 
@@ -220,7 +223,9 @@ def test_interrupted_run_ends_with_the_same_weights(tmp_path, method):
         assert torch.equal(left, right), name
     assert resumed.tokens == whole.tokens
     keys = ("step", "forget", "retain", "learning_rate", "grad_norm")
-    assert [[line[k] for k in keys] for line in log(tmp_path, "cut")] == [[line[k] for k in keys] for line in log(tmp_path)]
+    assert [[line[k] for k in keys] for line in log(tmp_path, "cut")] == [
+        [line[k] for k in keys] for line in log(tmp_path)
+    ]
 
 
 def test_half_written_checkpoint_is_passed_over(tmp_path):

@@ -29,7 +29,9 @@ def wrap(model: nn.Module, config: LoraConfig, chosen: Sequence[str]) -> peft.Pe
         MaskError: none of them is a linear layer.
     """
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    targets = [name.removesuffix(".weight") for name, part in candidates(model).items() if part in chosen and name in linear]
+    targets = [
+        name.removesuffix(".weight") for name, part in candidates(model).items() if part in chosen and name in linear
+    ]
     if not targets:
         raise MaskError(f"no linear layer lies in {', '.join(chosen)}: adapters would act on nothing")
     settings = peft.LoraConfig(r=config.rank, lora_alpha=cast(int, config.alpha), target_modules=targets)

@@ -50,4 +50,6 @@ def muon(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
     def is_matrix(p: Tensor) -> bool:
         return p.ndim == 2 and id(p) not in outer
 
-    return MuonAdamW([p for p in trainable if is_matrix(p)], [p for p in trainable if not is_matrix(p)], lr, weight_decay)
+    return MuonAdamW(
+        [p for p in trainable if is_matrix(p)], [p for p in trainable if not is_matrix(p)], lr, weight_decay
+    )

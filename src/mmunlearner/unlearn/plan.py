@@ -49,7 +49,9 @@ class Plan:
     def _draw(self, term: str, groups: Sequence[Sequence[Example]], number: int) -> tuple[Example, ...]:
         size = min(self.config.batch_size, len(groups))
         places = range(number * size, (number + 1) * size)
-        passes = {turn: self._pass(f"{self.seed} {term} pass {turn}", groups) for turn in {p // len(groups) for p in places}}
+        passes = {
+            turn: self._pass(f"{self.seed} {term} pass {turn}", groups) for turn in {p // len(groups) for p in places}
+        }
         chosen: list[Example] = []
         for place in places:
             group = passes[place // len(groups)][place % len(groups)]

@@ -116,7 +116,11 @@ def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) ->
 
 def _reference(encoder: Encoder, steps: Plan) -> ReferenceCache:
     """Of every question that the plan will ask."""
-    asked = (example for step in (steps[i] for i in range(len(steps))) for example in (*(step.forget or ()), *(step.retain or ())))
+    asked = (
+        example
+        for step in (steps[i] for i in range(len(steps)))
+        for example in (*(step.forget or ()), *(step.retain or ()))
+    )
     return cache(encoder, encoder.rows(list({example.id: example for example in asked}.values())))
 
 
@@ -153,7 +157,9 @@ def _trainer(
         train_dataset=PlanDataset(steps),
         data_collator=Collator(encoder, terms, reference),
         callbacks=[log],
-        optimizers=(muon(model, train.learning_rate, train.weight_decay), None) if train.optimizer == "muon" else (None, None),
+        optimizers=(muon(model, train.learning_rate, train.weight_decay), None)
+        if train.optimizer == "muon"
+        else (None, None),
         terms=terms,
         scope=acts,
         contexts=contexts,

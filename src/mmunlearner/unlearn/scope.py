@@ -55,14 +55,17 @@ def scope(model: nn.Module, mask: Mask | None, config: TrainConfig, chosen: Sequ
         ConfigError: the optimizer would move weights that the mask forbids.
     """
     if mask is not None and config.optimizer == "muon":
-        raise ConfigError("train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd")
+        raise ConfigError(
+            "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
+        )
     if mask is not None and config.free == "mask" and config.weight_decay:
         raise ConfigError(
-            f"train.weight_decay {config.weight_decay} moves weights outside the mask, which train.free: mask forbids: set 0"
+            f"train.weight_decay {config.weight_decay} moves weights outside the mask, which train.free mask forbids: "
+            "set it to 0"
         )
     if mask is not None and config.free != "all":
         owned = {name for part, names in parts(model).items() if part in chosen for name in names}
-        allowed = {name for name in mask.bits} if config.free == "mask" else owned
+        allowed = set(mask.bits) if config.free == "mask" else owned
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in allowed)
     return Scope(model, mask, config.free)

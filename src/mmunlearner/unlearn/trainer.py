@@ -80,7 +80,9 @@ class PlanDataset(Dataset[Step]):
 class UnlearnTrainer(Trainer):
     """Runs a method's two terms, each with its own backward pass, so that the mask acts on the forget term alone."""
 
-    def __init__(self, *, terms: Mapping[TermName, Term | None], scope: Scope, contexts: Mapping[str, Any], **kwargs: Any):
+    def __init__(
+        self, *, terms: Mapping[TermName, Term | None], scope: Scope, contexts: Mapping[str, Any], **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.terms, self.scope, self.contexts = terms, scope, contexts
         self.losses: dict[str, float] = {}
@@ -109,8 +111,8 @@ class UnlearnTrainer(Trainer):
                 loss = term(answers(model, batch), _to(part.reference, self.args.device))
             if not torch.isfinite(loss):
                 raise TrainingError(
-                    f"step {self.state.global_step + 1}: the {name} loss is {loss.item()} (batch starting at {part.first}); "
-                    "lower train.learning_rate; checkpoints of earlier steps are kept"
+                    f"step {self.state.global_step + 1}: the {name} loss is {loss.item()} (batch starting at "
+                    f"{part.first}); lower train.learning_rate; checkpoints of earlier steps are kept"
                 )
             self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         self.losses[name] = self.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
@@ -198,7 +200,9 @@ def _whole_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in whole.splitlines()] if whole != text else read_jsonl(path)
 
 
-def arguments(config: TrainConfig, work: Path, *, steps: int, seed: int, dtype: str, device: torch.device) -> TrainingArguments:
+def arguments(
+    config: TrainConfig, work: Path, *, steps: int, seed: int, dtype: str, device: torch.device
+) -> TrainingArguments:
     """Our few options in the Trainer's terms."""
     schedule = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}[config.schedule]
     return TrainingArguments(
