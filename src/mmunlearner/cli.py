@@ -13,7 +13,15 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.utils import UNSET
 
 from mmunlearner import __version__
-from mmunlearner.config import RunConfig
+from mmunlearner.config import (
+    DataConfig,
+    EvaluateConfig,
+    LoadConfig,
+    MaskConfig,
+    MethodConfig,
+    RunConfig,
+    TrainConfig,
+)
 from mmunlearner.config_io import load_config
 from mmunlearner.errors import MMUnlearnerError
 
@@ -56,10 +64,20 @@ class _Flags:
 
 _flags = _Flags()
 Options = Annotated[RunConfig, Parameter(name="*")]
+Load = Annotated[LoadConfig, Parameter(name="*")]
 
 
 @app.command(config=_flags)
-def run(recipe: str, /, *, options: Options = RunConfig()) -> None:  # noqa: B008 (frozen)
+def demo(*, options: Options = RunConfig()) -> None:
+    """Unlearn twelve invented people, compare all methods and write the report: minutes on two cores, no download.
+
+    It is `run demo`: any option of the recipe can be changed.
+    """
+    _run("demo")
+
+
+@app.command(config=_flags)
+def run(recipe: str, /, *, options: Options = RunConfig()) -> None:
     """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
 
     What is complete in OUT/NAME is skipped: the same command resumes an interrupted run.
@@ -68,9 +86,151 @@ def run(recipe: str, /, *, options: Options = RunConfig()) -> None:  # noqa: B00
         recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
     """
-    from mmunlearner import pipeline
+    _run(recipe)
 
-    pipeline.run(load_config(recipe, _flags.given))
+
+def _run(recipe: str) -> None:
+    config = load_config(recipe, _flags.given)
+    from mmunlearner import pipeline, show
+
+    show.report(pipeline.run(config))
+
+
+@app.command
+def finetune(
+    *,
+    model: str,
+    out: Path,
+    oracle: bool = False,
+    data: DataConfig = DataConfig(),
+    train: TrainConfig = TrainConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Teach a model a benchmark: the vanilla model of a run, or its retain oracle.
+
+    Args:
+        model: Directory or hub id to start from, or `tiny`: a new LLaVA of 1-2 million weights.
+        out: Directory for the trained model.
+        oracle: Leave out the images of those that are to be forgotten.
+    """
+    from mmunlearner import single
+
+    single.finetune(model, out, data=data, train=train, load=load, oracle=oracle, seed=seed)
+    print(f"model: {out}")
+
+
+@app.command
+def mask(
+    *,
+    model: str,
+    out: Path,
+    data: DataConfig = DataConfig(),
+    mask: Annotated[MaskConfig, Parameter(name="*")] = MaskConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Compute the saliency mask: which weights the forget term may move.
+
+    Args:
+        model: Directory or hub id of the model to unlearn.
+        out: File for the mask (.safetensors); its statistics are written beside it (.json, .svg).
+    """
+    from mmunlearner import show, single
+
+    show.mask(single.mask(model, out, data=data, wanted=mask, load=load, seed=seed))
+
+
+@app.command
+def unlearn(
+    *,
+    model: str,
+    out: Path,
+    method: str = "mmunlearner",
+    mask: Path | None = None,
+    options: dict[str, float] | None = None,
+    data: DataConfig = DataConfig(),
+    train: TrainConfig = TrainConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Make an unlearned model with one method.
+
+    Args:
+        model: Directory or hub id of the model to unlearn.
+        out: Directory for the unlearned model.
+        method: A name that `mmunlearner list` shows, or `package.module:name`.
+        mask: File that `mmunlearner mask` wrote: outside it, the forget term moves nothing.
+        options: The method's hyper-parameters, e.g. `--options.beta 0.4`.
+    """
+    from mmunlearner import show, single
+
+    wanted = MethodConfig(method=method, options=options or {})
+    single.unlearn(model, out, method=wanted, data=data, train=train, load=load, mask=mask, seed=seed)
+    show.moved(out)
+
+
+@app.command
+def evaluate(
+    *,
+    out: Path,
+    model: str = "",
+    data: DataConfig = DataConfig(),
+    evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Ask a model everything and score its answers; without --model, score again the answers that OUT holds.
+
+    Args:
+        out: Directory for the answers (a line of JSON per item) and scores.json.
+        model: Directory or hub id of the model to evaluate.
+    """
+    if model:
+        from mmunlearner import single
+
+        single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
+    from mmunlearner import show
+
+    show.scores(out)
+
+
+@app.command
+def report(run: Path, /, *others: Path) -> None:
+    """Write the report of a run again, from its files alone; of several runs, print one table of their means.
+
+    Args:
+        run: A run's directory, e.g. `runs/demo`.
+        others: Further runs of the same benchmark and goal, e.g. with other seeds.
+    """
+    from mmunlearner import report, show
+
+    if others:
+        print(report.compare_markdown([run, *others]))
+    else:
+        show.report(report.write(run))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """What there is: methods and benchmarks with their options, metrics, recipes."""
+    from mmunlearner import catalogue, show
+
+    show.catalogue(catalogue.everything())
+
+
+@app.command
+def doctor() -> int:
+    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken."""
+    from mmunlearner import doctor, show
+
+    checks = doctor.examine()
+    show.checks(checks)
+    return 0 if doctor.healthy(checks) else 1
+
+
+people = App(name="people", help="The embedded benchmark: invented people, drawn and described.")
+app.command(people)
 
 
 def main(arguments: list[str] | None = None) -> None:

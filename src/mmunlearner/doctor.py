@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +67,7 @@ def _torchvision() -> Check:
     """Not needed; beside a torch of another build it cannot be imported, and takes transformers down with it."""
     found = metadata.version("torchvision")
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         return Check("torchvision", f"{found}, broken ({_first_line(error)})", "wrong", "pip uninstall torchvision")
     return Check("torchvision", found, "ok")

@@ -1,0 +1,75 @@
+"""What there is to choose from: methods, benchmarks, metrics, recipes. Loads no torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmunlearner.config_io import load_config, shipped_recipes
+from mmunlearner.data.loaders import FORMATS, find_loader
+from mmunlearner.evaluate.score import METRICS
+from mmunlearner.methods import METHODS, Method
+
+MEANING = {
+    "accuracy": "right or wrong, by the rule of each item's task; mean over all items of a column",
+    "multiple_choice": "the answer's first letter is the right option's",
+    "cloze": "the truth is part of the answer, in any case",
+    "generation": "the truth is part of the answer, both normalised",
+    "rouge_l": "ROUGE-L F1 of the answer, stemmed",
+    "rouge_l_recall": "ROUGE-L recall of the answer, stemmed (CLEAR)",
+    "bleu": "BLEU of the answer",
+    "probability": "p(truth), to the power of 1 / tokens",
+    "truth_ratio": "wrong answers' probability over the truth's, folded as TOFU does per column",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to choose."""
+
+    name: str
+    options: str
+    """Its options, as `name=default`."""
+    what: str
+    """One line."""
+
+
+def everything() -> dict[str, list[Entry]]:
+    """Title -> what there is."""
+    return {
+        "methods (--method NAME, --options.NAME VALUE)": [_method(method) for method in METHODS.values()],
+        "benchmarks (--data.format NAME)": [_benchmark(name) for name in FORMATS],
+        "metrics": [Entry(name, "", MEANING[name]) for name in METRICS],
+        "recipes (mmunlearner run NAME)": [_recipe(name) for name in shipped_recipes()],
+    }
+
+
+def _method(method: Method) -> Entry:
+    needs = [
+        word for word, needed in (("a mask", method.needs_mask), ("a reference", method.needs_reference)) if needed
+    ]
+    what = f"{method.paper}; needs {' and '.join(needs)}" if needs else method.paper
+    return Entry(method.name, _options(method.options), what)
+
+
+def _benchmark(name: str) -> Entry:
+    loader = find_loader(name)
+    keywords = [p for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return Entry(name, _options({f"data.{p.name}": p.default for p in keywords}), _first_line(loader))
+
+
+def _recipe(name: str) -> Entry:
+    recipe = load_config(name)
+    return Entry(name, "", f"{recipe.data.format}, goal {recipe.goal}: {', '.join(recipe.methods)}")
+
+
+def _options(defaults: Mapping[str, Any]) -> str:
+    return ", ".join(
+        name if value is inspect.Parameter.empty else f"{name}={value}" for name, value in defaults.items()
+    )
+
+
+def _first_line(thing: object) -> str:
+    return next(iter((inspect.getdoc(thing) or "").splitlines()), "")
