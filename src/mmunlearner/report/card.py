@@ -1,0 +1,113 @@
+"""The model card that goes with a saved model directory: what the model is, what it scored, how it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from mmunlearner import __version__
+from mmunlearner.report.findings import findings
+from mmunlearner.report.goals import target
+from mmunlearner.report.markdown import bullets
+from mmunlearner.report.results import Model, Results, Run
+from mmunlearner.report.table import escape_markdown
+from mmunlearner.report.words import count, points, with_error
+
+KINDS = {
+    "vanilla": "The model before unlearning: it knows everything.",
+    "oracle": "The retain oracle: trained without the images of what is to be forgotten. The aim, not a result.",
+    "baseline": "Unlearned by a baseline, for comparison.",
+    "method": "Unlearned.",
+    "control": "A control: it shows what part of the method's effect needs no saliency.",
+}
+
+
+LIMITS = """## Limits
+
+The scores hold for this benchmark's questions and for the seed of this run. A low score on them is no proof that
+nothing is left: attacks such as relearning or quantisation were not part of it."""
+
+
+def model_card(run: Run, model: Model) -> ModelCard:
+    """A README.md for `models/NAME`, with metadata that the hub reads."""
+    body = "\n\n".join(section for section in _sections(run, model) if section)
+    return ModelCard(f"---\n{_metadata(run.results, model).to_yaml()}\n---\n\n{body}\n")
+
+
+def _metadata(results: Results, model: Model) -> ModelCardData:
+    return ModelCardData(
+        model_name=f"{results.name}-{model.name}",
+        library_name="transformers",
+        pipeline_tag="image-text-to-text",
+        base_model=hub_id(results.manifest),
+        tags=["mmunlearner", "machine-unlearning", *([model.method.split(":")[0]] if model.method else [])],
+        eval_results=[
+            EvalResult(
+                task_type="visual-question-answering" if "vqa" in column.name else "question-answering",
+                dataset_type=results.benchmark or "unnamed",
+                dataset_name=f"{results.benchmark or 'unnamed'}: {column.title}",
+                dataset_config=column.name,
+                metric_type="accuracy",
+                metric_value=round(score.value, 4),
+            )
+            for column in results.columns
+            if (score := model.score(column.name))
+        ],
+        ignore_metadata_errors=False,
+    )
+
+
+def hub_id(manifest: Mapping[str, Any]) -> str | None:
+    """The vanilla model's name on the hub; None where it is a directory or was trained by the run."""
+    config = manifest.get("config")
+    named = str((config.get("model") or {}).get("vanilla") or "") if isinstance(config, Mapping) else ""
+    return named if re.fullmatch(r"[\w.-]+/[\w.-]+", named) and not named.startswith((".", "runs/")) else None
+
+
+def _sections(run: Run, model: Model) -> list[str]:
+    results = run.results
+    gate = results.gate
+    warning = f"> **Nothing can be claimed.** {escape_markdown(gate.text)}" if gate and not gate.passed else ""
+    return [
+        f"# {escape_markdown(model.title)}",
+        f"{KINDS[model.role]} Run `{results.name}`, benchmark `{results.benchmark or 'unnamed'}`, "
+        f"goal: {results.goal} unlearning, made with MMUnlearner {__version__}.",
+        warning,
+        _facts(model),
+        _scores(results, model),
+        f"## Findings of the run\n\n{bullets(findings(run))}".rstrip() if model is results.main else "",
+        LIMITS,
+    ]
+
+
+def _facts(model: Model) -> str:
+    """How it was made, one fact a line."""
+    facts = {
+        "Method": model.method,
+        "Settings": ", ".join(f"{key} = {value}" for key, value in model.settings.items()),
+        "Mask": model.mask,
+        "Free outside the mask": model.free,
+        "Weights moved": ", ".join(f"{count(value)} {key.replace('_', ' ')}" for key, value in model.moved.items()),
+    }
+    lines = [f"- {name}: {escape_markdown(text)}" for name, text in facts.items() if text]
+    return "## How it was made\n\n" + "\n".join(lines) if lines else ""
+
+
+def _scores(results: Results, model: Model) -> str:
+    vanilla, oracle = results.vanilla, results.oracle
+    lines = [
+        "| Column | Accuracy, % | Should be | Against vanilla | Against the oracle |",
+        "| --- | ---: | --- | ---: | ---: |",
+    ]
+    for column in results.columns:
+        score = model.score(column.name)
+        if score is None:
+            continue
+        references = [other.score(column.name) if other and other is not model else None for other in (vanilla, oracle)]
+        gaps = [points(score.value - each.value) if each else "–" for each in references]
+        cells = [escape_markdown(column.title), with_error(score), target(results, column).words, *gaps]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "## Scores\n\n" + "\n".join(lines) + "\n\nStandard errors are clustered by entity; differences in points."

@@ -1,0 +1,161 @@
+"""House style of the plots: colours that the colour-blind can tell apart, SVG that follows the dark mode."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# name: (on white, on dark). Hues after Okabe and Ito; each hex code stands once, since it is how CSS finds the colour.
+COLOURS: dict[str, tuple[str, str]] = {
+    "ink": ("#1c2530", "#e6eaf0"),
+    "muted": ("#616d7a", "#9ba7b4"),
+    "grid": ("#e2e6eb", "#313a45"),
+    "paper": ("#ffffff", "#161b22"),
+    "vanilla": ("#7d8792", "#a9b3be"),
+    "oracle": ("#00866b", "#42c9a6"),
+    "baseline": ("#c4560a", "#f29a56"),
+    "method": ("#0a68b0", "#5cb3f7"),
+    "control": ("#97558f", "#d7a0cf"),
+    "forget": ("#c2450f", "#f78e5b"),
+    "retain": ("#1f6f9f", "#6fbbe6"),
+    "target": ("#009a7b", "#2fb592"),
+}
+FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
+    "svg.hashsalt": "mmunlearner",
+    "text.parse_math": False,  # a title may contain $
+    "font.size": 11,
+    "text.color": COLOURS["ink"][0],
+    "axes.edgecolor": COLOURS["grid"][0],
+    "axes.labelcolor": COLOURS["muted"][0],
+    "axes.titlecolor": COLOURS["ink"][0],
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": COLOURS["grid"][0],
+    "grid.linewidth": 0.8,
+    "xtick.color": COLOURS["grid"][0],
+    "ytick.color": COLOURS["grid"][0],
+    "xtick.labelcolor": COLOURS["muted"][0],
+    "ytick.labelcolor": COLOURS["muted"][0],
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": 10.5,
+    "legend.labelcolor": COLOURS["muted"][0],
+}
+
+
+def colour(name: str) -> str:
+    """Its hex code on white; `dark_mode` swaps it on dark."""
+    return COLOURS[name][0]
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """matplotlib in this package's dress; a glyph that its own font lacks is the browser's matter."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        yield
+
+
+def canvas(width: float, height: float, **margins: float) -> Figure:
+    """An empty figure of so many CSS pixels (1 px = 1 pt of matplotlib), its margins in the same unit."""
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    left, right, bottom, top = (margins.get(side, 0.0) for side in ("left", "right", "bottom", "top"))
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    figure.patch.set_alpha(0)
+    return figure
+
+
+def bare(axes: Axes) -> Axes:
+    """Axes without a background of their own."""
+    axes.patch.set_alpha(0)
+    return axes
+
+
+def dark_mode() -> str:
+    """CSS rules that turn each light colour into its dark one.
+
+    By attribute alone: marks are drawn through <use>, where a selector with an ancestor finds nothing.
+    """
+    return "".join(
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in COLOURS.values()
+        for kind in ("fill", "stroke")
+    )
+
+
+def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None = None) -> str:
+    """SVG to stand in an HTML page.
+
+    `name` makes its ids unique on the page, `label` says aloud what it shows, `titles` are tooltips by the gid of
+    the artist that they belong to.
+    """
+    body = _body(_rendered(figure), titles or {})
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
+    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body)
+    width = float(figure.get_figwidth()) * 72
+    return _opened(body, f'class="plot" role="img" aria-label="{escape(label)}" style="max-width:{width:.0f}px"')
+
+
+def standalone_svg(figure: Figure, label: str) -> str:
+    """SVG to stand in a file, on paper of its own, dark where the reader's system is."""
+    body = _body(_rendered(figure), {})
+    light, dark = (f".paper{{fill:{paper}}}text{{paint-order:stroke;stroke:{paper}}}" for paper in COLOURS["paper"])
+    css = f"<style>text{{stroke-width:2.5px}}{light}@media (prefers-color-scheme:dark){{{dark}{dark_mode()}}}</style>"
+    opened = _opened(body, f'role="img" aria-label="{escape(label)}"', sized=True)
+    return opened.replace(">", f">{css}<rect class='paper' width='100%' height='100%' rx='10'/>", 1) + "\n"
+
+
+def png(figure: Figure, scale: float = 2) -> bytes:
+    """PNG on white, `scale` times as many pixels as its size says."""
+    stream = io.BytesIO()
+    with house_style():
+        figure.savefig(stream, format="png", dpi=72 * scale, facecolor=COLOURS["paper"][0])
+    return stream.getvalue()
+
+
+def _rendered(figure: Figure) -> str:
+    stream = io.StringIO()
+    nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with house_style():
+        figure.savefig(stream, format="svg", metadata=nothing)
+    return stream.getvalue()
+
+
+def _body(svg: str, titles: Mapping[str, str]) -> str:
+    """From <svg to </svg>, without comments, in the page's font, with tooltips."""
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", rf"\1 {FONT}", svg)
+    for gid, title in titles.items():
+        svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(title)}</title>', 1)
+    return re.sub(r">\s+<", "><", svg).strip()
+
+
+def _opened(svg: str, attributes: str, *, sized: bool = False) -> str:
+    """The same SVG with other attributes on its first tag; unless `sized`, as wide as it is given room."""
+    start = svg.index(">")
+    first = svg[:start].replace("<svg", f"<svg {attributes}", 1)
+    first = re.sub(r' (width|height)="([\d.]+)pt"', r' \1="\2"' if sized else "", first)
+    return first + svg[start:]

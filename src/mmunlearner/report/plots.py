@@ -1,0 +1,239 @@
+"""The report's figures. Each takes what was read and gives a matplotlib figure in the house style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from mmunlearner.report.figure import bare, canvas, colour, house_style
+from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, target
+from mmunlearner.report.results import Column, Model, Results
+from mmunlearner.report.tradeoff import trade_off
+from mmunlearner.report.words import MINUS, duration, memory
+
+__all__ = ["column_bars", "cost", "loss_curves", "saliency_layers", "trade_off"]
+
+Steps = Sequence[Mapping[str, Any]]
+TERMS = {"forget": "forget term", "retain": "retain term"}
+PART_NAMES = {"vision": "vision encoder", "projector": "projector", "language": "language model"}
+
+
+# --- every column against the oracle --------------------------------------------------------------------------------
+
+
+def column_bars(results: Results, column: Column, *, width: float = 340) -> Figure:
+    """A bar per unlearned model with its standard error; lines where the oracle and vanilla are, a band for the aim."""
+    models = [model for model in results.unlearned if model.score(column.name)]
+    with house_style():
+        figure = canvas(width, 19 * len(models) + 62, left=132, right=14, bottom=22, top=38)
+        axes = bare(figure.add_subplot())
+        axes.set_title(column.title, weight="bold", x=-132 / (width - 146))
+        axes.grid(axis="y", visible=False)
+        _reference_lines(axes, results, column)
+        for row, model in enumerate(models):
+            _bar(axes, row, model, column)
+        axes.set_yticks(range(len(models)), [_clipped(model.title) for model in models], size=10.5)
+        axes.set_ylim(len(models) - 0.4, -0.6)
+        axes.set_xlim(0, 104)
+        axes.set_xticks([0, 25, 50, 75, 100])
+    return figure
+
+
+def _clipped(title: str, most: int = 22) -> str:
+    return title if len(title) <= most else f"{title[: most - 1]}…"
+
+
+def _bar(axes: Axes, row: int, model: Model, column: Column) -> None:
+    score = model.scores[column.name]["accuracy"]
+    alpha = 1.0 if model.chosen else 0.6
+    axes.barh(row, 100 * score.value, height=0.62, color=colour(model.role), alpha=alpha, lw=0)
+    axes.errorbar(
+        100 * score.value, row, xerr=100 * score.stderr, fmt="none", ecolor=colour("ink"), elinewidth=1.2, capsize=2
+    )
+
+
+def _reference_lines(axes: Axes, results: Results, column: Column) -> None:
+    """The oracle's and vanilla's scores, named above the axes, and the band in which a result should end."""
+    aim = target(results, column)
+    if aim.value is not None:
+        bound = FORGET_BOUND if column.good == "oracle" else KEEP_BOUND
+        top = aim.value + bound if column.good == "oracle" else 1.04
+        axes.axvspan(100 * (aim.value - bound), 100 * top, color=colour("target"), alpha=0.13, lw=0)
+    for model, line in ((results.oracle, "-"), (results.vanilla, (0, (3, 2)))):
+        score = model.score(column.name) if model else None
+        if model and score:
+            axes.axvline(100 * score.value, color=colour(model.role), lw=1.6, ls=line, zorder=3)
+
+
+# --- losses ---------------------------------------------------------------------------------------------------------
+
+
+def loss_curves(title: str, steps: Steps, *, width: float = 340, height: float = 230) -> Figure | None:
+    """Both terms of the loss, each on axes of its own; None where the log holds neither."""
+    curves = {term: _curve(steps, term) for term in TERMS}
+    curves = {term: curve for term, curve in curves.items() if curve}
+    if not curves:
+        return None
+    with house_style():
+        figure = canvas(width, height, left=42, right=12, bottom=36, top=44)
+        figure.subplots_adjust(hspace=0.55)
+        panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (term, curve) in zip(panels, curves.items(), strict=True):
+            _loss_panel(bare(axes), term, curve)
+        panels[0].set_title(_clipped(title, 40), weight="bold", x=-42 / (width - 54), pad=20)
+        panels[-1].set_xlabel("optimizer step", size=10)
+    return figure
+
+
+def _curve(steps: Steps, term: str) -> list[tuple[float, float]]:
+    return [(step["step"], step[term]) for step in steps if isinstance(step.get(term), int | float)]
+
+
+def _loss_panel(axes: Axes, term: str, curve: list[tuple[float, float]]) -> None:
+    x, y = zip(*curve, strict=True)
+    axes.plot(x, y, color=colour(term), marker="o" if len(curve) < 3 else "", ms=4)
+    axes.text(0, 1.06, TERMS[term], transform=axes.transAxes, va="bottom", size=10, color=colour(term))
+    axes.margins(x=0.01, y=0.18)
+    axes.locator_params(axis="y", nbins=3)
+    axes.tick_params(labelsize=9.5)
+
+
+# --- saliency -------------------------------------------------------------------------------------------------------
+
+
+def saliency_layers(mask: Mapping[str, Any], *, width: float = 760, height: float = 340) -> Figure | None:
+    """Mean saliency of each linear layer for forgetting and for preserving, and the fraction that the mask selects."""
+    layers = [layer for layer in mask.get("layers", ()) if layer.get("candidates")]
+    if not layers:
+        return None
+    layers.sort(key=lambda layer: list(PART_NAMES).index(layer["part"]) if layer["part"] in PART_NAMES else 9)
+    with house_style():
+        figure = canvas(width, height, left=64, right=14, bottom=48, top=30)
+        figure.subplots_adjust(hspace=0.16)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.25, 1])
+        _saliency_panel(bare(above), layers)
+        _selected_panel(bare(below), layers, mask)
+        _part_bands((above, below), layers)
+        below.set_xlim(-0.6, len(layers) - 0.4)
+        above.legend(loc="lower right", bbox_to_anchor=(1, 1.02), ncols=2, borderaxespad=0, handlelength=1.4)
+    return figure
+
+
+def _saliency_panel(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Log scale; a layer without any gradient has no place on it and leaves a gap."""
+    for key, term, name in (("saliency_forget", "forget", "forget"), ("saliency_preserve", "retain", "preserve")):
+        values = [layer.get(key) or float("nan") for layer in layers]
+        style = {"marker": "o" if term == "forget" else "s", "ms": 4 if len(layers) < 60 else 0}
+        axes.plot(range(len(layers)), values, color=colour(term), lw=1.3, label=name, **style)
+    if any((layer.get("saliency_forget") or 0) > 0 for layer in layers):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
+        axes.yaxis.set_major_formatter(FuncFormatter(_power))
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("mean squared\ngradient", size=10.5)
+    axes.grid(axis="x", visible=False)
+
+
+def _selected_panel(axes: Axes, layers: Sequence[Mapping[str, Any]], mask: Mapping[str, Any]) -> None:
+    shares = [100 * layer["selected"] / layer["candidates"] for layer in layers]
+    axes.bar(range(len(layers)), shares, width=0.72, color=colour("method"), lw=0, alpha=0.85)
+    if isinstance(density := mask.get("density"), int | float):
+        axes.axhline(100 * density, color=colour("ink"), lw=1, ls=(0, (3, 2)))
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 50, 100])
+    axes.set_ylabel("selected, %", size=10.5)
+    axes.grid(axis="x", visible=False)
+
+
+def _power(value: float, _: object = None) -> str:
+    """3e-06 -> 3e−6"""
+    digits, exponent = f"{value:.0e}".split("e")
+    return f"{digits}e{int(exponent)}".replace("-", MINUS)
+
+
+def _part_bands(panels: Iterable[Axes], layers: Sequence[Mapping[str, Any]]) -> None:
+    """Where one part of the model ends and the next begins; below, its name and how much of it is selected."""
+    above, below = panels
+    start, ticks = 0, {}
+    for part, members in groupby(layers, key=lambda layer: layer["part"]):
+        group = list(members)
+        share = sum(layer["selected"] for layer in group) / sum(layer["candidates"] for layer in group)
+        narrow = len(group) < 0.2 * len(layers)
+        ticks[start + (len(group) - 1) / 2] = f"{part if narrow else PART_NAMES.get(part, part)}\n{100 * share:.0f} %"
+        for axes in (above, below):
+            if start:
+                axes.axvline(start - 0.5, color=colour("muted"), lw=0.8)
+        start += len(group)
+    below.set_xticks(list(ticks), list(ticks.values()))
+
+
+# --- cost -----------------------------------------------------------------------------------------------------------
+
+_STEP_ORDER = ("finetune", "mask", "unlearn", "tune", "evaluate")
+_STEP_COLOURS = ("method", "baseline", "control", "oracle", "vanilla")
+
+
+def cost(results: Results, *, width: float = 760) -> Figure | None:
+    """Seconds per step and the largest memory of each model; None where nothing was measured."""
+    models = [model for model in results.models if model.seconds or model.peak_memory_bytes]
+    if not models:
+        return None
+    steps = step_names(models)
+    with house_style():
+        figure = canvas(width, 21 * len(models) + 70, left=150, right=52, bottom=8, top=58)
+        figure.subplots_adjust(wspace=0.32)
+        times, sizes = figure.subplots(1, 2, sharey=True, width_ratios=[1.6, 1])
+        _stack_seconds(bare(times), models, steps)
+        _peak_memory(bare(sizes), models)
+        times.set_yticks(range(len(models)), [_clipped(model.title, 24) for model in models], size=10.5)
+        times.set_ylim(len(models) - 0.4, -0.6)
+        for axes, title in ((times, "Time"), (sizes, "Peak memory")):
+            axes.set_title(title, weight="bold", pad=10)
+            axes.grid(visible=False)
+            axes.set_xticks([])
+            axes.spines["bottom"].set_visible(False)
+        figure.legend(loc="upper right", bbox_to_anchor=(1, 1), ncols=len(steps), handlelength=0.9, columnspacing=1.2)
+    return figure
+
+
+def step_names(models: Sequence[Model]) -> list[str]:
+    """Steps that took time, in the order of a run."""
+    steps = dict.fromkeys(step for model in models for step in model.seconds)
+    return sorted(steps, key=lambda step: _STEP_ORDER.index(step) if step in _STEP_ORDER else len(_STEP_ORDER))
+
+
+def _stack_seconds(axes: Axes, models: Sequence[Model], steps: Sequence[str]) -> None:
+    start = [0.0] * len(models)
+    for i, step in enumerate(steps):
+        spent = [model.seconds.get(step, 0.0) for model in models]
+        ink = colour(_STEP_COLOURS[i % len(_STEP_COLOURS)])
+        axes.barh(range(len(models)), spent, left=start, height=0.62, color=ink, alpha=0.85, lw=0, label=step)
+        start = [before + more for before, more in zip(start, spent, strict=True)]
+    _write_values(axes, start, duration)
+
+
+def _peak_memory(axes: Axes, models: Sequence[Model]) -> None:
+    sizes = [float(max(model.peak_memory_bytes.values(), default=0)) for model in models]
+    axes.barh(range(len(models)), sizes, height=0.62, color=colour("vanilla"), alpha=0.75, lw=0)
+    _write_values(axes, sizes, memory)
+
+
+def _write_values(axes: Axes, values: Sequence[float], written: Any) -> None:
+    """Each bar's value at its end."""
+    axes.set_xlim(0, 1.02 * max(values) or 1)
+    for row, value in enumerate(values):
+        if value:
+            axes.annotate(
+                written(value),
+                (value, row),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                size=10,
+                color=colour("muted"),
+            )
