@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mmunlearner.config_io import load_config, shipped_recipes
 from mmunlearner.data.loaders import FORMATS, find_loader
@@ -31,7 +29,7 @@ class Entry:
 
     name: str
     options: str
-    """Its options, as `name=default`."""
+    """Its options; a method's with their defaults."""
     what: str
     """One line."""
 
@@ -50,25 +48,20 @@ def _method(method: Method) -> Entry:
     needs = [
         word for word, needed in (("a mask", method.needs_mask), ("a reference", method.needs_reference)) if needed
     ]
-    what = f"{method.paper}; needs {' and '.join(needs)}" if needs else method.paper
-    return Entry(method.name, _options(method.options), what)
+    what = method.paper or _first_line(method.retain)
+    options = ", ".join(f"{name}={default}" for name, default in method.options.items())
+    return Entry(method.name, options, f"{what}; needs {' and '.join(needs)}" if needs else what)
 
 
 def _benchmark(name: str) -> Entry:
     loader = find_loader(name)
-    keywords = [p for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return Entry(name, _options({f"data.{p.name}": p.default for p in keywords}), _first_line(loader))
+    keywords = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return Entry(name, ", ".join(f"data.{keyword}" for keyword in keywords), _first_line(loader))
 
 
 def _recipe(name: str) -> Entry:
     recipe = load_config(name)
     return Entry(name, "", f"{recipe.data.format}, goal {recipe.goal}: {', '.join(recipe.methods)}")
-
-
-def _options(defaults: Mapping[str, Any]) -> str:
-    return ", ".join(
-        name if value is inspect.Parameter.empty else f"{name}={value}" for name, value in defaults.items()
-    )
 
 
 def _first_line(thing: object) -> str:

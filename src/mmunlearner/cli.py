@@ -69,9 +69,9 @@ Load = Annotated[LoadConfig, Parameter(name="*")]
 
 @app.command(config=_flags)
 def demo(*, options: Options = RunConfig()) -> None:
-    """Unlearn twelve invented people, compare all methods and write the report: minutes on two cores, no download.
+    """Unlearn invented people with every method, compare them and write the report: minutes on two cores, no download.
 
-    It is `run demo`: any option of the recipe can be changed.
+    It is `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
     """
     _run("demo")
 
@@ -85,6 +85,7 @@ def run(recipe: str, /, *, options: Options = RunConfig()) -> None:
     Args:
         recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
+            Defaults shown are those of options that the recipe leaves out.
     """
     _run(recipe)
 

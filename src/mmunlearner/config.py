@@ -123,11 +123,13 @@ class TrainConfig:
     clip: NotNegative = 1.0
     """Largest gradient norm, after masking; 0: no clipping."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    """What turns gradients into steps; `muon` is for matrices, the rest gets AdamW."""
     weight_decay: NotNegative = 0.0
     """Decay towards zero of the weights that train."""
     warmup: Fraction = 0.1
     """Fraction of the steps in which the learning rate rises."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the learning rate goes on after the warm-up."""
     keep_text: bool = False
     """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
     free: Literal["all", "parts", "mask"] = "parts"
@@ -161,6 +163,8 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
+    """How models are asked."""
+
     batch_size: AtLeastOne = 128
     """Questions answered at once."""
     max_new_tokens: AtLeastOne = 50
@@ -174,11 +178,13 @@ class RunConfig:
     """A whole run: everything from the data to the report."""
 
     name: str = "run"
+    """Name of the run and of its folder."""
     out: str = "runs"
     """The run is written to OUT/NAME."""
     goal: Goal = "visual"
     """`visual`: forget VQA down, forget QA kept; `full`: both down. Decides which direction is good."""
     seed: Count = 0
+    """Decides everything that is drawn: batches, random masks, the weights of new models."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     finetune: TrainConfig = field(default_factory=TrainConfig)

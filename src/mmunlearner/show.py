@@ -28,8 +28,7 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str | Text]]
 
 def catalogue(groups: dict[str, list[Entry]]) -> None:
     for title, entries in groups.items():
-        table(title, (), ())
-        table("", ("name", "options", "what it is"), [(e.name, e.options or "-", e.what) for e in entries])
+        table(title, ("name", "options", "what it is"), [(e.name, e.options or "-", e.what) for e in entries])
         print()
 
 

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from mmunlearner import __version__
+from mmunlearner.catalogue import MEANING, everything
+from mmunlearner.cli import app
+from mmunlearner.config_io import load_config, shipped_recipes
+from mmunlearner.evaluate.score import METRICS
+
+API = {
+    "batches:Encoder": "loaded",
+    "config_io:load_config": "recipe overrides",
+    "data:load": "config seed",
+    "evaluate:evaluate_model": "loaded evaluation out_dir config progress encoder",
+    "evaluate:rescore": "out_dir",
+    "models:load": "source dtype device trust_remote_code",
+    "models:save": "loaded directory extra",
+    "pipeline:run": "config",
+    "report:write": "run_dir",
+    "saliency:compute": "encoder splits config seed data_hashes progress checkpoint",
+    "saliency:load": "path",
+    "unlearn:unlearn": "loaded splits config base work mask lora_config dtype seed on_step encoder",
+}
+"""The Python API: a dozen names and their arguments. A change here is a change for every user."""
+
+COMMANDS = {
+    "demo", "doctor", "evaluate", "finetune", "list", "mask", "people", "report", "run", "unlearn",
+}  # fmt: skip
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "rouge_score": "rouge-score"}
+
+
+@pytest.fixture(scope="module")
+def project(repository: Path) -> dict:
+    return tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.mark.parametrize(("name", "arguments"), API.items())
+def test_the_api_is_what_users_call(name: str, arguments: str) -> None:
+    module, _, attribute = name.partition(":")
+    found = getattr(import_module(f"mmunlearner.{module}"), attribute)
+    assert list(inspect.signature(found).parameters) == arguments.split()
+
+
+def test_the_commands_are_those_of_the_readme(repository: Path) -> None:
+    commands = {name for name in app if not name.startswith("-")}
+    assert sorted(commands) == [
+        "demo",
+        "doctor",
+        "evaluate",
+        "finetune",
+        "list",
+        "mask",
+        "people",
+        "report",
+        "run",
+        "unlearn",
+    ]
+    used = re.findall(
+        r"^(?:\$ )?mmunlearner (\w+)", (repository / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert used
+    assert set(used) <= commands
+
+
+def test_the_make_targets_of_the_texts_exist(repository: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    texts = [*repository.glob("*.md"), *repository.glob("docs/*.md"), repository / ".ci" / "run"]
+    called = {
+        target for text in texts for target in re.findall(r"\bmake (\w+)\b(?=[`\n])", text.read_text(encoding="utf-8"))
+    }
+    assert {"demo", "test"} <= called <= targets
+
+
+def test_everything_imported_is_declared(repository: Path, project: dict) -> None:
+    declared = {Requirement(text).name.replace("_", "-") for text in project["dependencies"]}
+    imported = set()
+    for file in (repository / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"mmunlearner"}
+    assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in foreign} <= declared
+
+
+def test_the_tested_versions_lie_in_the_declared_ranges(repository: Path, project: dict) -> None:
+    lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {r.name.lower().replace("_", "-"): r for r in (Requirement(line) for line in lines if line[:1] != "#")}
+    for text in (*project["dependencies"], *project["optional-dependencies"]["test"]):
+        wanted = Requirement(text)
+        [pin] = pinned[wanted.name.lower().replace("_", "-")].specifier
+        assert wanted.specifier.contains(Version(pin.version)), text
+
+
+def test_versions_agree(repository: Path) -> None:
+    assert re.search(rf"^version: {re.escape(__version__)}$", (repository / "CITATION.cff").read_text(), re.MULTILINE)
+    assert __version__ in (repository / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_demo_and_flags_are_shipped() -> None:
+    assert {"demo", "flags"} <= set(shipped_recipes())
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_names_methods_that_exist(name: str) -> None:
+    from mmunlearner.methods import METHODS, resolve
+
+    config = load_config(name)
+    assert config.methods
+    for method in config.methods.values():
+        resolve(method.method, METHODS).bind(method.options)
+
+
+def test_the_catalogue_names_everything() -> None:
+    assert list(MEANING) == list(METRICS)
+    found = everything()
+    assert all(entry.what for entries in found.values() for entry in entries)
+    assert {"mmunlearner", "ga", "ga_diff", "kl_min", "npo"} <= {entry.name for entry in next(iter(found.values()))}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_without_the_checkout(repository: Path, tmp_path: Path) -> None:
+    """Recipes, templates and models travel with it."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path), str(repository)], check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
+    shown = subprocess.run(
+        [sys.executable, "-P", "-m", "mmunlearner.cli", "list"],
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"demo", "flags"} <= set(shown.stdout.split())
+    assets = tmp_path / "site" / "mmunlearner" / "people" / "assets"
+    for name in ("vanilla", "oracle"):
+        weights = next((assets / name).glob("*.safetensors"))
+        assert weights.stat().st_size < 10 * 2**20
+    assert list((tmp_path / "site" / "mmunlearner" / "report" / "templates").iterdir())
