@@ -83,11 +83,12 @@ def _fit(value: Any, kind: Any, cell: Cell) -> Any:
     return fitter(value, kind, cell) if fitter else _plain(value, kind, _NAMES[kind], cell)
 
 
-_NAMES = {str: "a text", int: "a whole number", bool: "true or false", object: "a value"}
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", object: "a value"}
 
 
 def _plain(value: Any, kind: type, name: str, cell: Cell) -> Any:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    number = kind in (int, float)
+    if not isinstance(value, (int, float) if kind is float else kind) or (number and isinstance(value, bool)):
         raise cell.error(name, shown(value))
     return value
 
@@ -138,9 +139,10 @@ def parse_json(text: str, cell: Cell) -> Any:
 def columns(kind: type) -> dict[str, tuple[Any, bool]]:
     """Column -> (kind, whether it must be there) of a layout."""
     hints = get_type_hints(kind, include_extras=True)
+    # Of annotations that are texts, Python 3.11 sees no NotRequired in `__required_keys__`: both are asked.
     required = getattr(kind, "__required_keys__")  # noqa: B009 (of every TypedDict, unknown to pyright)
     return {
-        name: (get_args(hint)[0] if get_origin(hint) is NotRequired else hint, name in required)
+        name: (get_args(hint)[0], False) if get_origin(hint) is NotRequired else (hint, name in required)
         for name, hint in hints.items()
     }
 
