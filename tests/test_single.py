@@ -114,7 +114,7 @@ def test_a_model_is_taught_a_benchmark(work: Path) -> None:
         (["mask", "--model", "./nothing", "--out", "m"], "model ./nothing: no such directory"),
         (["mask", "--model", "vanilla", "--out", "m", "--beta=-1"], "methods.model.mask.beta: -1.0 is out of range"),
         (["unlearn", "--model", "vanilla", "--out", "m"], "method mmunlearner needs a mask: give one"),
-        (["unlearn", "--model", "vanilla", "--out", "m", "--method", "gq"], "unknown method gq; did you mean ga"),
+        (["unlearn", "--model", "vanilla", "--out", "m", "--method", "np"], "unknown method np; did you mean npo?"),
         (
             ["unlearn", "--model", "other", "--out", "m", "--mask", "mask.safetensors"],
             "mask of another model: same arch",

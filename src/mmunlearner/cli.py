@@ -168,7 +168,7 @@ def unlearn(
 
     wanted = MethodConfig(method=method, options=options or {})
     single.unlearn(model, out, method=wanted, data=data, train=train, load=load, mask=mask, seed=seed)
-    show.moved(out)
+    show.moved(out, masked=mask is not None)
 
 
 @app.command

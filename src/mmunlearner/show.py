@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,14 +14,22 @@ from mmunlearner.catalogue import Entry
 from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
 
+if TYPE_CHECKING:
+    from mmunlearner.evaluate import Score
+
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
+
+SHOWN = ("accuracy", "multiple_choice", "cloze", "generation", "rouge_l")
+"""Metrics that fit beside each other on a terminal."""
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: bool = False) -> None:
-    """Print rows under their heads; with `numbers`, all columns but the first are set to the right."""
+    """Print rows under their heads; with `numbers`, all columns but the first are numbers, and the first is folded."""
     shown = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for place, head in enumerate(heads):
-        shown.add_column(head, justify="right" if numbers and place else "left", overflow="fold")
+        number = numbers and place > 0
+        narrow = number if numbers else place == 0
+        shown.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=narrow)
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     Console().print(shown)
@@ -50,7 +59,7 @@ def mask(file: Path) -> None:
     statistics = read_json(file.with_suffix(".json"))
     heads = ("selected of candidates", "fraction", "selected", "candidates")
     parts = [_selected(part, counts) for part, counts in statistics["parts_density"].items()]
-    layers = [_selected(layer["name"], layer) for layer in statistics["layers"]]
+    layers = [_selected(layer["name"].removesuffix(".weight"), layer) for layer in statistics["layers"]]
     table("", heads, [*layers, *parts], numbers=True)
     print(f"mask: {file} ({statistics['density']:.1%} of {', '.join(statistics['parts'])})")
 
@@ -60,31 +69,31 @@ def _selected(name: str, counts: dict[str, int]) -> tuple[str, ...]:
     return name, f"{selected / max(candidates, 1):.1%}", f"{selected:,}", f"{candidates:,}"
 
 
-def moved(model: Path) -> None:
+def moved(model: Path, *, masked: bool) -> None:
     """What an unlearned model's training changed."""
     made = read_json(model / "train.json")
     change = made["moved"]
     print(f"model: {model} ({made['steps']} steps, {made['seconds']:.1f} s)")
-    print(f"weights moved: {change['inside']:,} inside the mask, {change['outside']:,} outside, of {change['total']:,}")
-    print(f"weights moved by the forget term outside the mask: {change['forget_outside']:,}")
+    if masked:
+        print(f"weights moved: {change['inside']:,} inside the mask and {change['outside']:,} outside it")
+        print(f"moved by the forget term outside the mask: {change['forget_outside']:,} of {change['total']:,} weights")
+    else:
+        print(f"weights moved: {change['inside']:,} of {change['total']:,}")
 
 
 def scores(folder: Path) -> None:
-    """All metrics of an evaluation folder, scored again from its answers."""
+    """The main metrics of an evaluation folder, scored again from its answers."""
     from mmunlearner.evaluate import rescore
 
     columns = rescore(folder).columns
-    metrics = list(dict.fromkeys(metric for found in columns.values() for metric in found))
     rows = [
-        (name, *(_score(found.get(metric)) for metric in metrics), str(max(score.n for score in found.values())))
+        (name, *(_score(found.get(metric)) for metric in SHOWN), str(found["accuracy"].n))
         for name, found in columns.items()
     ]
-    table("per cent, ± standard error clustered by entity", ("", *metrics, "n"), rows, numbers=True)
-    print(f"scores: {folder / 'scores.json'}")
+    heads = ("", *(metric.replace("_", " ") for metric in SHOWN), "n")
+    table("per cent, ± standard error clustered by entity", heads, rows, numbers=True)
+    print(f"these and all other metrics: {folder / 'scores.json'}")
 
 
-def _score(score: object) -> str:
-    value, error = getattr(score, "value", None), getattr(score, "stderr", None)
-    return (
-        "" if value is None else f"{100 * value:.1f} ± {100 * error:.1f}" if error is not None else f"{100 * value:.1f}"
-    )
+def _score(score: Score | None) -> str:
+    return f"{100 * score.value:.1f} ± {100 * score.stderr:.1f}" if score else ""
