@@ -99,7 +99,7 @@ def _facts(model: Model) -> str:
 def _scores(results: Results, model: Model) -> str:
     vanilla, oracle = results.vanilla, results.oracle
     lines = [
-        "| Column | Accuracy, % | Should be | Against vanilla | Against the oracle |",
+        "| Column | Accuracy, % | Should | Against vanilla | Against the oracle |",
         "| --- | ---: | --- | ---: | ---: |",
     ]
     for column in results.columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmunlearner.evaluate.metrics import Score
-from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, SHOWN, target
+from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, SHOWN, target, to_forget
 from mmunlearner.report.paired import score_difference
 from mmunlearner.report.results import Column, Model, Run
 from mmunlearner.report.table import gap
@@ -61,8 +61,18 @@ def _where(gap: Score, reference: str) -> str:
 
 def criteria(run: Run, model: Model) -> list[Criterion]:
     """All that can be checked: needs the oracle for what is forgotten and vanilla for what is kept."""
-    made = [_criterion(run, model, column) for column in run.results.columns if column.name not in UNBOUND]
-    return [each for each in made if each]
+    idle = nothing_to_forget(run)
+    columns = [column for column in run.results.columns if column.name not in UNBOUND and column not in idle]
+    return [each for column in columns if (each := _criterion(run, model, column))]
+
+
+def nothing_to_forget(run: Run) -> list[Column]:
+    """Columns to forget that the oracle knows as well as vanilla does, so that reaching it proves nothing."""
+    vanilla, oracle = run.results.vanilla, run.results.oracle
+    if vanilla is None or oracle is None:
+        return []
+    known = [(column, vanilla.score(column.name), oracle.score(column.name)) for column in to_forget(run.results)]
+    return [column for column, before, aim in known if before and aim and before.value - aim.value < 2 * FORGET_BOUND]
 
 
 def _criterion(run: Run, model: Model, column: Column) -> Criterion | None:

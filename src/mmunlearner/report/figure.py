@@ -22,7 +22,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#161b22"),
     "vanilla": ("#7d8792", "#a9b3be"),
     "oracle": ("#00866b", "#42c9a6"),
-    "baseline": ("#c4560a", "#f29a56"),
+    "baseline": ("#bf5309", "#f29a56"),
     "method": ("#0a68b0", "#5cb3f7"),
     "control": ("#97558f", "#d7a0cf"),
     "forget": ("#c2450f", "#f78e5b"),

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from mmunlearner.report.criteria import Criterion, criteria, losses
+from mmunlearner.report.criteria import Criterion, criteria, losses, nothing_to_forget
 from mmunlearner.report.goals import FORGET_BOUND, shortfall, target, to_forget
-from mmunlearner.report.paired import TEST, Difference, compare, entities
+from mmunlearner.report.paired import Difference, compare, entities, test_of
 from mmunlearner.report.results import HEADLINE, Column, Model, Run
 from mmunlearner.report.words import count, difference, listed, percent, plural
 
 Verdict = Literal["met", "missed", "note"]
+GATE_FAILED = "The vanilla model does not clearly know the forget set better than the oracle: nothing can be claimed."
 PEOPLE = frozenset({"people", "mllmu", "clear", "fiubench"})
 """Benchmarks whose entities are people."""
 
@@ -40,15 +41,13 @@ def findings(run: Run) -> tuple[Finding, ...]:
     """All findings, the gate first: where it failed nothing is claimed."""
     gate, main = run.results.gate, run.results.main
     if gate and not gate.passed:
-        return [
-            Finding("missed", gate.text or "The memorisation gate failed: nothing can be claimed.", "Memorisation gate")
-        ]
-    made = [Finding("met", gate.text, "Memorisation gate")] if gate and gate.text else []
+        return (Finding("missed", gate.text or GATE_FAILED, "Memorisation gate"),)
+    made: list[Finding] = [Finding("met", gate.text, "Memorisation gate")] if gate and gate.text else []
     if main is None:
         return (*made, *_notes(run))
     made += _choice(run, main)
     made += [Finding("met" if c.met else "missed", c.text, _requirement(c)) for c in criteria(run, main)]
-    made += _losses(run, main) + _unchecked(run)
+    made += _losses(run, main) + _unchecked(run) + _idle(run)
     made += [_control(run, main, control) for control in run.results.models if control.role == "control"]
     made += _at_equal_forgetting(run, main)
     made += [_against(run, main, other) for other in run.results.models if other.role == "baseline"]
@@ -75,7 +74,7 @@ def headline(run: Run) -> Headline:
     """What was to be forgotten and whether it was."""
     gate, main = run.results.gate, run.results.main
     if gate and not gate.passed:
-        return Headline("Nothing can be claimed", gate.text or "The memorisation gate failed.", False)
+        return Headline("Nothing can be claimed", gate.text or GATE_FAILED, False)
     if main is None:
         return Headline("Before unlearning", f"{_aim(run)} No model of this run has unlearned yet.", False)
     checked = criteria(run, main)
@@ -87,7 +86,7 @@ def _verdict(checked: Sequence[Criterion]) -> tuple[str, bool]:
     forget = [c.met for c in checked if c.reference == "oracle"]
     keep = [c.met for c in checked if c.reference == "vanilla"]
     if not forget:
-        return "Scores without an oracle", False
+        return "Nothing to compare forgetting with", False
     if all(forget):
         return ("Forgotten, and the rest kept", True) if all(keep) else ("Forgotten, but at a price", False)
     return ("The rest kept, but not forgotten", False) if all(keep) else ("Neither forgotten nor all kept", False)
@@ -124,7 +123,8 @@ def _count(checked: Sequence[Criterion]) -> str:
     if not checked:
         return ""
     if not missed:
-        return f"All {plural(len(checked), 'bound')} are met."
+        some = "that can be checked " if all(c.reference == "vanilla" for c in checked) else ""
+        return f"All {plural(len(checked), 'bound')} {some}are met."
     return f"{len(checked) - len(missed)} of {plural(len(checked), 'bound')} are met; missed: {listed(missed)}."
 
 
@@ -134,13 +134,23 @@ def _count(checked: Sequence[Criterion]) -> str:
 def _choice(run: Run, main: Model) -> list[Finding]:
     """Which variant stands for the method, and by what it was chosen."""
     rivals = [m.title for m in run.results.models if m.family and m.family == main.family and m is not main]
-    tuned = f" Its settings were the best of {plural(main.trials, 'trial')} there." if main.trials else ""
+    tuned = (
+        f"Its settings were the best of {plural(main.trials, 'trial')} on the validation half." if main.trials else ""
+    )
     if main.chosen and rivals:
-        text = f"{main.title} was chosen on the validation half, over {listed(rivals)}.{tuned}"
-        return [Finding("note", text + " The scores here are of the other half.", "Variant")]
+        text = f"{main.title} was chosen on the validation half, over {listed(rivals)}. {tuned}".strip()
+        return [Finding("note", f"{text} The scores here are of the other half.", "Variant")]
     if rivals:
         return [Finding("note", f"No variant was chosen on a validation half; {main.title} stands first.", "Variant")]
-    return [Finding("note", tuned.strip(), main.title)] if tuned else []
+    return [Finding("note", tuned, main.title)] if tuned else []
+
+
+def _idle(run: Run) -> list[Finding]:
+    idle = [column.title for column in nothing_to_forget(run)]
+    if not idle:
+        return []
+    text = f"The oracle knows {listed(idle)} (nearly) as well as vanilla does, so that nothing is shown there."
+    return [Finding("note", text, "Nothing to forget")]
 
 
 def _unchecked(run: Run) -> list[Finding]:
@@ -199,14 +209,21 @@ def _equal(run: Run, main: Model, other: Model, column: Column) -> Finding:
 
 def _control(run: Run, main: Model, control: Model) -> Finding:
     """What saliency adds: the control against the variant that differs from it in the saliency alone."""
-    mask = run.mask(control)
-    variants = [m for m in run.results.models if m.role == "method" and run.mask(m).get("parts") == mask.get("parts")]
-    ours = main if not mask or main in variants or not variants else variants[0]
-    if mask.get("random"):
-        topic = f"What saliency adds to a random mask ({control.title})"
-    else:
-        topic = f"What {ours.title} adds to {control.title}"
+    ours, random = _twin(run, main, control), _is_random(run, control)
+    topic = f"What saliency adds to a random mask ({control.title})" if random else f"{ours.title} over {control.title}"
     return Finding("note", _adds(compare(run, ours, control), ours, control), topic)
+
+
+def _is_random(run: Run, model: Model) -> bool:
+    """Whether its mask was drawn at random; the mask's name says it where its statistics are missing."""
+    return bool(run.mask(model).get("random", "random" in model.mask.split("-")))
+
+
+def _twin(run: Run, main: Model, control: Model) -> Model:
+    """The method's variant whose mask is of the same parts as a random one; the main model for any other control."""
+    parts = control.mask.removesuffix("-random")
+    variants = [model for model in run.results.models if model.role == "method" and model.mask == parts]
+    return next(iter(variants), main) if _is_random(run, control) else main
 
 
 def _against(run: Run, main: Model, other: Model) -> Finding:
@@ -222,7 +239,7 @@ def _adds(gaps: Sequence[Difference], ours: Model, theirs: Model) -> str:
     if not better and not worse:
         return (
             f"Nothing measurable. In none of {plural(len(gaps), 'column')} is {ours.title} closer to the aim than "
-            f"{theirs.title}, or further from it, beyond noise ({TEST})."
+            f"{theirs.title}, or further from it, beyond noise ({test_of(gaps)})."
         )
     parts = [f"Better in {_each(better)}"] * bool(better) + [
         f"{'worse' if better else 'Worse'} in {_each(worse)}"

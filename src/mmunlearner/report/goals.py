@@ -26,13 +26,13 @@ class Target(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The same in words."""
+        """What the score should do, in words."""
         return {
-            "oracle": "down to the oracle's level",
-            "chance": "down to chance",
-            "down": "down",
-            "vanilla": "unchanged from vanilla",
-            "up": "high",
+            "oracle": "come down to the oracle's level",
+            "chance": "come down to chance level",
+            "down": "be as low as possible",
+            "vanilla": "stay where vanilla is",
+            "up": "be as high as possible",
         }[self.kind]
 
 

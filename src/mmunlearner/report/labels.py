@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import cos, dist, pi, sin
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Box(NamedTuple):
     top: float
 
     @classmethod
-    def around(cls, centre: Sequence[float], width: float, height: float) -> Box:
+    def around(cls, centre: Iterable[float], width: float, height: float) -> Box:
         x, y = centre
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 

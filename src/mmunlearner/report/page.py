@@ -36,7 +36,7 @@ THUMBNAIL = 192
 
 def page(run: Run) -> str:
     """The whole page."""
-    results = run.results
+    results, shown = run.results, table(run.results)
     sections = {
         "findings": findings(run),
         "tradeoff": _trade_off(results),
@@ -57,7 +57,8 @@ def page(run: Run) -> str:
         dark_css=Markup(dark_mode()),
         tiles=_tiles(results),
         contents=_contents(sections),
-        table=html(table(results)),
+        table=html(shown),
+        legend=shown.legend,
         checks=_checks(sections["findings"]),
         others=[each for each in sections["findings"] if not _is_check(each)],
         signs=SIGNS,

@@ -18,7 +18,6 @@ from mmunlearner.report.table import unpaired
 
 FALSE_ALARM = 0.05
 """Chance of calling any of the compared columns different where none is."""
-TEST = f"paired t-tests over entities, {100 * FALSE_ALARM:.0f} % for all columns together"
 
 
 class Difference(NamedTuple):
@@ -96,6 +95,16 @@ def _scored_lines(run: Run, model: Model, column: Column, n: int) -> Sequence[Li
 def _lines(path: Path, changed: int) -> tuple[Line, ...]:
     """A file's items, read once for all comparisons until it changes."""
     return tuple(read_lines(path))
+
+
+def test_of(gaps: Sequence[Difference]) -> str:
+    """How it was decided what is noise, in words."""
+    share = f"{100 * FALSE_ALARM:.0f} % for all columns together"
+    known = sorted({gap.entities for gap in gaps if gap.entities is not None})
+    if not known:
+        return f"unpaired errors, {share}"
+    number = f"{known[0]} to {known[-1]}" if len(known) > 1 else f"{known[0]}"
+    return f"paired t-tests over {number} entities, {share}"
 
 
 def entities(run: Run, column: str) -> int | None:

@@ -53,7 +53,7 @@ def _bar(axes: Axes, row: int, model: Model, column: Column) -> None:
     alpha = 1.0 if model.chosen else 0.6
     axes.barh(row, 100 * score.value, height=0.62, color=colour(model.role), alpha=alpha, lw=0)
     axes.errorbar(
-        100 * score.value, row, xerr=100 * score.stderr, fmt="none", ecolor=colour("ink"), elinewidth=1.2, capsize=2
+        100 * score.value, row, xerr=100 * score.stderr, fmt="none", color=colour("ink"), elinewidth=1.2, capsize=2
     )
 
 

@@ -80,12 +80,15 @@ class Table:
         return list(zip(self.columns, self.targets, strict=True))
 
     @property
+    def legend(self) -> dict[str, str]:
+        """The marks of the good direction and what they say."""
+        return {aim.mark: f"should {aim.words}" for aim in self.targets}
+
+    @property
     def caption(self) -> str:
-        return (
-            f"Accuracy in per cent ± {self.errors}. "
-            "→ oracle: should come down to the oracle's level; = vanilla: should stay where vanilla is. "
-            "Bold: closest to that among all models that unlearned."
-        )
+        marks = "; ".join(f"{mark}: {words}" for mark, words in self.legend.items())
+        bold = "Bold: closest to that among all models that unlearned."
+        return f"Accuracy in per cent ± {self.errors}. {marks}. {bold}"
 
 
 def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.errors) -> Table:

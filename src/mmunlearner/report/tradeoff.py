@@ -60,10 +60,11 @@ def trade_off(results: Results, *, width: float = 760, height: float = 470) -> F
         for point in points:
             _draw_point(axes, point)
         _limits(axes, points)
-        axes.set_xlabel(f"Still known of what was to be forgotten, % ({_short(to_forget(results))})")
+        detail = f" ({_short(to_forget(results))})" if width > 500 else ""
+        axes.set_xlabel(f"Still known of what was to be forgotten, %{detail}")
         axes.set_ylabel("Kept of everything else, %")
         _name_points(axes, points, 11 if width > 500 else 10)
-        _legend(figure, points, 4 if width > 500 else 3)
+        _legend(figure, points, 4 if width > 500 else 2)
     return figure
 
 
@@ -84,7 +85,7 @@ def _target_zone(axes: Axes, points: Sequence[Point]) -> None:
 def _draw_point(axes: Axes, point: Point) -> None:
     role, (x, y) = point.model.role, _place_of(point)
     width, height = 100 * point.forget.stderr, 100 * point.keep.stderr
-    axes.errorbar(x, y, yerr=height, xerr=width, fmt="none", ecolor=colour(role), elinewidth=1.1, alpha=0.55, zorder=2)
+    axes.errorbar(x, y, yerr=height, xerr=width, fmt="none", color=colour(role), elinewidth=1.1, alpha=0.55, zorder=2)
     size = {"oracle": 20, "vanilla": 8}.get(role, 9.5 if point.model.chosen else 8)
     look = {"color": colour(role), "mec": colour("paper"), "mew": 1.2, "zorder": 4 if role == "oracle" else 3}
     (drawn,) = axes.plot(x, y, MARKERS[role], ms=size, **look)
@@ -155,7 +156,7 @@ def _legend(figure: Figure, points: Sequence[Point], columns: int) -> None:
         if role in shown
     ]
     if {"oracle", "vanilla"} <= shown:
-        label = f"within {100 * FORGET_BOUND:.0f} points of the oracle and {100 * KEEP_BOUND:.0f} of vanilla"
+        label = f"within {100 * FORGET_BOUND:.0f} points of the oracle, {100 * KEEP_BOUND:.0f} of vanilla"
         handles.append(Rectangle((0, 0), 1, 1, color=colour("target"), alpha=0.2, lw=0, label=label))
     if handles:
         figure.legend(handles=handles, loc="lower left", ncols=columns, handletextpad=0.4, columnspacing=1.4)

@@ -1,0 +1,287 @@
+"""Findings follow from the results: each sentence changes when the numbers do, the unwelcome ones too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated import MODELS, make_run
+
+from mmunlearner.evaluate.metrics import Score
+from mmunlearner.report.criteria import criteria
+from mmunlearner.report.findings import Finding, findings, headline, sentences
+from mmunlearner.report.paired import Difference, compare, noise_limit
+from mmunlearner.report.results import Column, Run, load
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def run(finished: Path) -> Run:
+    return load(finished)
+
+
+def on(run: Run, topic: str) -> Finding:
+    (found,) = [each for each in findings(run) if topic in each.topic]
+    return found
+
+
+def scoring(name: str, **values: float) -> Change:
+    """A model's accuracy in some columns, with a standard error of one point."""
+
+    def change(raw: dict[str, Any]) -> None:
+        (model,) = [model for model in raw["models"] if model["name"] == name]
+        for column, value in values.items():
+            model["scores"][column]["accuracy"] = {"value": value, "stderr": 0.01, "n": 100}
+        model["oracle_gap"] = {}
+
+    return change
+
+
+def made(tmp_path: Path, *changes: Change, **options: Any) -> Run:
+    def change(raw: dict[str, Any]) -> None:
+        for each in changes:
+            each(raw)
+
+    return load(make_run(tmp_path / "run", count=20, beside=False, change=change, **options))
+
+
+ORACLE = scoring("oracle", forget_vqa=0.10, forget_vqa_test=0.10)
+
+
+# --- criteria -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "met", "said"),
+    [
+        (0.12, True, "12.0 %, 2.0 ± 1.4 points above the oracle (within 5 points)."),
+        (0.08, True, "8.0 %, 2.0 ± 1.4 points below the oracle (within 5 points)."),
+        (0.14, True, "(within 5 points; the bound lies within two standard errors)."),
+        (0.21, False, "21.0 %, 11.0 ± 1.4 points above the oracle (allowed: 5 points)."),
+        (0.01, False, "points below the oracle (allowed: 5 points"),
+        (0.10, True, "10.0 %, level with the oracle (± 1.4 points) (within 5 points)."),
+    ],
+)
+def test_forgetting_is_held_to_the_oracle_from_both_sides(tmp_path: Path, value: float, met: bool, said: str) -> None:
+    run = made(tmp_path, ORACLE, scoring("mmunlearner_vision", forget_vqa=value))
+    (found,) = [each for each in findings(run) if each.text.startswith("Forget VQA ") and "(unseen)" not in each.text]
+    assert found.topic == "To forget"
+    assert found.verdict == ("met" if met else "missed")
+    assert said in found.text
+
+
+@pytest.mark.parametrize(("value", "met"), [(0.99, True), (0.951, True), (0.93, False)])
+def test_keeping_is_held_to_vanilla(tmp_path: Path, value: float, met: bool) -> None:
+    run = made(tmp_path, scoring("vanilla", retain_qa=0.99), scoring("mmunlearner_vision", retain_qa=value))
+    (found,) = [each for each in findings(run) if each.text.startswith("Retain QA ") and "(unseen)" not in each.text]
+    assert found.verdict == ("met" if met else "missed")
+
+
+def test_a_gain_over_vanilla_is_no_loss(tmp_path: Path) -> None:
+    run = made(tmp_path, scoring("vanilla", retain_vqa=0.8), scoring("mmunlearner_vision", retain_vqa=1.0))
+    assert run.results.main is not None
+    (gained,) = [each for each in criteria(run, run.results.main) if each.column.name == "retain_vqa"]
+    assert gained.met
+    assert "above vanilla" in gained.text
+
+
+def test_neighbours_and_general_ability_are_reported_without_a_bound(run: Run) -> None:
+    text = on(run, "Reported without a bound").text
+    assert "Neighbour VQA" in text
+    assert "General" in text
+    assert not any(each.text.startswith("General") for each in findings(run) if each.verdict != "note")
+
+
+# --- headline -------------------------------------------------------------------------------------------------------
+
+
+KEPT = dict.fromkeys(("forget_qa", "forget_qa_test", "retain_vqa", "retain_vqa_test", "neighbour_qa"), 1.0)
+KEPT |= {"retain_qa": 1.0, "retain_qa_test": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("forget", "keep", "title", "good"),
+    [
+        (0.1, 1.0, "Forgotten, and the rest kept", True),
+        (0.1, 0.5, "Forgotten, but at a price", False),
+        (0.6, 1.0, "The rest kept, but not forgotten", False),
+        (0.6, 0.5, "Neither forgotten nor all kept", False),
+    ],
+)
+def test_headline_says_whether_it_worked(tmp_path: Path, forget: float, keep: float, title: str, good: bool) -> None:
+    ours = {**KEPT, "forget_qa": keep, "forget_vqa": forget, "forget_vqa_test": forget}
+    run = made(tmp_path, ORACLE, scoring("vanilla", **KEPT), scoring("mmunlearner_vision", **ours))
+    head = headline(run)
+    assert (head.title, head.good) == (title, good)
+    assert f"to {100 * forget:.1f} % (oracle 10.0 %)" in head.text
+    missed = 2 * (forget > 0.5) + (keep < 1)
+    assert ("All 9 bounds are met" if not missed else f"{9 - missed} of 9 bounds are met; missed: ") in head.text
+
+
+def test_headline_counts_who_is_forgotten(run: Run) -> None:
+    assert headline(run).text.startswith("6 people were to be forgotten by sight, while everything known of them")
+
+
+def test_where_the_gate_failed_nothing_is_claimed(tmp_path: Path) -> None:
+    run = made(tmp_path, gate=False)
+    (only,) = findings(run)
+    assert only.verdict == "missed"
+    assert only.topic == "Memorisation gate"
+    assert headline(run).title == "Nothing can be claimed"
+
+
+def test_without_an_oracle_forgetting_is_not_judged(tmp_path: Path) -> None:
+    run = made(tmp_path, only=tuple(name for name in MODELS if name != "oracle"))
+    assert "no oracle model" in on(run, "Not checked").text
+    assert not any(each.topic == "To forget" for each in findings(run))
+    assert headline(run).title == "Nothing to compare forgetting with"
+    assert "that can be checked" in headline(run).text or "missed" in headline(run).text
+
+
+@pytest.mark.parametrize("only", [("ga",), ("vanilla",), ("vanilla", "oracle"), ("oracle", "random_mask")])
+def test_any_set_of_models_has_findings_and_a_headline(tmp_path: Path, only: tuple[str, ...]) -> None:
+    run = made(tmp_path, only=only)
+    assert headline(run).title
+    assert all(each.text for each in findings(run))
+
+
+def test_where_the_oracle_knows_as_much_there_is_nothing_to_forget(tmp_path: Path) -> None:
+    """Full unlearning against an oracle that was trained on the texts: reaching it shows nothing."""
+    run = made(tmp_path, goal="full")
+    assert "Forget QA and Forget QA (unseen)" in on(run, "Nothing to forget").text
+    assert run.results.main is not None
+    assert not any(each.column.name.startswith("forget_qa") for each in criteria(run, run.results.main))
+    assert "altogether" in headline(run).text
+
+
+# --- comparisons ----------------------------------------------------------------------------------------------------
+
+
+def test_saliency_that_does_not_show_adds_nothing_measurable(run: Run) -> None:
+    found = on(run, "What saliency adds to a random mask")
+    assert found.text.startswith("Nothing measurable.")
+    assert "entities" in found.text
+
+
+def test_saliency_that_shows_is_named_with_its_columns(tmp_path: Path) -> None:
+    worse = scoring("random_mask", retain_vqa=0.5, neighbour_vqa=0.4)
+    ours = scoring("mmunlearner_vision", retain_vqa=0.95, neighbour_vqa=0.9)
+    run = made(tmp_path, scoring("vanilla", retain_vqa=1.0, neighbour_vqa=1.0), worse, ours)
+    text = on(run, "What saliency adds").text
+    assert text.startswith("Better in Retain VQA (+45.0 ± 1.4 points) and Neighbour VQA (+50.0 ± 1.4 points)")
+    assert "worse" not in text
+    assert text.endswith("no measurable difference in the other 9.")
+
+
+def test_saliency_that_harms_is_said_too(tmp_path: Path) -> None:
+    ours = scoring("mmunlearner_vision", retain_vqa=0.5)
+    run = made(tmp_path, scoring("vanilla", retain_vqa=1.0), ours, scoring("random_mask", retain_vqa=0.95))
+    assert on(run, "What saliency adds").text.startswith("Worse in Retain VQA (−45.0 ± 1.4 points)")
+
+
+def test_a_random_mask_is_compared_with_the_variant_of_its_parts(tmp_path: Path) -> None:
+    """Saliency is all that may differ, even where another variant was chosen."""
+
+    def choose_both(raw: dict[str, Any]) -> None:
+        for model in raw["models"]:
+            model["chosen"] = model["name"] == "mmunlearner_both"
+
+    run = load(make_run(tmp_path / "run", count=20, change=choose_both))
+    assert run.results.main is not None
+    assert run.results.main.name == "mmunlearner_both"
+    found = on(run, "What saliency adds to a random mask")
+    assert "MMUnlearner, vision" in found.text or found.text.startswith(("Better", "Worse"))
+    assert "MMUnlearner, both" not in found.text
+
+
+def test_paired_differences_are_those_of_the_tables(run: Run) -> None:
+    for theirs in run.results.models:
+        for gap in compare(run, run.results.models[5], theirs):
+            a, b = (model.scores[gap.column.name]["accuracy"].value for model in (run.results.models[5], theirs))
+            assert gap.score.value == pytest.approx(a - b)
+            assert gap.entities is not None
+            assert abs(gap.better) <= abs(gap.score.value) + 1e-12
+
+
+def test_a_model_does_not_differ_from_itself(run: Run) -> None:
+    for gap in compare(run, run.results.models[3], run.results.models[3]):
+        assert gap.score[:2] == (0.0, 0.0)
+        assert not gap.clear(11)
+
+
+def test_pairing_is_given_up_where_the_files_hold_other_items(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", count=20)
+    path = directory / "evaluation" / "ga" / "general.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    run = load(directory)
+    gaps = {gap.column.name: gap for gap in compare(run, run.results.models[2], run.results.models[3])}
+    assert gaps["general"].entities is None
+    assert gaps["neighbour_vqa"].entities is not None
+
+
+def test_noise_limit_asks_more_of_many_columns_and_few_entities() -> None:
+    assert noise_limit(1, None) == pytest.approx(1.96, abs=0.001)
+    assert noise_limit(1, 10) == pytest.approx(2.262, abs=0.001)
+    assert noise_limit(11, 10) > noise_limit(1, 10) > noise_limit(1, 100) > noise_limit(1, None)
+    assert noise_limit(1, 1) == math.inf
+
+
+def test_a_single_entity_shows_nothing() -> None:
+    gap = Difference(Column("c", "C", "kept"), Score(0.9, 0.0, 5), 0.9, 1)
+    assert not gap.clear(1)
+
+
+def test_text_knowledge_is_compared_only_at_equal_forgetting(tmp_path: Path) -> None:
+    near = scoring("kl_min", forget_vqa=0.1, forget_vqa_test=0.12, forget_qa=0.6)
+    far = scoring("ga", forget_vqa=0.6, forget_vqa_test=0.6, forget_qa=0.99)
+    ours = scoring("mmunlearner_vision", forget_vqa=0.1, forget_vqa_test=0.1, forget_qa=0.95)
+    run = made(tmp_path, ORACLE, near, far, ours)
+    found = on(run, "Forget QA against KL_Min")
+    assert found.verdict == "met"
+    assert "95.0 against 60.0 % at equal forgetting (+35.0 ± 1.4 points)" in found.text
+    assert "GA (50.0)" in on(run, "Unequal forgetting").text
+    assert not [each for each in findings(run) if each.topic == "Forget QA against GA"]
+
+
+def test_a_baseline_that_keeps_more_text_at_equal_forgetting_is_a_miss(tmp_path: Path) -> None:
+    near = scoring("kl_min", forget_vqa=0.1, forget_vqa_test=0.12, forget_qa=0.95)
+    ours = scoring("mmunlearner_vision", forget_vqa=0.1, forget_vqa_test=0.1, forget_qa=0.6)
+    assert on(made(tmp_path, ORACLE, near, ours), "Forget QA against KL_Min").verdict == "missed"
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+
+def test_the_choice_of_the_variant_is_said(run: Run) -> None:
+    text = on(run, "Variant").text
+    assert text.startswith("MMUnlearner, vision was chosen on the validation half, over MMUnlearner, language and")
+    assert "best of 2 trials" in text
+
+
+def test_a_forget_term_outside_the_mask_is_a_miss(tmp_path: Path) -> None:
+    def stray(raw: dict[str, Any]) -> None:
+        for model in raw["models"]:
+            if model["moved"]:
+                model["moved"]["forget_outside"] = 12
+
+    found = on(made(tmp_path, stray), "Mask")
+    assert found.verdict == "missed"
+    assert "reached 12 of those outside" in found.text
+
+
+@pytest.mark.parametrize(("p", "said"), [(0.4, "cannot be told from"), (1e-6, "can be told from")])
+def test_forget_quality(tmp_path: Path, p: float, said: str) -> None:
+    def quality(raw: dict[str, Any]) -> None:
+        for model in raw["models"]:
+            model["forget_quality"] = {"ks_p": p, "ks": 0.1}
+
+    assert said in on(made(tmp_path, quality), "Forget quality").text
+
+
+def test_notes_of_the_run_are_passed_on(tmp_path: Path) -> None:
+    run = made(tmp_path, lambda raw: raw.update(findings=["The disk was nearly full."]))
+    assert sentences(run)[-1] == "The disk was nearly full."

@@ -1,0 +1,87 @@
+"""Which direction is good: properties that every column must have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmunlearner.evaluate.metrics import Score
+from mmunlearner.report.goals import SHOWN, Target, best, shortfall, target
+from mmunlearner.report.results import Column, Model, Results
+
+fractions = st.floats(0, 1)
+aims = st.one_of(
+    st.builds(Target, st.sampled_from(["oracle", "chance", "vanilla"]), fractions),
+    st.builds(Target, st.sampled_from(["down", "up"]), st.none()),
+)
+
+
+def results(scores: Mapping[str, float], good: Literal["oracle", "kept", "down"], **column: float) -> Results:
+    """One column `c`; models named vanilla and oracle are those."""
+    models = [
+        Model(
+            name, name, name if name in ("vanilla", "oracle") else "method", scores={"c": {"accuracy": Score(v, 0, 9)}}
+        )  # type: ignore[arg-type]
+        for name, v in scores.items()
+    ]
+    return Results("run", "visual", (Column("c", "C", good, **column),), tuple(models))
+
+
+@given(fractions, aims)
+def test_shortfall_is_never_negative_and_zero_at_the_aim(value: float, aim: Target) -> None:
+    assert shortfall(value, aim) >= 0
+    goal = {"down": 0.0, "up": 1.0}.get(aim.kind, aim.value)
+    assert goal is not None
+    assert shortfall(goal, aim) == 0
+
+
+@given(fractions, fractions)
+def test_below_the_oracle_is_as_wrong_as_above(level: float, off: float) -> None:
+    assert shortfall(level - off, Target("oracle", level)) == pytest.approx(
+        shortfall(level + off, Target("oracle", level))
+    )
+
+
+@given(fractions, fractions)
+def test_what_is_kept_loses_nothing_above_vanilla(level: float, more: float) -> None:
+    assert shortfall(level + more, Target("vanilla", level)) == 0
+    assert shortfall(level - more, Target("vanilla", level)) == pytest.approx(more)
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), fractions, min_size=2), fractions, fractions)
+def test_best_are_those_with_the_least_shortfall(scores: dict[str, float], oracle: float, vanilla: float) -> None:
+    for good in ("oracle", "kept", "down"):
+        made = results({"vanilla": vanilla, "oracle": oracle, **scores}, good)
+        aim = target(made, made.columns[0])
+        winners = best(made, made.columns[0])
+        least = min(shortfall(value, aim) for value in scores.values())
+        assert winners == {name for name, value in scores.items() if shortfall(value, aim) < least + SHOWN}
+        assert winners
+
+
+def test_references_and_lone_models_are_never_best() -> None:
+    made = results({"vanilla": 1.0, "oracle": 0.1, "ga": 0.5}, "oracle")
+    assert best(made, made.columns[0]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("scores", "good", "chance", "aim", "mark"),
+    [
+        ({"vanilla": 1, "oracle": 0.1, "a": 0.5}, "oracle", 0.125, Target("oracle", 0.1), "→ oracle"),
+        ({"vanilla": 1, "a": 0.5}, "oracle", 0.125, Target("chance", 0.125), "→ chance"),
+        ({"vanilla": 1, "a": 0.5}, "oracle", None, Target("down", None), "↓"),
+        ({"vanilla": 1, "oracle": 0.1, "a": 0.5}, "down", 0.125, Target("down", None), "↓"),
+        ({"vanilla": 0.9, "oracle": 1, "a": 0.5}, "kept", 0.125, Target("vanilla", 0.9), "= vanilla"),
+        ({"oracle": 1, "a": 0.5}, "kept", 0.125, Target("up", None), "↑"),
+    ],
+)
+def test_the_aim_falls_back_on_what_the_run_has(
+    scores: dict[str, float], good: Literal["oracle", "kept", "down"], chance: float | None, aim: Target, mark: str
+) -> None:
+    made = results(scores, good, **({} if chance is None else {"chance": chance}))
+    assert target(made, made.columns[0]) == aim
+    assert aim.mark == mark

@@ -1,0 +1,122 @@
+"""Reading a run directory, and saying in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated import MODELS, make_run
+
+from mmunlearner.errors import DataError
+from mmunlearner.report.results import load, parse
+
+
+def test_reads_everything_that_a_run_leaves(finished: Path) -> None:
+    run = load(finished)
+    assert [model.name for model in run.results.models] == list(MODELS)
+    assert run.results.main is not None
+    assert run.results.main.name == "mmunlearner_vision"
+    assert set(run.logs) == {name for name, model in MODELS.items() if model[1] not in ("vanilla", "oracle")}
+    assert run.mask(run.results.main)["parts"] == ["vision", "projector"]
+    assert run.mask(run.results.vanilla) == {}
+
+
+def test_only_results_json_is_needed(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "run", count=20, beside=False))
+    assert not run.logs
+    assert not run.masks
+
+
+@pytest.mark.parametrize(
+    ("only", "main"),
+    [
+        (("vanilla", "oracle"), None),
+        (("vanilla", "ga"), "ga"),
+        (("random_mask", "mmunlearner_both"), "mmunlearner_both"),
+        (("mmunlearner_both", "mmunlearner_vision"), "mmunlearner_vision"),
+    ],
+)
+def test_main_is_the_chosen_method_before_any_other(tmp_path: Path, only: tuple[str, ...], main: str | None) -> None:
+    found = load(make_run(tmp_path / "run", count=20, only=only, beside=False)).results.main
+    assert (found.name if found else None) == main
+
+
+def _without(raw: dict[str, Any], *keys: Any) -> None:
+    for key in keys[:-1]:
+        raw = raw[key]
+    del raw[keys[-1]]
+
+
+def _with(raw: dict[str, Any], value: Any, *keys: Any) -> None:
+    for key in keys[:-1]:
+        raw = raw[key]
+    raw[keys[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (("columns",), "has no field 'columns'"),
+        (("models",), "has no field 'models'"),
+        (("models", 2, "scores"), "models[2] (ga): has no field 'scores'"),
+        (("columns", 0, "good"), "columns[0]: has no field 'good'"),
+        (("models", 0, "scores", "general", "cloze", "stderr"), "general.cloze: has no field 'stderr'"),
+    ],
+)
+def test_a_missing_field_is_named_with_its_place(
+    results_json: dict[str, Any], place: tuple[Any, ...], said: str
+) -> None:
+    _without(results_json, *place)
+    with pytest.raises(DataError) as error:
+        parse(results_json, "runs/demo/results.json")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("goal",), "both", "'both' is none of visual, full"),
+        (("models", 1, "role"), "judge", "'judge' is none of"),
+        (("columns", 3, "good"), "up", "'up' is none of oracle, kept, down"),
+        (("models",), [], "names no model"),
+        (("columns",), [], "names no column"),
+        (("models", 4), "ga", "models[4]: should be a JSON object"),
+        (("models", 4, "scores", "general", "accuracy", "value"), float("nan"), "nan is not a finite number"),
+        (("models", 4, "scores", "general", "accuracy", "value"), "0.5", "'0.5' is not a finite number"),
+        (("models", 4, "seconds"), {"unlearn": None}, "seconds.unlearn: None is not a finite number"),
+        (("gate",), {"text": "?"}, "gate: has no field 'passed'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(
+    results_json: dict[str, Any], place: tuple[Any, ...], value: Any, said: str
+) -> None:
+    _with(results_json, value, *place)
+    with pytest.raises(DataError) as error:
+        parse(results_json)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_directory_or_unfinished_run_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such run directory"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"has no results\.json; finish the run"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["results.json", "logs/ga.jsonl", "masks/vision-projector.json"])
+def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "run", count=20, only=("ga", "mmunlearner_vision"))
+    (run / name).write_text('{"step": 1,')
+    with pytest.raises(DataError, match=name.rsplit("/", maxsplit=1)[-1]):
+        load(run)
+
+
+def test_a_line_of_a_log_must_be_an_object(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", count=20, only=("ga",))
+    (run / "logs" / "ga.jsonl").write_text(json.dumps({"step": 1}) + "\n[1]\n")
+    with pytest.raises(DataError, match=r"ga\.jsonl, row 2: should be a JSON object"):
+        load(run)
