@@ -32,14 +32,17 @@ class ImageRef:
         return hashlib.sha1(self.data).hexdigest() if self.data is not None else str(Path(self.path).resolve())
 
     def open(self) -> Image.Image:
-        """Decode to RGB.
+        """Decode to RGB; what is transparent is shown on white.
 
         Raises:
             DataError: the file is missing or is no readable image.
         """
         try:
             with Image.open(io.BytesIO(self.data) if self.data is not None else self.path) as image:
-                return image.convert("RGB")
+                if not image.has_transparency_data:
+                    return image.convert("RGB")
+                white = Image.new("RGBA", image.size, "white")
+                return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
         except FileNotFoundError:
             raise DataError(f"image {self.path}: no such file") from None
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
