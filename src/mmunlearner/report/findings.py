@@ -221,8 +221,8 @@ def _is_random(run: Run, model: Model) -> bool:
 
 def _twin(run: Run, main: Model, control: Model) -> Model:
     """The method's variant whose mask is of the same parts as a random one; the main model for any other control."""
-    parts = control.mask.removesuffix("-random")
-    variants = [model for model in run.results.models if model.role == "method" and model.mask == parts]
+    same = "-".join(word for word in control.mask.split("-") if word != "random")
+    variants = [model for model in run.results.models if model.role == "method" and model.mask == same]
     return next(iter(variants), main) if _is_random(run, control) else main
 
 

@@ -1,0 +1,235 @@
+"""What is written beside a run: whole or not at all, the same each time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fabricated import COLUMNS, MODELS, make_run
+from huggingface_hub import ModelCard
+
+from mmunlearner.errors import ConfigError, DataError
+from mmunlearner.report import compare_latex, compare_markdown, compare_runs, load, model_card, summary, write
+from mmunlearner.report.card import hub_id
+from mmunlearner.report.words import percent, points
+
+FEW = ("vanilla", "oracle", "kl_min", "mmunlearner_vision", "mmunlearner_both", "random_mask")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "demo", count=20, only=FEW)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_write_leaves_all_files_and_nothing_else(run_dir: Path) -> None:
+    before = contents(run_dir)
+    assert write(run_dir) == run_dir / "report.html"
+    after = contents(run_dir)
+    new = {"report.html", "report.md", "table.tex", "summary.json", "tradeoff.svg"}
+    assert set(after) - set(before) == new | {f"models/{name}/README.md" for name in FEW}
+    assert {name: after[name] for name in before} == before
+
+
+def test_writing_again_gives_the_same_bytes(run_dir: Path) -> None:
+    write(run_dir)
+    first = contents(run_dir)
+    write(run_dir)
+    assert contents(run_dir) == first
+
+
+def test_a_model_without_a_directory_gets_no_card(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "demo", count=20, only=FEW, beside=False)
+    write(run_dir)
+    assert not (run_dir / "models").exists()
+
+
+def test_a_broken_run_writes_nothing(run_dir: Path) -> None:
+    (run_dir / "evaluation" / "vanilla" / "retain_qa.jsonl").write_text("{}\n")
+    before = contents(run_dir)
+    with pytest.raises(DataError, match=r"retain_qa\.jsonl, line 1"):
+        write(run_dir)
+    assert contents(run_dir) == before
+
+
+def test_markdown_report_tells_what_the_page_tells(run_dir: Path) -> None:
+    write(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert text.startswith("# ")
+    assert text.count("\n| ") == len(FEW) + 2
+    assert "**Memorisation gate**" in text
+    assert "What saliency adds to a random mask" in text
+
+
+# --- summary --------------------------------------------------------------------------------------------------------
+
+
+def test_summary_has_the_layout_that_scripts_rely_on(run_dir: Path) -> None:
+    write(run_dir)
+    made = json.loads((run_dir / "summary.json").read_text())
+    assert set(made) == {"models", "seconds", "peak_memory_bytes"}
+    assert set(made["models"]) == {*FEW, "mmunlearner"}
+    for columns in made["models"].values():
+        assert set(columns) == set(COLUMNS)
+        for score in columns.values():
+            assert set(score) == {"value", "stderr", "n"}
+            assert 0 <= score["value"] <= 1
+            assert score["n"] > 0
+    assert made["models"]["mmunlearner"] == made["models"]["mmunlearner_vision"]
+
+
+def test_a_shared_mask_is_paid_for_once(run_dir: Path) -> None:
+    made = summary(load(run_dir).results)
+    assert {key for key in made["seconds"] if key.startswith("mask/")} == {
+        "mask/vision-projector",
+        "mask/vision-projector-random",
+        "mask/vision-projector-language",
+    }
+    assert set(made["peak_memory_bytes"]) == set(made["seconds"])
+    assert "evaluate/vanilla" in made["seconds"]
+    assert "unlearn/kl_min" in made["seconds"]
+
+
+def test_a_model_that_bears_its_familys_name_keeps_it(tmp_path: Path) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["models"][2]["family"] = "kl_min"
+        raw["models"][3].update(family="kl_min", chosen=True)
+
+    results = load(make_run(tmp_path / "demo", count=20, only=FEW, beside=False, change=change)).results
+    models = summary(results)["models"]
+    assert models["kl_min"] == {
+        name: score._asdict() for name in COLUMNS if (score := results.models[2].score(name)) is not None
+    }
+
+
+# --- model card -----------------------------------------------------------------------------------------------------
+
+
+def test_card_carries_the_scores_in_text_and_metadata(run_dir: Path) -> None:
+    run = load(run_dir)
+    write(run_dir)
+    for model in run.results.models:
+        text = (run_dir / "models" / model.name / "README.md").read_text()
+        card = ModelCard(text)
+        assert card.data.library_name == "transformers"
+        values = {result.dataset_config: result.metric_value for result in card.data.eval_results}
+        assert values == {
+            column: round(score.value, 4) for column in COLUMNS if (score := model.score(column)) is not None
+        }
+        for column in COLUMNS:
+            score = model.score(column)
+            assert score is not None
+            assert f"| {percent(score.value)} ± {percent(score.stderr)} |" in text
+
+
+def test_only_the_main_models_card_tells_the_findings(run_dir: Path) -> None:
+    run = load(run_dir)
+    told = [model.name for model in run.results.models if "## Findings" in str(model_card(run, model))]
+    assert told == ["mmunlearner_vision"]
+
+
+def test_card_says_when_nothing_can_be_claimed(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "demo", count=20, only=FEW, gate=False, beside=False))
+    assert all("Nothing can be claimed" in str(model_card(run, model)) for model in run.results.models)
+
+
+def test_card_of_a_lone_model_with_any_title_has_valid_metadata(tmp_path: Path) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["models"][0]["title"] = raw["name"] = raw["benchmark"] = 'a: "b"\n---\n# c | <b>'
+
+    run = load(make_run(tmp_path / "demo", count=20, only=("kl_min",), change=change))
+    text = str(model_card(run, run.results.models[0]))
+    assert (
+        yaml.safe_load(text.split("\n---\n", maxsplit=1)[0].removeprefix("---\n"))["pipeline_tag"]
+        == "image-text-to-text"
+    )
+    assert "<b>" not in text.split("## ", 1)[1].replace("\\<b>", "")
+
+
+@pytest.mark.parametrize(
+    ("vanilla", "found"),
+    [
+        ("llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf"),
+        ("", None),
+        ("/models/llava", None),
+        ("runs/demo", None),
+        ("./a/b", None),
+    ],
+)
+def test_hub_id_is_no_path(vanilla: str, found: str | None) -> None:
+    assert hub_id({"config": {"model": {"vanilla": vanilla}}}) == found
+    assert hub_id({"config": None}) is None
+
+
+# --- several runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    out = tmp_path_factory.mktemp("seeds")
+
+    def both(raw: dict[str, Any]) -> None:
+        for model in raw["models"]:
+            model["chosen"] = model["name"] == "mmunlearner_both"
+
+    runs = [make_run(out / str(seed), count=20, seed=seed, only=FEW, beside=False) for seed in (0, 1)]
+    return [*runs, make_run(out / "2", count=20, seed=2, only=FEW[:-1], beside=False, change=both)]
+
+
+def test_runs_are_pooled_to_mean_and_spread(seeds: list[Path]) -> None:
+    shown = compare_runs(seeds)
+    runs = [load(each).results for each in seeds]
+    row = next(row for row in shown.rows if row.model.name == "kl_min")
+    for i, column in enumerate(shown.columns):
+        values = [run.models[2].scores[column.name]["accuracy"].value for run in runs]
+        mean = sum(values) / 3
+        cell = row.cells[i]
+        assert cell is not None
+        assert cell.score.value == pytest.approx(mean)
+        assert cell.score.stderr == pytest.approx((sum((value - mean) ** 2 for value in values) / 2) ** 0.5)
+        assert cell.score.n == 3
+        oracle = sum(run.models[1].scores[column.name]["accuracy"].value for run in runs) / 3
+        assert cell.gap is not None
+        assert points(cell.gap.value) == points(mean - oracle)
+
+
+def test_the_chosen_variant_of_each_run_forms_one_row(seeds: list[Path]) -> None:
+    shown = compare_runs(seeds)
+    row = next(row for row in shown.rows if row.model.name == "mmunlearner")
+    assert row.model.title == "mmunlearner, as chosen (MMUnlearner, vision 2×, MMUnlearner, both 1×)"
+    assert [row.model.name for row in shown.rows if row.tag == "chosen"] == ["mmunlearner"]
+    picked = ["mmunlearner_vision", "mmunlearner_vision", "mmunlearner_both"]
+    values = [
+        next(model for model in load(each).results.models if model.name == name).scores["general"]["accuracy"].value
+        for each, name in zip(seeds, picked, strict=True)
+    ]
+    assert row.cells[-1] is not None
+    assert row.cells[-1].score.value == pytest.approx(sum(values) / 3)
+
+
+def test_a_model_of_some_runs_says_of_how_many(seeds: list[Path]) -> None:
+    text = compare_markdown(seeds)
+    assert "Random mask, vision (2 of 3 runs)" in text
+    assert "standard deviation over 3 runs" in text
+    assert r"\begin{tabular}" in compare_latex(seeds)
+
+
+def test_unlike_runs_are_not_compared(tmp_path: Path, seeds: list[Path]) -> None:
+    other = make_run(tmp_path / "full", count=20, goal="full", only=FEW, beside=False)
+    with pytest.raises(ConfigError, match=r"goal of .* is 'full'.*compare like with like"):
+        compare_runs([seeds[0], other])
+    with pytest.raises(ConfigError, match="1 run given; name at least two"):
+        compare_runs(seeds[:1])
+
+
+def test_every_role_was_fabricated() -> None:
+    assert {role for _, role, *_ in MODELS.values()} == {"vanilla", "oracle", "baseline", "method", "control"}
