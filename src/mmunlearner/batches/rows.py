@@ -43,6 +43,8 @@ class Encoder:
     _pixels: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict, init=False, repr=False)
     _heads: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
     _rows: dict[tuple[str, str, str], Row] = field(default_factory=dict, init=False, repr=False)
+    _texts: dict[tuple[str, str | None, bool], str] = field(default_factory=dict, init=False, repr=False)
+    _tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not getattr(self.loaded.processor, "chat_template", None):
@@ -50,6 +52,14 @@ class Encoder:
         self.tokenizer: Any = getattr(self.loaded.processor, "tokenizer")  # noqa: B009 (absent from the stub)
         self.ends = end_token_ids(self.loaded)
         self._special = sorted(self.tokenizer.all_special_tokens, key=len, reverse=True)
+
+    def of(self, loaded: Loaded) -> Encoder:
+        """An encoder for another model, which starts with what this one has encoded if their processors are equal."""
+        other = Encoder(loaded)
+        if _processing(self.loaded) == _processing(loaded) and self.ends == other.ends:
+            for cache in ("_pixels", "_heads", "_rows", "_texts", "_tokens"):
+                setattr(other, cache, getattr(self, cache))
+        return other
 
     @property
     def pad_id(self) -> int:
@@ -76,7 +86,7 @@ class Encoder:
     def _conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
         asked = self.prompt_ids(question, image)
         full = self._ids(self._render(question, answer, image), question, image)
-        start = _common(asked, full)
+        start = common(asked, full)
         end = max((i for i in range(start, len(full)) if full[i] in self.ends), default=None)
         ids = full[: end + 1] if end is not None else (*full, min(self.ends))
         if start >= len(ids) - 1:
@@ -94,6 +104,12 @@ class Encoder:
         return self._pixels[image.key]
 
     def _render(self, question: str, answer: str | None, image: ImageRef | None) -> str:
+        key = (question, answer, image is None)
+        if key not in self._texts:
+            self._texts[key] = self._template(question, answer, image)
+        return self._texts[key]
+
+    def _template(self, question: str, answer: str | None, image: ImageRef | None) -> str:
         content: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
         turns = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
         if answer is not None:
@@ -102,9 +118,9 @@ class Encoder:
 
     def _ids(self, text: str, question: str, image: ImageRef | None) -> tuple[int, ...]:
         if image is None:
-            return tuple(self.tokenizer(text, add_special_tokens=not self._begins(text))["input_ids"])
+            return self._tokenize(text, special=not self._begins(text))
         split = self._split(text, question)
-        tail = tuple(self.tokenizer(text[split:], add_special_tokens=False)["input_ids"])
+        tail = self._tokenize(text[split:], special=False)
         key = (image.key, text[:split])
         if key not in self._heads:
             ids = self._process(text, image)
@@ -112,6 +128,13 @@ class Encoder:
                 return ids
             self._heads[key] = ids[: len(ids) - len(tail)]
         return self._heads[key] + tail
+
+    def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Many people are asked the same, so that each text is tokenized once."""
+        key = (text, special)
+        if key not in self._tokens:
+            self._tokens[key] = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        return self._tokens[key]
 
     def _split(self, text: str, question: str) -> int:
         """Where the last special token before the question ends; 0 if there is none."""
@@ -131,7 +154,7 @@ class Encoder:
         return tuple(out["input_ids"][0].tolist())
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
+def common(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the longest common beginning."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
@@ -140,5 +163,16 @@ def common_prefix(rows: Sequence[Row]) -> int:
     """How many leading tokens all rows share, at most up to the first answer."""
     length = min(row.answer_start for row in rows)
     for row in rows[1:]:
-        length = min(length, _common(rows[0].input_ids, row.input_ids))
+        length = min(length, common(rows[0].input_ids, row.input_ids))
     return length
+
+
+def _processing(loaded: Loaded) -> tuple[Any, ...]:
+    """All that decides how a processor encodes."""
+    processor: Any = loaded.processor
+    return (
+        type(processor).__name__,
+        processor.to_dict(),
+        processor.chat_template,
+        processor.tokenizer.backend_tokenizer.to_str(),
+    )

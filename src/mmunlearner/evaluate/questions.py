@@ -1,0 +1,58 @@
+"""What is asked about an item and which texts are weighed as its answers. Knows nothing of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from mmunlearner.data import Example, prompt, target
+
+
+def letters(example: Example) -> tuple[str, ...]:
+    """The options' letters; empty for other tasks."""
+    return tuple(ascii_uppercase[: len(example.choices)]) if example.task == "multiple_choice" else ()
+
+
+def open_prompt(example: Example) -> str:
+    """The question that answers in words are weighed for: without options where it is multiple choice."""
+    return example.question if example.task == "multiple_choice" else prompt(example)
+
+
+def wrong_answers(example: Example) -> tuple[str, ...]:
+    """The benchmark's perturbed answers; where there are none, the other options of a multiple choice."""
+    return tuple(text for text in example.perturbed or example.choices if text and text != example.answer)
+
+
+def answers_in_words(example: Example) -> tuple[str, ...]:
+    """The truth, its paraphrase if there is one, the wrong answers."""
+    return (example.answer, *([example.paraphrase] if example.paraphrase else []), *wrong_answers(example))
+
+
+def spread(examples: Sequence[Example], limit: int) -> list[Example]:
+    """At most `limit` items (0: all), taken from the entities in turn and left in their order."""
+    if not limit or len(examples) <= limit:
+        return list(examples)
+    seen: dict[str, int] = {}
+    turns = []
+    for place, example in enumerate(examples):
+        seen[example.entity] = seen.get(example.entity, 0) + 1
+        turns.append((seen[example.entity], place))
+    return [examples[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
+
+
+def describe(example: Example, column: str) -> dict[str, Any]:
+    """The part of an item's line that no model has a say in."""
+    line: dict[str, Any] = {
+        "id": example.id,
+        "entity": example.entity,
+        "column": column,
+        "task": example.task,
+        "modality": example.modality,
+        "attribute": example.attribute,
+        "image": None if example.image is None else example.image.key,
+        "prompt": prompt(example),
+        "target": target(example),
+        "answer": example.answer,
+    }
+    return line | ({"choices": list(example.choices)} if example.choices else {})

@@ -1,0 +1,148 @@
+"""What a model makes of candidate answers: their log-probabilities, and what it would say in each token's place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+
+from mmunlearner.batches import Batch, Encoder, Row, answers, common, pad, tree
+from mmunlearner.errors import ModelError
+
+# A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
+# repeats the beginning that its branches share.
+_BRANCHES = 512
+_log = logging.getLogger(__name__)
+
+RowKey = tuple[str, tuple[int, ...]]
+
+
+class Weighed(NamedTuple):
+    """For each answer token of a row, its end token included."""
+
+    logps: tuple[float, ...]
+    best: tuple[int, ...]
+    """The most likely token there."""
+
+
+def key_of(row: Row) -> RowKey:
+    """Rows of two images may have the same tokens."""
+    return row.group, row.input_ids
+
+
+@dataclass
+class Scale:
+    """Weighs rows with one model, many per sequence where the model allows that."""
+
+    encoder: Encoder
+    tokens_per_batch: int = 8192
+    tokens: int = field(default=0, init=False)
+    """Tokens that the model has seen here, padding included."""
+    shares: bool | None = field(default=None, init=False)
+    """Whether rows that share a sequence are weighed as they are alone; None until it has been tried."""
+
+    def weigh(self, rows: Iterable[Row], told: Callable[[int], None]) -> dict[RowKey, Weighed]:
+        """Weigh each row once; `told` hears how many are done.
+
+        Raises:
+            ModelError: a log-probability is not finite.
+        """
+        unique = list({key_of(row): row for row in rows}.values())
+        if self.shares is None:
+            self.shares = self._try_sharing(unique)
+        groups = grouped(unique) if self.shares else [[row] for row in unique]
+        weighed: dict[RowKey, Weighed] = {}
+        for some in batched(groups, self.tokens_per_batch):
+            flat = [row for group in some for row in group]
+            batch = tree(some, self.encoder) if self.shares else pad(flat, self.encoder)
+            weighed.update(zip(map(key_of, flat), self._run(batch), strict=True))
+            told(len(weighed))
+        return weighed
+
+    def _run(self, batch: Batch) -> list[Weighed]:
+        self.tokens += batch.size
+        model = self.encoder.loaded.model
+        with torch.inference_mode():
+            said = answers(model, batch.to(model.device))
+            logps, best = said.logps.cpu(), said.logits.argmax(-1).cpu()
+        if not logps.isfinite().all():
+            raise ModelError(f"model {self.encoder.loaded.source}: its log-probabilities are not finite numbers")
+        lengths = batch.question.bincount(minlength=batch.count).tolist()
+        parts = zip(logps.split(lengths), best.split(lengths), strict=True)
+        return [Weighed(tuple(p.tolist()), tuple(b.tolist())) for p, b in parts]
+
+    def _try_sharing(self, rows: Sequence[Row]) -> bool:
+        """Weigh a few rows both ways: attention that is not causal, or positions that differ, would show."""
+        some = [row for row in rows if row.image is not None][:4] + [row for row in rows if row.image is None][:4]
+        try:
+            groups = grouped(some)
+            together = self._run(tree(groups, self.encoder))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            _log.info("%s: rows cannot share a sequence (%s)", self.encoder.loaded.source, error)
+            return False
+        alone = self._run(pad([row for group in groups for row in group], self.encoder))
+        a, b = (torch.tensor([p for weighed in both for p in weighed.logps]) for both in (together, alone))
+        tolerance = 1e-4 if self.encoder.loaded.model.dtype == torch.float32 else 3e-2
+        same = torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+        if not same:
+            _log.info("%s: rows that share a sequence come out differently; plain batches", self.encoder.loaded.source)
+        return same
+
+
+def grouped(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows of one image (or texts) that make a tree of bounded size, those alike beside each other."""
+    groups: list[list[Row]] = []
+    branches = 0
+    for row in sorted(rows, key=key_of):
+        fits = groups and groups[-1][-1].group == row.group
+        branches += len(row.input_ids) - common(groups[-1][-1].input_ids, row.input_ids) if fits else 0
+        if fits and branches <= _BRANCHES:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+            branches = 0
+    return groups
+
+
+def batched(groups: Sequence[list[Row]], tokens: int) -> Iterator[list[list[Row]]]:
+    """Groups of like size, in batches of at most so many tokens (at least one group), padding included."""
+    sized = sorted(((_size(group), group) for group in groups), key=lambda pair: pair[0])
+    batch: list[list[Row]] = []
+    for size, group in sized:
+        if batch and size * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(group)
+    if batch:
+        yield batch
+
+
+def _size(group: Sequence[Row]) -> int:
+    """Tokens of the tree that a group makes."""
+    ids = sorted(row.input_ids for row in group)
+    return len(ids[0]) + sum(len(b) - common(a, b) for a, b in pairwise(ids))
+
+
+def spoken(
+    asked: int, rows: Iterable[tuple[Row, Weighed]], ends: frozenset[int], longest: int
+) -> tuple[int, ...] | None:
+    """The model's greedy answer, where it stays among tokens that were weighed; None where it leaves them.
+
+    Greedy decoding is an iterated argmax: after the prompt (`asked` tokens) and any beginning of a candidate answer
+    the model's next token is known, so that the answer is followed token by token, candidates serving as drafts only.
+    """
+    following: dict[tuple[int, ...], int] = {}
+    for row, weighed in rows:
+        answer = row.input_ids[row.answer_start :]
+        if row.answer_start == asked:
+            following.update({answer[:i]: token for i, token in enumerate(weighed.best)})
+    said: tuple[int, ...] = ()
+    while len(said) < longest and not (said and said[-1] in ends):
+        if said not in following:
+            return None
+        said = (*said, following[said])
+    return said
