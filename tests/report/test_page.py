@@ -18,6 +18,7 @@ from PIL import Image
 from mmunlearner.report.page import THUMBNAIL, page, thumbnail
 from mmunlearner.report.results import load
 
+FEW = ("vanilla", "oracle", "mmunlearner_vision")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "\"'><img src=x onerror=alert(1)></style></script><script>alert(1)</script>{{ 7 * 7 }}"
 
@@ -97,7 +98,7 @@ def test_every_section_of_a_whole_run_is_there(read: Reader) -> None:
 
 
 def test_a_bare_run_has_only_the_sections_that_it_can_fill(tmp_path: Path) -> None:
-    read = Reader(page(load(make_run(tmp_path / "run", count=20, beside=False))))
+    read = Reader(page(load(make_run(tmp_path / "run", count=20, only=FEW, beside=False))))
     assert read.has("results")
     assert not any(read.has(anchor) for anchor in ("losses", "saliency", "gallery"))
     ids = {attributes.get("id") for _, attributes in read.tags}
@@ -113,7 +114,7 @@ def test_any_set_of_models_makes_a_page(tmp_path: Path, only: tuple[str, ...]) -
 
 
 def test_a_failed_gate_stands_before_everything_else(tmp_path: Path) -> None:
-    read = Reader(page(load(make_run(tmp_path / "run", count=20, gate=False))))
+    read = Reader(page(load(make_run(tmp_path / "run", count=20, gate=False, only=FEW))))
     assert "Nothing can be claimed" in read.text
     assert read.text.index("The memorisation gate failed") < read.text.index("Results")
     assert "Forgotten, and" not in read.text
@@ -148,7 +149,8 @@ def test_answers_are_marked_right_or_wrong(tmp_path: Path) -> None:
              "answers": {"vanilla": "It is Oslo.", "mmunlearner_vision": "It is Lima.", "oracle": ""}}
         ]  # fmt: skip
 
-    text = Reader(page(load(make_run(tmp_path / "run", count=20, beside=False, change=change)))).text
+    run_dir = make_run(tmp_path / "run", count=20, only=FEW, beside=False, change=change)
+    text = Reader(page(load(run_dir))).text
     said = re.findall(r"(Before|After|Oracle)\s+(It is \w+\.|\(nothing\))\s+([✓✗])", text)
     assert said == [("Before", "It is Oslo.", "✓"), ("After", "It is Lima.", "✗"), ("Oracle", "(nothing)", "✗")]
     assert "no picture" in text
@@ -171,10 +173,11 @@ def test_a_picture_that_is_missing_broken_or_elsewhere_is_left_out(tmp_path: Pat
     assert thumbnail(inside, name) == ""
 
 
-def test_reporting_imports_no_torch(finished: Path) -> None:
+def test_reporting_imports_no_torch(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "run", count=20, only=FEW)
     code = (
         "import sys; from mmunlearner.report import load, files, print_table; "
-        f"run = load({str(finished)!r}); files(run); print_table(run.results); "
+        f"run = load({str(run_dir)!r}); files(run); print_table(run.results); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

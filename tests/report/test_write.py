@@ -28,6 +28,14 @@ def run_dir(tmp_path: Path) -> Path:
     return make_run(tmp_path / "demo", count=20, only=FEW)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its report, for tests that only read it."""
+    run_dir = make_run(tmp_path_factory.mktemp("written") / "demo", count=20, only=FEW)
+    write(run_dir)
+    return run_dir
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -61,9 +69,8 @@ def test_a_broken_run_writes_nothing(run_dir: Path) -> None:
     assert contents(run_dir) == before
 
 
-def test_markdown_report_tells_what_the_page_tells(run_dir: Path) -> None:
-    write(run_dir)
-    text = (run_dir / "report.md").read_text()
+def test_markdown_report_tells_what_the_page_tells(written: Path) -> None:
+    text = (written / "report.md").read_text()
     assert text.startswith("# ")
     assert text.count("\n| ") == len(FEW) + 2
     assert "**Memorisation gate**" in text
@@ -73,9 +80,8 @@ def test_markdown_report_tells_what_the_page_tells(run_dir: Path) -> None:
 # --- summary --------------------------------------------------------------------------------------------------------
 
 
-def test_summary_has_the_layout_that_scripts_rely_on(run_dir: Path) -> None:
-    write(run_dir)
-    made = json.loads((run_dir / "summary.json").read_text())
+def test_summary_has_the_layout_that_scripts_rely_on(written: Path) -> None:
+    made = json.loads((written / "summary.json").read_text())
     assert set(made) == {"models", "seconds", "peak_memory_bytes"}
     assert set(made["models"]) == {*FEW, "mmunlearner"}
     for columns in made["models"].values():
@@ -87,8 +93,8 @@ def test_summary_has_the_layout_that_scripts_rely_on(run_dir: Path) -> None:
     assert made["models"]["mmunlearner"] == made["models"]["mmunlearner_vision"]
 
 
-def test_a_shared_mask_is_paid_for_once(run_dir: Path) -> None:
-    made = summary(load(run_dir).results)
+def test_a_shared_mask_is_paid_for_once(written: Path) -> None:
+    made = summary(load(written).results)
     assert {key for key in made["seconds"] if key.startswith("mask/")} == {
         "mask/vision-projector",
         "mask/vision-projector-random",
@@ -114,11 +120,10 @@ def test_a_model_that_bears_its_familys_name_keeps_it(tmp_path: Path) -> None:
 # --- model card -----------------------------------------------------------------------------------------------------
 
 
-def test_card_carries_the_scores_in_text_and_metadata(run_dir: Path) -> None:
-    run = load(run_dir)
-    write(run_dir)
+def test_card_carries_the_scores_in_text_and_metadata(written: Path) -> None:
+    run = load(written)
     for model in run.results.models:
-        text = (run_dir / "models" / model.name / "README.md").read_text()
+        text = (written / "models" / model.name / "README.md").read_text()
         card = ModelCard(text)
         assert card.data.library_name == "transformers"
         values = {result.dataset_config: result.metric_value for result in card.data.eval_results}
@@ -131,8 +136,8 @@ def test_card_carries_the_scores_in_text_and_metadata(run_dir: Path) -> None:
             assert f"| {percent(score.value)} ± {percent(score.stderr)} |" in text
 
 
-def test_only_the_main_models_card_tells_the_findings(run_dir: Path) -> None:
-    run = load(run_dir)
+def test_only_the_main_models_card_tells_the_findings(written: Path) -> None:
+    run = load(written)
     told = [model.name for model in run.results.models if "## Findings" in str(model_card(run, model))]
     assert told == ["mmunlearner_vision"]
 
