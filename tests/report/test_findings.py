@@ -224,15 +224,22 @@ def test_pairing_is_given_up_where_the_files_hold_other_items(tmp_path: Path) ->
 
 
 def test_noise_limit_asks_more_of_many_columns_and_few_entities() -> None:
-    assert noise_limit(1, None) == pytest.approx(1.96, abs=0.001)
+    assert noise_limit(1, 10**6) == pytest.approx(1.96, abs=0.001)
     assert noise_limit(1, 10) == pytest.approx(2.262, abs=0.001)
-    assert noise_limit(11, 10) > noise_limit(1, 10) > noise_limit(1, 100) > noise_limit(1, None)
+    assert noise_limit(11, 10) > noise_limit(1, 10) > noise_limit(1, 100) > noise_limit(1, 10**6)
     assert noise_limit(1, 1) == math.inf
 
 
 def test_a_single_entity_shows_nothing() -> None:
     gap = Difference(Column("c", "C", "kept"), Score(0.9, 0.0, 5), 0.9, 1)
     assert not gap.clear(1)
+    assert gap._replace(entities=2).clear(1)
+
+
+def test_without_items_to_pair_few_of_them_still_show_little() -> None:
+    gap = Difference(Column("c", "C", "kept"), Score(0.667, 0.333, 3), 0.667, None)
+    assert not gap.clear(1)
+    assert gap._replace(score=Score(0.667, 0.333, 1000)).clear(1)
 
 
 def test_text_knowledge_is_compared_only_at_equal_forgetting(tmp_path: Path) -> None:

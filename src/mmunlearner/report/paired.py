@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from statistics import NormalDist
 from typing import NamedTuple
 
 from mmunlearner.evaluate.gate import difference
@@ -28,22 +27,21 @@ class Difference(NamedTuple):
     better: float
     """How much closer to its aim our score is than theirs (a fraction; negative: further away)."""
     entities: int | None
-    """Clusters behind the standard error; None where it is not known."""
+    """Clusters behind the standard error; None where it is not known, and then there are at most as many as items."""
 
     def clear(self, columns: int) -> bool:
         """Whether one of the two is closer to the aim beyond noise, where so many columns are looked at."""
-        return abs(self.better) > noise_limit(columns, self.entities) * self.score.stderr + 1e-9
+        most = self.score.n if self.entities is None else self.entities
+        return abs(self.better) > noise_limit(columns, most) * self.score.stderr + 1e-9
 
 
-def noise_limit(columns: int, entities: int | None) -> float:
+def noise_limit(columns: int, entities: int) -> float:
     """Standard errors that a difference must exceed, so that `columns` comparisons seldom raise a false alarm.
 
     Bonferroni: the chance of one false alarm among all of them is at most `FALSE_ALARM`. Few entities give a poor
     estimate of the error, for which Student's t asks more; a single one says nothing.
     """
     share = 1 - FALSE_ALARM / (2 * max(1, columns))
-    if entities is None:
-        return NormalDist().inv_cdf(share)
     if entities < 2:
         return math.inf
     from scipy.special import stdtrit  # half a second to import: only where something is compared
