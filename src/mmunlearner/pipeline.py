@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -54,13 +53,8 @@ def _check(folder: RunDir, steps: Steps) -> None:
             raise ConfigError(f"methods.{name}: {error}") from None
     overlap = data.overlap(steps.splits)
     if not (folder.path / "data.json").exists():
-        hashes = data.data_hashes(folder.config.data.root or folder.data)
-        write_json(folder.path / "data.json", {"hashes": hashes, "overlap": plain_overlap(overlap)})
-
-
-def plain_overlap(overlap: object) -> object:
-    """What training and evaluation share, as JSON."""
-    return json.loads(json.dumps(overlap, default=list))
+        hashes = data.data_hashes(folder.root) if folder.root else {}
+        write_json(folder.path / "data.json", {"hashes": hashes, "overlap": overlap._asdict()})
 
 
 def _references(folder: RunDir, steps: Steps) -> list[str]:

@@ -64,10 +64,7 @@ def collect(
     """
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
     everything = {name: read_columns(run.evaluation(name)) for name in names}
-    tuned = any(method.trials for method in run.config.methods.values()) or any(
-        m.family for m in run.config.methods.values()
-    )
-    judged = {item.id for items in validation.values() for item in items} if tuned else set()
+    judged = {item.id for items in validation.values() for item in items}
     test = {name: _where(lines, lambda line: line["id"] not in judged) for name, lines in everything.items()}
     half = {name: _where(lines, lambda line: line["id"] in judged) for name, lines in everything.items()}
     oracle = test.get("oracle")
@@ -92,6 +89,7 @@ def collect(
             "gate": {"passed": gate.passed, "margin": gate.margin, "stderr": gate.stderr, "text": gate.text}
             if gate
             else None,
+            "judged": sorted(judged),
             "gallery": _gallery(run, evaluation, test),
             "manifest": manifest(run),
         },

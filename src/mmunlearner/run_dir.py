@@ -24,8 +24,10 @@ class RunDir:
     config: RunConfig
 
     @property
-    def data(self) -> Path:
-        return self.path / "data"
+    def root(self) -> str:
+        """Folder of the data; the embedded benchmark makes its own within the run."""
+        made = self.path / "data" if self.config.data.format == "people" else ""
+        return self.config.data.root or str(made)
 
     def model(self, name: str) -> Path:
         return self.path / "models" / name

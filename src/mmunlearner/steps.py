@@ -44,14 +44,16 @@ class Steps:
     @cached_property
     def splits(self) -> Splits:
         config = self.run.config
-        root = config.data.root or str(self.run.data)
-        return data.load(replace(config.data, root=root), seed=config.seed)
+        return data.load(replace(config.data, root=self.run.root), seed=config.seed)
 
     @cached_property
     def validation(self) -> Mapping[str, Sequence[Example]]:
         """Items that trials are judged by: of the validation half of the forget and retain entities."""
-        half, _ = data.validation(self.splits)
-        return {column: half.evaluation[column] for column in COLUMNS if half.evaluation.get(column)}
+        if not any(method.trials for method in self.run.config.methods.values()):
+            return {}
+        judged = {column: items for column, items in self.splits.evaluation.items() if column in COLUMNS}
+        half, _ = data.validation(replace(self.splits, evaluation=judged))
+        return half.evaluation
 
     def load(self, source: str | Path) -> Loaded:
         model = self.run.config.model
@@ -109,7 +111,7 @@ class Steps:
                 self.notify(mask_name(wanted), title, number, len(groups))
 
         encoder = Encoder(self.load(self.source("vanilla")))
-        hashes = data.data_hashes(self.run.config.data.root or self.run.data)
+        hashes = data.data_hashes(self.run.root) if self.run.root else {}
         return saliency.compute(
             encoder,
             self.splits,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.utils import logging as transformers_logging
 
 from mmunlearner.errors import ModelError
 from mmunlearner.files import staged_dir
@@ -39,6 +40,7 @@ def load(
     name = str(source)
     if not name:
         raise ModelError("no model given: name a directory or a hub id (model.vanilla)")
+    transformers_logging.disable_progress_bar()  # long steps show their own
     if name.startswith(SHIPPED):
         name = str(_shipped(name.removeprefix(SHIPPED)))
     looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1
