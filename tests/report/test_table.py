@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,9 @@ def test_titles_are_escaped_in_html(tmp_path: Path) -> None:
     made = str(html(table(load(make_run(tmp_path / "run", count=20, beside=False, change=nasty)).results)))
     assert "<i " not in made
     assert made.count("&lt;i onclick=&#34;x&#34;&gt;&amp;") == 3
+
+
+def test_time_is_that_of_making_the_model_once(results: Results) -> None:
+    model = replace(results.unlearned[0], seconds={"mask": 2.0, "unlearn": 3.0, "tune": 50.0, "evaluate": 9.0})
+    assert table(replace(results, models=(model,))).rows[0].seconds == 5
+    assert table(replace(results, models=(replace(model, seconds={"evaluate": 9.0}),))).rows[0].seconds is None

@@ -59,8 +59,8 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """Time to make the model, evaluation aside."""
-        return sum(s for step, s in self.model.seconds.items() if step != "evaluate") or None
+        """Time to make the model once: its mask and its training, without trials and evaluation."""
+        return sum(s for step, s in self.model.seconds.items() if step not in ("tune", "evaluate")) or None
 
 
 @dataclass(frozen=True)
