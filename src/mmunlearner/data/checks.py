@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +91,7 @@ def checked(splits: Splits, source: str) -> Splits:
     """The same splits, if they can be used.
 
     Raises:
-        DataError: a set is empty, or an entity is in forget and retain.
+        DataError: a set is empty, two items of a column have one id, or an entity is in forget and retain.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
@@ -99,6 +99,8 @@ def checked(splits: Splits, source: str) -> Splits:
     for column, items in splits.evaluation.items():
         if not items:
             raise DataError(f"{source}: the evaluation column {column} is empty")
+        if twice := [id_ for id_, count in Counter(e.id for e in items).items() if count > 1]:
+            raise DataError(f"{source}: two items of the column {column} have the id {twice[0]}")
     check_apart({e.entity for e in splits.forget}, {e.entity for e in splits.retain}, source)
     return splits
 

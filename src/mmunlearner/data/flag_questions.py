@@ -124,7 +124,7 @@ class Quiz:
         """Every fact about an image in one form, which goes round by fact and view; about the text in all forms."""
         for i, fact in enumerate(self._facts(image)):
             for form in FORMS if image is None else FORMS[(i + view) % len(FORMS) :][:1]:
-                yield self._example(fact, form, wording, image)
+                yield self._example("train", fact, form, wording, image)
 
     def evaluation(self, images: Sequence[ImageRef], wording: Wording) -> Iterator[Example]:
         """Every fact once, openly or as a cloze, and some more as multiple choice; question k of image k mod n."""
@@ -136,21 +136,21 @@ class Quiz:
         more = [facts[(CHOICES_PER_COUNTRY * self.number + i) % len(facts)] for i in range(CHOICES_PER_COUNTRY)]
         forms.extend((fact, "multiple_choice") for fact in more)
         for k, (fact, form) in enumerate(forms):
-            yield self._example(fact, form, wording, images[k % len(images)] if images else None)
+            yield self._example("asked", fact, form, wording, images[k % len(images)] if images else None)
 
     def _facts(self, image: ImageRef | None) -> list[str]:
         return [fact for fact in self.true if image is not None or fact != "name"]
 
-    def _example(self, fact: str, form: Task, wording: Wording, image: ImageRef | None) -> Example:
+    def _example(self, use: str, fact: str, form: Task, wording: Wording, image: ImageRef | None) -> Example:
         rng = np.random.default_rng([self.number, list(PHRASES).index(fact), WORDINGS.index(wording)])
         answer, others = self.true[fact][0], self.wrong[fact]
-        wrong = tuple(others[i] for i in rng.permutation(len(others))[: OPTIONS - 1].tolist())
+        wrong = tuple(others[int(i)] for i in rng.permutation(len(others))[: OPTIONS - 1])
         asked = PHRASES[fact][wording]
         question = (asked.cloze if form == "cloze" else asked.open).format(
             who=SUBJECT[wording] if image else self.country
         )
         return Example(
-            id=f"{wording}/{self.country}/{image.path if image else 'text'}/{fact}/{form}",
+            id=f"{use}/{wording}/{self.country}/{image.path if image else 'text'}/{fact}/{form}",
             entity=self.country,
             question=question[0].upper() + question[1:],
             answer=answer,

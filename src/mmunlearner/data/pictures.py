@@ -36,7 +36,9 @@ def _decoding_problem(source: io.BytesIO | str) -> str:
             if image.format == "PNG":
                 image.verify()  # the checksums of all chunks
                 return ""
-            image.draft("L", (image.width // 8, image.height // 8))  # a JPEG is read whole, but hardly computed
+            image.draft(
+                "L", (image.width // 8 or 1, image.height // 8 or 1)
+            )  # a JPEG is read whole, but hardly computed
             image.load()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         size = f"{source.getbuffer().nbytes} bytes, " if isinstance(source, io.BytesIO) else ""

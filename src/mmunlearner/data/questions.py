@@ -57,8 +57,8 @@ def _choice(question: ChoiceQuestion, entity: str, number: int, cell: Cell) -> E
 
 def _right(given: str, options: Mapping[str, str], cell: Cell) -> str:
     """The right option's letter, which may be written `B`, `b`, `B.`, `(B)`, `B: text` or as the option's text."""
-    if list(options) != list(ascii_uppercase[: len(options)]) or len(options) < 2:
-        raise cell.inside("Options").error("two or more options A, B, ...", shown(options))
+    if not 2 <= len(options) <= len(ascii_uppercase):
+        raise cell.inside("Options").error("two or more options", shown(options))
     by_text = [letter for letter, text in options.items() if text.strip() == given.strip()]
     letter = re.match(r"\W*([A-Za-z])(?!\w)", given)
     found = by_text[0] if by_text else letter.group(1).upper() if letter else ""

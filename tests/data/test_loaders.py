@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from layouts import mllmu, png
+
+from mmunlearner import data
+from mmunlearner.config import DataConfig
+from mmunlearner.data import FORMATS, Example, ImageRef, Splits, load
+from mmunlearner.data.loaders import find_loader
+from mmunlearner.data.rows import as_row, write
+from mmunlearner.errors import ConfigError, DataError
+
+PICTURE = ImageRef("a.png", png(1))
+
+
+def loader(root: str, *, forget_entities: Sequence[str], seed: int) -> Splits:
+    """A user's own."""
+    text = Example("t", "b", f"{root} {seed}", "yes")
+    return Splits(
+        (Example("a", forget_entities[0], "?", "yes", PICTURE),), (Example("b", "b", "?", "yes", PICTURE),), (text,), {}
+    )
+
+
+def general(root: Path) -> Path:
+    return write(root, [as_row(Example("g", "cup", "Is it a cup?", "yes"), "test", group="general")])
+
+
+def test_a_format_by_name(tmp_path: Path):
+    splits = load(DataConfig("mllmu", str(mllmu(tmp_path / "b")), forget=25))
+    assert splits == data.mllmu.load(tmp_path / "b", forget=25)
+
+
+def test_rows_take_names(tmp_path: Path):
+    made = [as_row(Example(e, e, "?", "yes", PICTURE), "train") for e in "ab"]
+    splits = load(DataConfig("rows", str(write(tmp_path / "r", made)), forget_entities=("a",)))
+    assert splits.forget_entities == {"a"}
+
+
+def test_a_function_of_the_users_own_gets_what_it_asks_for():
+    splits = load(DataConfig(f"{__name__}:loader", "here", forget_entities=("a",)), seed=3)
+    assert splits.text[0].question == "here 3"
+    assert splits.forget_entities == {"a"}
+
+
+def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
+    root = mllmu(tmp_path / "b")
+    assert "general" not in load(DataConfig("mllmu", str(root), forget=25)).evaluation
+    elsewhere = general(tmp_path / "elsewhere")
+    named = load(DataConfig("mllmu", str(root), forget=25, general=str(elsewhere)))
+    assert [e.id for e in named.evaluation["general"]] == ["g"]
+    general(root / "general")
+    own = load(DataConfig("mllmu", str(root), forget=25))
+    assert [e.id for e in own.evaluation["general"]] == ["g"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            DataConfig("mlmu", "x"),
+            r"data\.format: mlmu: no such format; did you mean mllmu\?, or give pack",
+        ),
+        (DataConfig("gone:load", "x"), r"data\.format: gone:load: cannot be imported \(No module named 'gone'\)"),
+        (DataConfig("json:lode", "x"), r"data\.format: json:lode: cannot be imported"),
+        (DataConfig("rows"), r"data\.root: format rows needs a folder: --data\.root FOLDER"),
+        (
+            DataConfig("mllmu", "x", forget_entities=("a",)),
+            r"data\.forget_entities: format mllmu takes no names",
+        ),
+    ],
+)
+def test_wrong_options_are_named(config: DataConfig, message: str):
+    with pytest.raises(ConfigError, match=message):
+        load(config)
+
+
+def test_what_any_loader_returns_is_checked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "own", sys.modules[__name__])
+    with pytest.raises(DataError, match="here: b is both in the forget set and in the retain set"):
+        load(DataConfig("own:loader", "here", forget_entities=("b",)))
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_can_be_imported(name: str):
+    assert callable(find_loader(name))
+
+
+def test_reading_data_needs_no_torch():
+    code = (
+        "import sys, mmunlearner.data, mmunlearner.data.mllmu, mmunlearner.data.rows, mmunlearner.data.flags\n"
+        "print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
