@@ -23,7 +23,7 @@ lint: $(VENV)/.linters
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.installed
-	$(BIN)/python -c 'from mmunlearner.cli import app; print(app.generate_docs())' > docs/cli.md
+	$(BIN)/python -c 'from mmunlearner.cli import app; print(app.generate_docs().strip())' > docs/cli.md
 
 clean:
 	rm -rf $(VENV)
