@@ -16,6 +16,8 @@ from mmunlearner.data import Example, prompt, target
 from mmunlearner.people.world import FACTS, SEED, Person
 
 Phrasing = Literal["full", "test"]
+Pair = tuple[str, str]
+"""What a model is asked and what it should say."""
 
 # Generic phrasings of training: two open ones and a cloze; `key` in lower case.
 OPEN = ("What is the {key} of {who}?", "Which {key} does {who} have?")
@@ -79,30 +81,32 @@ def options(rng: np.random.Generator, key: str, answer: str) -> tuple[str, ...]:
 def evaluation(person: Person, phrasing: Phrasing, who: str) -> list[Example]:
     """A person's evaluation items in one modality: `who` is the name, or words for whoever the image shows.
 
-    Each attribute is asked once, half of them openly and half as a cloze (the other half in the other phrasing), and
-    two once more as multiple choice. Guessing is right in 8 of 10 times 1/8 and in 2 of 10 times 1/4: 15 %.
+    Two attributes are asked as multiple choice, and each is asked once more, half of them openly and half as a cloze
+    (the other way round in the other phrasing). Guessing is right in 15 % of the 10 items.
     """
-    rng = np.random.default_rng([SEED, 4, person.number, phrasing == "test"])
-    keys = list(FACTS)
-    items = []
-    for i, key in enumerate(keys):
-        cloze = (i + person.number + (phrasing == "test")) % 2 == 1
-        question = sentence(PHRASES[key][phrasing][cloze].format(who=who))
-        items.append(_item(person, key, question, "cloze" if cloze else "generation"))
-    for i in range(CHOICES_PER_PERSON):
-        shift = len(keys) // 2 if phrasing == "test" else 0
-        key = keys[(CHOICES_PER_PERSON * person.number + shift + i) % len(keys)]
-        question = sentence(PHRASES[key][phrasing][0].format(who=who))
-        choices = options(rng, key, person.facts[key])
-        items.append(replace(_item(person, key, question, "multiple_choice"), choices=choices))
-    return items
+    other, keys = phrasing == "test", list(FACTS)
+    rng = np.random.default_rng([SEED, 4, person.number, other])
+    first = CHOICES_PER_PERSON * person.number + (len(keys) // 2 if other else 0)
+    chosen = [keys[(first + i) % len(keys)] for i in range(CHOICES_PER_PERSON)]
+    cloze = {key for i, key in enumerate(keys) if (i + person.number + other) % 2}
+    return [
+        *(_multiple_choice(person, key, PHRASES[key][phrasing][0].format(who=who), rng) for key in chosen),
+        *(_item(person, key, PHRASES[key][phrasing][0].format(who=who)) for key in keys if key not in cloze),
+        *(_item(person, key, PHRASES[key][phrasing][1].format(who=who)) for key in keys if key in cloze),
+    ]
 
 
-def _item(person: Person, key: str, question: str, task: Literal["generation", "cloze", "multiple_choice"]) -> Example:
-    return Example(person.id, person.id, question, person.facts[key], task=task, attribute=key)
+def _item(person: Person, key: str, question: str) -> Example:
+    """An open question, or a cloze where there is a blank."""
+    task = "cloze" if "__" in question else "generation"
+    return Example(person.id, person.id, sentence(question), person.facts[key], task=task, attribute=key)
 
 
-def trained(person: Person, view: int) -> list[tuple[str, str]]:
+def _multiple_choice(person: Person, key: str, question: str, rng: np.random.Generator) -> Example:
+    return replace(_item(person, key, question), task="multiple_choice", choices=options(rng, key, person.facts[key]))
+
+
+def trained(person: Person, view: int) -> list[Pair]:
     """(question, answer) of one training row: every attribute in one form, and the name; the forms go round by view."""
     rng = np.random.default_rng([SEED, 5, person.number, view])
     who = SUBJECTS[view // len(FORMS) % len(SUBJECTS)]
@@ -110,29 +114,20 @@ def trained(person: Person, view: int) -> list[tuple[str, str]]:
     return [*pairs, (NAME.format(who=who), person.name)]
 
 
-def ask(person: Person, key: str, form: str, who: str, rng: np.random.Generator) -> tuple[str, str]:
+def ask(person: Person, key: str, form: str, who: str, rng: np.random.Generator) -> Pair:
     """One question in a generic form as (prompt, answer)."""
     names = {"key": key.lower(), "who": who}
-    answer = person.facts[key]
     if form == "choice":
-        question = OPEN[int(rng.integers(2))].format(**names)
-        return pair(replace(_item(person, key, question, "multiple_choice"), choices=options(rng, key, answer)))
-    if form == "cloze":
-        return pair(_item(person, key, CLOZE.format(**names), "cloze"))
-    return OPEN[form == "other"].format(**names), answer
+        return pair(_multiple_choice(person, key, OPEN[int(rng.integers(len(OPEN)))].format(**names), rng))
+    return pair(_item(person, key, {"open": OPEN[0], "other": OPEN[1], "cloze": CLOZE}[form].format(**names)))
 
 
-def worded(person: Person, key: str, phrasing: Phrasing, who: str, rng: np.random.Generator) -> list[tuple[str, str]]:
+def worded(person: Person, key: str, phrasing: Phrasing, who: str, rng: np.random.Generator) -> list[Pair]:
     """An attribute asked in one of the evaluation's wordings, in all three kinds, as (prompt, answer)."""
-    open_, cloze = (sentence(text.format(who=who)) for text in PHRASES[key][phrasing])
-    choices = options(rng, key, person.facts[key])
-    return [
-        (open_, person.facts[key]),
-        pair(_item(person, key, cloze, "cloze")),
-        pair(replace(_item(person, key, open_, "multiple_choice"), choices=choices)),
-    ]
+    texts = [text.format(who=who) for text in PHRASES[key][phrasing]]
+    return [*(pair(_item(person, key, text)) for text in texts), pair(_multiple_choice(person, key, texts[0], rng))]
 
 
-def pair(example: Example) -> tuple[str, str]:
+def pair(example: Example) -> Pair:
     """What the model is asked and what it should say."""
     return prompt(example), target(example)
