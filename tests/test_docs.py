@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from mmunlearner.cli import app
 from mmunlearner.config import RunConfig
 from mmunlearner.config_io import build
 from mmunlearner.data import rows
@@ -20,8 +21,10 @@ def blocks(text: Path, language: str) -> list[str]:
 
 
 def test_the_page_on_the_commands_is_what_help_says(repository: Path) -> None:
-    """`make docs` writes it."""
-    assert (repository / "docs" / "cli.md").read_text(encoding="utf-8").strip() == app.generate_docs().strip()
+    """`make docs` writes it; in a process of its own, since cyclopts asks how that was called."""
+    [code] = re.findall(r"-c '(from mmunlearner\.cli .*)' > docs/cli\.md", (repository / "Makefile").read_text())
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert (repository / "docs" / "cli.md").read_text(encoding="utf-8") == said
 
 
 def test_links_between_the_texts_lead_somewhere(repository: Path) -> None:
