@@ -70,7 +70,7 @@ def wrong_answers(example: Example, choices: Sequence[Example]) -> tuple[str, ..
 
 
 def _within(part: str, text: str) -> bool:
-    return bool(part) and _pattern(part).search(text) is not None
+    return part.strip().casefold() in text.casefold() and bool(part.strip()) and bool(_pattern(part).search(text))
 
 
 def _pattern(words: str) -> re.Pattern[str]:
