@@ -14,6 +14,8 @@ from mmunlearner.files import write_text
 from mmunlearner.methods import METHODS
 
 REFERENCES = ("vanilla", "oracle")
+PREPARED = {"config.yaml", "data", "data.json"}
+"""What a run's folder holds before its first step."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,23 @@ def open_run(config: RunConfig) -> RunDir:
     recorded = path / "config.yaml"
     if recorded.exists():
         there = load_config(recorded)
-        if config_hash(there) != config_hash(config):
+        if config_hash(there) == config_hash(config):
+            return RunDir(path, config)
+        if not _only_prepared(path):
             raise ConfigError(
                 f"{path}: holds a run of another configuration ({_first_difference(plain(there), plain(config))}); "
                 "choose another name, or remove the folder"
             )
+        (path / "data.json").unlink(missing_ok=True)
     elif path.exists() and any(path.iterdir()):
         raise ConfigError(f"{path}: is not empty and holds no run; choose another name")
-    else:
-        write_text(recorded, to_yaml(config))
+    write_text(recorded, to_yaml(config))
     return RunDir(path, config)
+
+
+def _only_prepared(path: Path) -> bool:
+    """Whether no step has begun: a recipe that was wrong can be put right under the same name."""
+    return {entry.name for entry in path.iterdir()} <= PREPARED
 
 
 def find_run(path: Path | str) -> RunDir:
