@@ -234,6 +234,18 @@ people = App(name="people", help="The embedded benchmark: invented people, drawn
 app.command(people)
 
 
+@people.command
+def write(*, out: Path) -> None:
+    """Write the benchmark in MLLMU-Bench's layout: parquet splits, and the general set as rows.
+
+    Args:
+        out: Folder for the data; one that holds them whole is left as it is.
+    """
+    from mmunlearner.people import prepare
+
+    print(f"data: {prepare(out)}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 0, or 2 with one line on what is wrong, or 130 where the user stopped it."""
     sys.exit(_guarded(sys.argv[1:] if arguments is None else arguments))
