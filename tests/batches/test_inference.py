@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import COLOURS, VOCABULARY, examples, llava
 
-from mmunlearner.batches import Encoder, answers, pad, prompts, tree
+from mmunlearner.batches import Encoder, answers, common, pad, prompts, tree
 from mmunlearner.batches.inference import ancestors
 
 
@@ -71,3 +71,10 @@ def test_an_encoder_for_a_model_with_an_equal_processor_keeps_what_is_encoded(en
     assert encoder.of(llava(VOCABULARY, seed=1)).row(item) is row
     other = encoder.of(llava(VOCABULARY + " more words"))
     assert other.row(item) is not row
+
+
+@given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
+def test_the_common_beginning_is_the_longest(a, b):
+    length = common(a, b)
+    assert a[:length] == b[:length]
+    assert length == min(len(a), len(b)) or a[length] != b[length]

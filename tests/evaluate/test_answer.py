@@ -16,7 +16,14 @@ from mmunlearner.errors import DataError, ModelError
 from mmunlearner.evaluate import evaluate_model, quick_scores, read_columns, rescore
 from mmunlearner.evaluate import weigh as weigh_module
 from mmunlearner.evaluate.answer import fingerprint
-from mmunlearner.evaluate.questions import answers_in_words, letters, open_prompt, spread, wrong_answers
+from mmunlearner.evaluate.questions import (
+    answer_pools,
+    answers_in_words,
+    letters,
+    open_prompt,
+    spread,
+    wrong_answers,
+)
 
 CONFIG = EvaluateConfig(batch_size=7, max_new_tokens=6)
 
@@ -95,7 +102,7 @@ def test_the_two_models_go_both_ways(trained, untrained, tmp_path):
 
 
 def test_log_probabilities_are_those_of_plain_batches_of_one(loaded, evaluated):
-    encoder, asked = Encoder(loaded), items()
+    encoder, asked, pools = Encoder(loaded), items(), answer_pools(columns().values())
 
     def weigh(question, text, image):
         with torch.inference_mode():
@@ -107,7 +114,7 @@ def test_log_probabilities_are_those_of_plain_batches_of_one(loaded, evaluated):
         truth = weigh(open_prompt(item), item.answer, item.image)
         assert line["answer_logp"] == pytest.approx(float(truth.sum()), abs=1e-4)
         assert line["answer_tokens"] == len(truth)
-        wrong = [weigh(open_prompt(item), text, item.image) for text in wrong_answers(item)]
+        wrong = [weigh(open_prompt(item), text, item.image) for text in wrong_answers(item, pools)]
         assert line.get("perturbed_logps", []) == pytest.approx([float(w.sum()) for w in wrong], abs=1e-4)
         options = [weigh(prompt(item), letter, item.image)[0] for letter in letters(item)]
         assert line.get("option_logps", []) == pytest.approx([float(o) for o in options], abs=1e-4)
@@ -248,7 +255,18 @@ def test_a_limit_is_spread_over_the_entities():
 
 def test_wrong_options_stand_in_for_perturbed_answers():
     choice = next(item for item in examples() if item.choices)
-    assert set(wrong_answers(choice)) == set(choice.choices) - {choice.answer}
+    assert set(wrong_answers(choice, {})) == set(choice.choices) - {choice.answer}
     given = replace(choice, perturbed=("x", choice.answer, ""), paraphrase="y")
-    assert wrong_answers(given) == ("x",)
-    assert answers_in_words(given) == (choice.answer, "y", "x")
+    assert wrong_answers(given, {}) == ("x",)
+    assert answers_in_words(given, {}) == (choice.answer, "y", "x")
+
+
+def test_other_peoples_answers_stand_in_where_nothing_else_is_given():
+    of = [replace(item, id=f"{i}", answer=f"value {i}", choices=()) for i, item in enumerate(examples(4, 4))]
+    pools = answer_pools([of[:20], of[20:]])
+    wrong = wrong_answers(of[0], pools)
+    assert len(set(wrong)) == 7
+    assert "value 0" not in wrong
+    assert wrong == wrong_answers(of[0], answer_pools([of[::-1]]))
+    assert wrong != wrong_answers(of[1], pools)
+    assert wrong_answers(replace(of[0], attribute=""), pools) == ()

@@ -26,8 +26,11 @@ from mmunlearner.models import Loaded
 Progress = Callable[[str, int, int], None]
 """(column, done, of): how much of a column's work is done."""
 
-# Candidates make about so many tokens per question once their common beginnings are shared.
-_TOKENS_PER_QUESTION = 64
+# Candidates make about so many tokens per question once their common beginnings are shared; larger batches gain
+# nothing on a CPU.
+_TOKENS_PER_QUESTION = 32
+# Answers that are no candidate are mostly short too: so many more tokens are weighed before `generate` is called.
+_MORE_TOKENS = 2
 
 
 def evaluate_model(
@@ -50,7 +53,7 @@ def evaluate_model(
     """
     config, out_dir = config or EvaluateConfig(), Path(out_dir)
     _claim(loaded, config, out_dir)
-    with _answering(loaded, config, encoder) as answering:
+    with _answering(loaded, config, encoder, evaluation) as answering:
         for column, examples in evaluation.items():
             items = questions.spread(examples, config.limit)
             path = out_dir / f"{column}.jsonl"
@@ -69,7 +72,7 @@ def quick_scores(
     """Accuracy of each column alone, in memory: by the rules of `evaluate_model`, at a fraction of its cost."""
     config = config or EvaluateConfig()
     chosen = {column: questions.spread(items, config.limit) for column, items in columns.items() if items}
-    with _answering(loaded, config, encoder) as answering:
+    with _answering(loaded, config, encoder, columns) as answering:
         return {column: answering.accuracy(items, column) for column, items in chosen.items()}
 
 
@@ -118,21 +121,33 @@ def fingerprint(loaded: Loaded) -> str:
 class _Asked:
     """One item in tokens."""
 
-    prompt: Row
-    """Only its prompt counts; its answer is any."""
-    said: dict[str, Row]
-    """Candidate answers to the item's own prompt: letters, or answers in words."""
+    item: Example
+    prompt: tuple[int, ...]
+    letters: dict[str, Row]
+    """Letters as answers to a multiple choice."""
     words: dict[str, Row]
     """Answers in words to the open question."""
 
+    @property
+    def drafts(self) -> list[Row]:
+        """Candidate answers to the item's own prompt."""
+        return list((self.letters or self.words).values())
+
+    def going_on(self, answer: tuple[int, ...]) -> Row:
+        """The prompt, what has been said to it, and a place to say more (its token counts for nothing)."""
+        return Row((*self.prompt, *answer, self.prompt[-1]), len(self.prompt), self.item.image)
+
 
 @contextmanager
-def _answering(loaded: Loaded, config: EvaluateConfig, encoder: Encoder | None) -> Iterator[_Answering]:
+def _answering(
+    loaded: Loaded, config: EvaluateConfig, encoder: Encoder | None, columns: Mapping[str, Sequence[Example]]
+) -> Iterator[_Answering]:
     """The model in eval mode, and back in the mode that it was in."""
     training = loaded.model.training
     loaded.model.eval()
+    encoder = Encoder(loaded) if encoder is None else encoder.of(loaded)
     try:
-        yield _Answering(Encoder(loaded) if encoder is None else encoder.of(loaded), config)
+        yield _Answering(encoder, config, questions.answer_pools(columns.values()))
     finally:
         loaded.model.train(training)
 
@@ -143,6 +158,7 @@ class _Answering:
 
     encoder: Encoder
     config: EvaluateConfig
+    pools: questions.Pools
     scale: Scale = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,7 +169,7 @@ class _Answering:
         asked = [self._ask(item, words=True) for item in items]
         weighed, outputs = self._answer(asked, lambda done, of: progress(column, done, of))
         return [
-            questions.describe(item, column) | {"output": output} | _weights(item, each, weighed)
+            questions.describe(item, column) | {"output": output} | _weights(each, weighed)
             for item, each, output in zip(items, asked, outputs, strict=True)
         ]
 
@@ -164,53 +180,65 @@ class _Answering:
         return mean_score([right(line) for line in lines], [item.entity for item in items])
 
     def _ask(self, item: Example, *, words: bool) -> _Asked:
-        question, image = prompt(item), item.image
-        options, in_words = questions.letters(item), questions.answers_in_words(item)
-        said = {text: self.encoder.conversation(question, text, image) for text in options or in_words}
-        asked = self.encoder.prompt_ids(question, image)
-        other = said
-        if options:
-            opened = questions.open_prompt(item)
-            other = {text: self.encoder.conversation(opened, text, image) for text in in_words} if words else {}
-        return _Asked(Row((*asked, self.encoder.pad_id), len(asked), image), said, other)
+        """`words`: also answers in words to a multiple choice, which do not bear on what the model says to it."""
+        question, opened = prompt(item), questions.open_prompt(item)
+        options, in_words = questions.letters(item), questions.answers_in_words(item, self.pools)
+        letters = {text: self.encoder.conversation(question, text, item.image) for text in options}
+        spelled = words or not options
+        texts = {text: self.encoder.conversation(opened, text, item.image) for text in in_words if spelled}
+        return _Asked(item, self.encoder.prompt_ids(question, item.image), letters, texts)
 
     def _answer(
         self, asked: Sequence[_Asked], tell: Callable[[int, int], None]
     ) -> tuple[dict[RowKey, Weighed], list[str]]:
         """Weigh every candidate, and what the model says to each item: mostly one of them, else it is generated."""
-        rows = {key_of(row): row for each in asked for row in (*each.said.values(), *each.words.values())}
+        rows = {key_of(row): row for each in asked for row in (*each.letters.values(), *each.words.values())}
         total = len(rows) + len(asked)
         weighed = self.scale.weigh(rows.values(), lambda done: tell(done, total))
-        said = [self._spoken(each, weighed) for each in asked]
-        left = [i for i, tokens in enumerate(said) if tokens is None]
+        said = [self._follow(each, each.drafts, weighed) for each in asked]
+        for _ in range(_MORE_TOKENS):
+            said = self._go_on(asked, said)
+        left = [i for i, answer in enumerate(said) if not self._over(answer)]
         done = total - len(left)
         tell(done, total)
-        more = generate([asked[i].prompt for i in left], self.encoder, self.config, lambda n: tell(done + n, total))
-        told = dict(zip(left, more, strict=True))
-        return weighed, [self._text(told.get(i, tokens or ())) for i, tokens in enumerate(said)]
+        prompts = [asked[i].going_on(()) for i in left]
+        told = dict(
+            zip(left, generate(prompts, self.encoder, self.config, lambda n: tell(done + n, total)), strict=True)
+        )
+        return weighed, [self._text(told.get(i, answer)) for i, answer in enumerate(said)]
 
-    def _spoken(self, asked: _Asked, weighed: Mapping[RowKey, Weighed]) -> tuple[int, ...] | None:
-        rows = [(row, weighed[key_of(row)]) for row in asked.said.values()]
-        return spoken(asked.prompt.answer_start, rows, self.encoder.ends, self.config.max_new_tokens)
+    def _follow(self, asked: _Asked, rows: Sequence[Row], weighed: Mapping[RowKey, Weighed]) -> tuple[int, ...]:
+        known = [(row, weighed[key_of(row)]) for row in rows]
+        return spoken(len(asked.prompt), known, self.encoder.ends, self.config.max_new_tokens)
+
+    def _go_on(self, asked: Sequence[_Asked], said: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """One token more of each answer that has left the candidates and has not ended."""
+        rows = {i: asked[i].going_on(answer) for i, answer in enumerate(said) if not self._over(answer)}
+        weighed = self.scale.weigh(rows.values(), lambda done: None) if rows else {}
+        return [self._follow(asked[i], [rows[i]], weighed) if i in rows else answer for i, answer in enumerate(said)]
+
+    def _over(self, answer: tuple[int, ...]) -> bool:
+        return len(answer) >= self.config.max_new_tokens or (bool(answer) and answer[-1] in self.encoder.ends)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self.encoder.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
 
 
-def _weights(item: Example, asked: _Asked, weighed: Mapping[RowKey, Weighed]) -> dict[str, Any]:
+def _weights(asked: _Asked, weighed: Mapping[RowKey, Weighed]) -> dict[str, Any]:
     """Log-probabilities of an item's candidates, for its line."""
     line: dict[str, Any] = {}
-    options = questions.letters(item)
-    if options:  # of the letter alone, without the end token
-        letters = [weighed[key_of(asked.said[letter])].logps[:-1] for letter in options]
-        line["option_logps"] = [_rounded(logps) for logps in letters]
+    words = {text: weighed[key_of(row)].logps for text, row in asked.words.items()}
+    item = asked.item
+    if asked.letters:  # of the letter alone, without the end token
+        line["option_logps"] = [_rounded(weighed[key_of(row)].logps[:-1]) for row in asked.letters.values()]
     for name, text in (("answer", item.answer), ("paraphrase", item.paraphrase)):
         if text:
-            logps = weighed[key_of(asked.words[text])].logps
-            line |= {f"{name}_logp": _rounded(logps), f"{name}_tokens": len(logps)}
-    wrong = [weighed[key_of(asked.words[text])].logps for text in questions.wrong_answers(item)]
+            line |= {f"{name}_logp": _rounded(words[text]), f"{name}_tokens": len(words[text])}
+    wrong = [text for text in words if text not in (item.answer, item.paraphrase)]
     if wrong:
-        line |= {"perturbed_logps": [_rounded(w) for w in wrong], "perturbed_tokens": [len(w) for w in wrong]}
+        line["perturbed"] = wrong
+        line["perturbed_logps"] = [_rounded(words[text]) for text in wrong]
+        line["perturbed_tokens"] = [len(words[text]) for text in wrong]
     return line
 
 

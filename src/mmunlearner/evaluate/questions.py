@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
 from string import ascii_uppercase
 from typing import Any
 
 from mmunlearner.data import Example, prompt, target
+
+Pools = Mapping[str, Sequence[str]]
+"""Attribute -> the answers that a benchmark gives to it."""
+
+_DRAWN = 7
 
 
 def letters(example: Example) -> tuple[str, ...]:
@@ -19,14 +26,28 @@ def open_prompt(example: Example) -> str:
     return example.question if example.task == "multiple_choice" else prompt(example)
 
 
-def wrong_answers(example: Example) -> tuple[str, ...]:
-    """The benchmark's perturbed answers; where there are none, the other options of a multiple choice."""
-    return tuple(text for text in example.perturbed or example.choices if text and text != example.answer)
+def answer_pools(columns: Iterable[Sequence[Example]]) -> Pools:
+    """Every answer that a benchmark gives to each attribute, sorted."""
+    pools: dict[str, set[str]] = defaultdict(set)
+    for items in columns:
+        for item in items:
+            if item.attribute:
+                pools[item.attribute].add(item.answer)
+    return {attribute: tuple(sorted(answers)) for attribute, answers in pools.items()}
 
 
-def answers_in_words(example: Example) -> tuple[str, ...]:
+def wrong_answers(example: Example, pools: Pools) -> tuple[str, ...]:
+    """The benchmark's perturbed answers. Where there are none: the other options of a multiple choice, or what is
+    true of others (at most seven, drawn by the item's id from the answers to the same attribute).
+    """
+    given = tuple(text for text in example.perturbed or example.choices if text and text != example.answer)
+    others = [text for text in pools.get(example.attribute, ()) if text != example.answer]
+    return given or tuple(Random(example.id).sample(others, min(len(others), _DRAWN)))
+
+
+def answers_in_words(example: Example, pools: Pools) -> tuple[str, ...]:
     """The truth, its paraphrase if there is one, the wrong answers."""
-    return (example.answer, *([example.paraphrase] if example.paraphrase else []), *wrong_answers(example))
+    return (example.answer, *([example.paraphrase] if example.paraphrase else []), *wrong_answers(example, pools))
 
 
 def spread(examples: Sequence[Example], limit: int) -> list[Example]:

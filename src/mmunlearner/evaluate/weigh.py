@@ -15,7 +15,7 @@ from mmunlearner.errors import ModelError
 
 # A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
 # repeats the beginning that its branches share.
-_BRANCHES = 512
+_BRANCHES = 256
 _log = logging.getLogger(__name__)
 
 RowKey = tuple[str, tuple[int, ...]]
@@ -39,7 +39,7 @@ class Scale:
     """Weighs rows with one model, many per sequence where the model allows that."""
 
     encoder: Encoder
-    tokens_per_batch: int = 8192
+    tokens_per_batch: int = 4096
     tokens: int = field(default=0, init=False)
     """Tokens that the model has seen here, padding included."""
     shares: bool | None = field(default=None, init=False)
@@ -127,13 +127,11 @@ def _size(group: Sequence[Row]) -> int:
     return len(ids[0]) + sum(len(b) - common(a, b) for a, b in pairwise(ids))
 
 
-def spoken(
-    asked: int, rows: Iterable[tuple[Row, Weighed]], ends: frozenset[int], longest: int
-) -> tuple[int, ...] | None:
-    """The model's greedy answer, where it stays among tokens that were weighed; None where it leaves them.
+def spoken(asked: int, rows: Iterable[tuple[Row, Weighed]], ends: frozenset[int], longest: int) -> tuple[int, ...]:
+    """The model's greedy answer, as far as it can be told from rows that were weighed.
 
     Greedy decoding is an iterated argmax: after the prompt (`asked` tokens) and any beginning of a candidate answer
-    the model's next token is known, so that the answer is followed token by token, candidates serving as drafts only.
+    the model's next token is known, so that its answer is followed token by token, candidates serving as drafts only.
     """
     following: dict[tuple[int, ...], int] = {}
     for row, weighed in rows:
@@ -141,8 +139,6 @@ def spoken(
         if row.answer_start == asked:
             following.update({answer[:i]: token for i, token in enumerate(weighed.best)})
     said: tuple[int, ...] = ()
-    while len(said) < longest and not (said and said[-1] in ends):
-        if said not in following:
-            return None
+    while len(said) < longest and said in following and not (said and said[-1] in ends):
         said = (*said, following[said])
     return said
