@@ -54,7 +54,8 @@ def load(
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {name}: cannot be loaded ({reason})") from None
-    return Loaded(model.to(pick_device(device)).eval(), processor, str(source))
+    model.to(pick_device(device))  # pyright: ignore[reportArgumentType] (transformers hides its signature)
+    return Loaded(model.eval(), processor, str(source))
 
 
 def _shipped(name: str) -> Path:
