@@ -134,7 +134,7 @@ def mask(
     """Compute the saliency mask: which weights the forget term may move.
 
     Args:
-        model: Directory or hub id of the model to unlearn.
+        model: Directory or hub id of the model to unlearn, or `people:vanilla`.
         out: File for the mask (.safetensors); its statistics are written beside it (.json, .svg).
     """
     from mmunlearner import show, single
@@ -158,7 +158,7 @@ def unlearn(
     """Make an unlearned model with one method.
 
     Args:
-        model: Directory or hub id of the model to unlearn.
+        model: Directory or hub id of the model to unlearn, or `people:vanilla`.
         out: Directory for the unlearned model.
         method: A name that `mmunlearner list` shows, or `package.module:name`.
         mask: File that `mmunlearner mask` wrote: outside it, the forget term moves nothing.
@@ -185,7 +185,7 @@ def evaluate(
 
     Args:
         out: Directory for the answers (a line of JSON per item) and scores.json.
-        model: Directory or hub id of the model to evaluate.
+        model: Directory or hub id of the model to evaluate, or `people:vanilla`.
     """
     if model:
         from mmunlearner import single
