@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmunlearner.unlearn.muon import Muon
+
 ADAMW_SHARE = 0.2
 """AdamW's learning rate over Muon's: Muon's steps are of unit spectral norm, AdamW's of unit entries."""
 
@@ -16,7 +18,7 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon (momentum 0.95, orthogonalised updates) on hidden matrices, AdamW on embeddings, heads, norms and biases."""
 
     def __init__(self, matrices: Iterable[nn.Parameter], rest: Iterable[nn.Parameter], lr: float, weight_decay: float):
-        muon = torch.optim.Muon(list(matrices), lr=lr, weight_decay=weight_decay, momentum=0.95)
+        muon = Muon(list(matrices), lr=lr, weight_decay=weight_decay)
         adamw = torch.optim.AdamW(list(rest), lr=lr * ADAMW_SHARE, weight_decay=0.0, betas=(0.9, 0.95))
         super().__init__(muon.param_groups + adamw.param_groups, {})
         self.inner = (muon, adamw)

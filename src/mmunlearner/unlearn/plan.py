@@ -24,26 +24,34 @@ class Step:
 class Plan:
     """All steps of a run, as a data set that can be indexed (and so resumed) anywhere.
 
-    Step i holds a forget batch if i is a multiple of `retain_per_forget` (method step 5, with the forget term in the
-    same step as its retain batch: eq. 4), and a retain batch always. A batch is `batch_size` images, each with
-    `questions` of its questions; images are drawn in shuffled passes, entities in turn, so that every
-    entity is seen before any is seen again.
+    An optimizer step takes `width` entries in a row. Every `retain_per_forget`-th optimizer step holds a forget batch
+    in each of its entries (method step 5, with the forget term in the same step as its retain batch: eq. 4), and all
+    hold retain batches; so the processes of a distributed run, which share out the entries, do alike. A batch is
+    `batch_size` images, each with `questions` of its questions; images are drawn in shuffled passes, entities in turn,
+    so that every entity is seen before any is seen again.
     """
 
     forget: Sequence[Sequence[Example]]
     retain: Sequence[Sequence[Example]]
     config: TrainConfig
     seed: int
+    width: int = 1
+    """Batches of one optimizer step: accumulation times processes."""
+
+    @property
+    def every(self) -> int:
+        """Optimizer steps from one with a forget batch to the next."""
+        return self.config.retain_per_forget if self.forget and self.retain else 1
 
     def __len__(self) -> int:
-        per_forget = self.config.retain_per_forget if self.forget and self.retain else 1
-        return self.config.steps * self.config.accumulation * per_forget
+        return self.config.steps * self.every * self.width
 
     def __getitem__(self, i: int) -> Step:
         if not 0 <= i < len(self):
             raise IndexError(i)
-        every = self.config.retain_per_forget if self.forget and self.retain else 1
-        forget = self._draw("forget", self.forget, i // every) if self.forget and i % every == 0 else None
+        step, place = divmod(i, self.width)
+        turn, without = divmod(step, self.every)
+        forget = self._draw("forget", self.forget, turn * self.width + place) if self.forget and not without else None
         return Step(forget, self._draw("retain", self.retain, i) if self.retain else None)
 
     def _draw(self, term: str, groups: Sequence[Sequence[Example]], number: int) -> tuple[Example, ...]:
@@ -76,6 +84,9 @@ class Plan:
         return order
 
 
-def plan(forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int) -> Plan:
+def plan(
+    forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int, *, processes: int = 1
+) -> Plan:
     """The steps of one run; an empty set leaves its term out. Texts are drawn like images, one entity's at a time."""
-    return Plan(units(forget, "image", 0), units(retain, "image", 0), config, seed)
+    width = config.accumulation * processes
+    return Plan(units(forget, "image", 0), units(retain, "image", 0), config, seed, width)

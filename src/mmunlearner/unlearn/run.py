@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -87,7 +88,8 @@ def unlearn(
     _check(method, mask, splits, loaded)
     encoder = encoder or Encoder(loaded)
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
-    steps = plan(splits.forget if method.forget else (), retain, train, seed)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
+    steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
     reference = _reference(encoder, steps) if method.needs_reference else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
@@ -150,7 +152,7 @@ def _trainer(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     log = StepLog(work / "log.jsonl", on_step)
-    total = len(steps) // train.accumulation
+    total = len(steps) // steps.width
     trainer = UnlearnTrainer(
         model=model,
         args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
