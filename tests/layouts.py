@@ -94,3 +94,64 @@ def mllmu(root: Path, *, people: int = 4, forget: int = 1, neighbours: int = 2, 
     write_split(root, "Test_Set", [held_out(n) for n in everybody])
     write_split(root, "ft_Data", [training(n) for n in everybody])
     return root
+
+
+def umu_person(number: int) -> dict[str, Any]:
+    """A row of UMU-Bench."""
+    facts = facts_of(number)
+    row: dict[str, Any] = {"ID": f"{number + 1:03d}", "image": png(number)}
+    for column, who in (("MM_QA", "this person"), ("UM_QA", facts["Name"])):
+        row[column] = {"question": {k: f"Tell the {k} of {who}." for k in facts}, "answer": dict(facts)}
+    for column in ("Classify", "Cloze", "Generation"):
+        row[column] = {}
+        for modality, who in (("unimodal", facts["Name"]), ("multimodal", "this person")):
+            asked = {"question": f"[Blank] is the job of {who}, {column}?", "answer": facts["Occupation"]}
+            if column == "Classify":
+                made = choice(number, who, "job", JOBS)
+                right = made["Correct_Answer"]
+                asked |= {"options": made["Options"], "answer": f"{right}. {made['Options'][right]}"}
+            row[column][modality] = {"Occupation": asked}
+    return row
+
+
+def picture_of(number: int) -> dict[str, Any]:
+    """A row of CLEAR's forgetXX, retainYY."""
+    return {"image": png(number), "caption": f"{name(number)} near a lake.", "name": name(number)}
+
+
+def perturbed_picture(number: int) -> dict[str, Any]:
+    """A row of CLEAR's forgetXX_perturbed, retain_perturbed."""
+    wrong = {"perturbed_captions": [f"{name(number)} near a {x}." for x in ("tree", "shop")]}
+    more = {"paraphrased_caption": f"By a lake: {name(number)}.", "perturbed_names": [name(10), name(11)]}
+    return picture_of(number) | wrong | more
+
+
+def tofu(number: int) -> list[dict[str, Any]]:
+    """Two of TOFU's questions about an author; the second does not name it."""
+    asked = [(f"Where was {name(number)} born?", f"In {TOWNS[number]}."), ("And what did the author write?", "A book.")]
+    empty = {"image": None, "caption": None}
+    return [{**empty, "question": question, "answer": answer} for question, answer in asked]
+
+
+def mixed(numbers: list[int]) -> list[dict[str, Any]]:
+    """Rows of a +tofu configuration."""
+    pictures = [{**picture_of(n), "question": None, "answer": None} for n in numbers]
+    return [{k: v for k, v in row.items() if k != "name"} for row in pictures] + [
+        row for n in numbers for row in tofu(n)
+    ]
+
+
+def identity(number: int) -> dict[str, Any]:
+    """An identity of FIUBench."""
+    asked = [
+        {
+            "question": f"what is the {key.lower()}?",
+            "answer": value,
+            "keywords": [value],
+            "paraphrased_question": [f"which {key.lower()}?", f"say the {key.lower()}."],
+            "paraphrased_answer": f"it is {value}",
+            "perturbed_answer": ["nothing", "something"],
+        }
+        for key, value in facts_of(number).items()
+    ]
+    return {"unique_id": f"{number:06d}", "image_path": png(number), "metadata": facts_of(number), "qa_list": asked}

@@ -174,7 +174,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "somebody untrained",
         lambda r: set_training(r, [0, 1, 2], "ft_Data"),
-        "{root}/ft_Data: no training question about 004, who is in retain_75",
+        "{root}: no training question about 004, who is in retain_75",
     ),
     (
         "other people in training",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.hub import local_folder
 from mmunlearner.errors import DataError
 
 
@@ -117,12 +118,12 @@ def check_apart(forget: Iterable[str], retain: Iterable[str], source: str) -> No
 
 
 def data_hashes(root: Path | str) -> dict[str, str]:
-    """File (relative, with `/`) -> sha256, of every file below a folder; hidden ones are left out.
+    """File (relative, with `/`) -> sha256, of every file below a folder or a hub id's; hidden ones are left out.
 
     Raises:
         DataError: there is no such folder.
     """
-    root = Path(root)
+    root = local_folder(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     files = sorted(path for path in root.rglob("*") if path.is_file())

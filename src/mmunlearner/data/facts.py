@@ -28,12 +28,12 @@ def _words(value: Any) -> str:
     return "" if value is None or isinstance(value, Mapping) else str(value).strip()
 
 
-def texts(entity: str, biography: Mapping[str, Any]) -> list[Example]:
+def texts(entity: str, biography: Mapping[str, Any], prefix: str = "text") -> list[Example]:
     """What is true of a person, asked by name: the texts that protect it (P of the language part)."""
     known = facts(biography)
     name = known.pop(NAME, entity)
     return [
-        Example(f"biography/{entity}/{key}", entity, f"What is the {spoken(key)} of {name}?", value, attribute=key)
+        Example(f"{prefix}/{key}", entity, f"What is the {spoken(key)} of {name}?", value, attribute=key)
         for key, value in known.items()
     ]
 

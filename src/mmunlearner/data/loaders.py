@@ -16,6 +16,7 @@ from mmunlearner.config import DataConfig
 from mmunlearner.config_io import nearest
 from mmunlearner.data.checks import checked
 from mmunlearner.data.example import Splits
+from mmunlearner.data.hub import local_folder
 from mmunlearner.errors import ConfigError
 
 Loader = Callable[..., Splits]
@@ -23,6 +24,11 @@ Loader = Callable[..., Splits]
 FORMATS: Mapping[str, str] = {
     "people": "mmunlearner.data.loaders:load_people",
     "mllmu": "mmunlearner.data.mllmu:load",
+    "umu": "mmunlearner.data.umu:load",
+    "clear": "mmunlearner.data.clear:load",
+    "fiubench": "mmunlearner.data.fiubench:load",
+    "conversations": "mmunlearner.data.sets:load_conversations",
+    "chat": "mmunlearner.data.sets:load_chat",
     "rows": "mmunlearner.data.rows:load",
     "flags": "mmunlearner.data.flags:load",
 }
@@ -42,8 +48,9 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
     loader = find_loader(config.format)
     if config.format in FORMATS and not config.root and config.format != "people":
         raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
-    splits = loader(config.root, **_options(loader, config, seed))
-    return checked(_with_general(splits, config), config.root or config.format)
+    options = _options(loader, config, seed)
+    root = local_folder(config.root) if config.format in FORMATS and config.root else config.root
+    return checked(_with_general(loader(root, **options), root, config.general), config.root or config.format)
 
 
 def find_loader(name: str) -> Loader:
@@ -85,11 +92,11 @@ def _options(loader: Loader, config: DataConfig, seed: int) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name in taken}
 
 
-def _with_general(splits: Splits, config: DataConfig) -> Splits:
+def _with_general(splits: Splits, root: Path | str, named: str) -> Splits:
     from mmunlearner.data import rows
 
-    own = Path(config.root) / GENERAL
-    folder = config.general or (str(own) if config.root and (own / rows.FILE).is_file() else "")
-    if not folder:
+    own = Path(root) / GENERAL
+    if not named and not (own / rows.FILE).is_file():
         return splits
+    folder = local_folder(named) if named else own
     return replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})

@@ -46,25 +46,32 @@ def _asked(row: Facts, kind: Type, cell: Cell) -> list[Example]:
 
 
 def _choice(question: ChoiceQuestion, entity: str, number: int, cell: Cell) -> Example:
-    options = dict(sorted(question["Options"].items()))
-    right = _right(question["Correct_Answer"], options, cell)
-    wrong = tuple(text for letter, text in options.items() if letter != right)
-    return Example(
-        f"multiple_choice/{number}", entity, question["Question"], options[right],
-        task="multiple_choice", choices=tuple(options.values()), perturbed=wrong,
-    )  # fmt: skip
+    options, given = question["Options"], question["Correct_Answer"]
+    text = Example(f"multiple_choice/{number}", entity, question["Question"], given)
+    return with_options(text, options, cell.inside("Options"), cell.inside("Correct_Answer"))
 
 
-def _right(given: str, options: Mapping[str, str], cell: Cell) -> str:
-    """The right option's letter, which may be written `B`, `b`, `B.`, `(B)`, `B: text` or as the option's text."""
+def with_options(example: Example, options: Mapping[str, str], at: Cell, at_answer: Cell) -> Example:
+    """The question as multiple choice, its wrong options as wrong answers.
+
+    `example.answer` says which is right, as `B`, `b`, `B.`, `(B)`, `B: text` or the option's text; `at` and `at_answer`
+    are where options and answer stand.
+
+    Raises:
+        DataError: there are fewer than two options, or none is meant.
+    """
     if not 2 <= len(options) <= len(ascii_uppercase):
-        raise cell.inside("Options").error("two or more options", shown(options))
+        raise at.error("two or more options", shown(options))
+    given = example.answer
     by_text = [letter for letter, text in options.items() if text.strip() == given.strip()]
     letter = re.match(r"\W*([A-Za-z])(?!\w)", given)
-    found = by_text[0] if by_text else letter.group(1).upper() if letter else ""
-    if found not in options:
-        raise cell.inside("Correct_Answer").error(f"one of {', '.join(options)}", shown(given))
-    return found
+    right = by_text[0] if by_text else letter.group(1).upper() if letter else ""
+    if right not in options:
+        raise at_answer.error(f"one of {', '.join(sorted(options))}", shown(given))
+    ordered = dict(sorted(options.items()))
+    wrong = tuple(text for letter, text in ordered.items() if letter != right)
+    choices = tuple(ordered.values())
+    return replace(example, task="multiple_choice", answer=ordered[right], choices=choices, perturbed=wrong)
 
 
 def _open(questions: Sequence[OpenQuestion], entity: str, kind: Type, task: Task) -> list[Example]:

@@ -104,8 +104,17 @@ def _fit_names(value: Any, kind: Any, cell: Cell) -> dict[str, Any]:
     return {str(k): _fit(v, get_args(kind)[1], cell.inside(str(k))) for k, v in record.items() if v is not None}
 
 
-def _fit_optional(value: Any, kind: Any, cell: Cell) -> Any:
-    return None if value is None else _fit(value, get_args(kind)[0], cell)
+def _fit_union(value: Any, kind: Any, cell: Cell) -> Any:
+    """The first alternative that fits; the last one's error if none does."""
+    *alternatives, last = [inner for inner in get_args(kind) if inner is not type(None)]
+    if value is None and type(None) in get_args(kind):
+        return None
+    for inner in alternatives:
+        try:
+            return _fit(value, inner, cell)
+        except DataError:
+            continue
+    return _fit(value, last, cell)
 
 
 def _fit_choice(value: Any, kind: Any, cell: Cell) -> Any:
@@ -196,8 +205,8 @@ def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
 _FITTERS: dict[Any, Callable[[Any, Any, Cell], Any]] = {
     ImageRef: _fit_image,
     Annotated: _fit_marked,
-    Union: _fit_optional,
-    types.UnionType: _fit_optional,
+    Union: _fit_union,
+    types.UnionType: _fit_union,
     list: _fit_list,
     dict: _fit_names,
     Literal: _fit_choice,

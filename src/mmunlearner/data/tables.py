@@ -68,7 +68,8 @@ def _fit_with_hint(row: Any, kind: type, cell: Cell, hints: Mapping[str, str]) -
     try:
         return fit(row, kind, cell)
     except DataError as error:
-        strange = [name for name in row if name in hints and name not in columns(kind)] if isinstance(row, dict) else []
+        names = row if isinstance(row, dict) else ()
+        strange = [name for name in hints if name in names and name not in columns(kind)]
         raise DataError(f"{error}. {hints[strange[0]]}" if strange else str(error)) from None
 
 
