@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import COLOURS, VOCABULARY, examples, llava
+from tiny import COLOURS, VOCABULARY, examples, llava, picture
 
-from mmunlearner.batches import Encoder, answers, common, pad, prompts, tree
+from mmunlearner.batches import Encoder, answers, common, pad, prompts, rows, tree
 from mmunlearner.batches.inference import ancestors
 
 
@@ -65,12 +65,22 @@ def test_prompts_are_padded_on_the_left(encoder):
         assert mask.diff().min() >= 0  # padding first
 
 
-def test_an_encoder_for_a_model_with_an_equal_processor_keeps_what_is_encoded(encoder):
+def test_encoders_of_equal_processors_share_what_is_encoded(encoder):
     item = examples(1, 1)[0]
     row = encoder.row(item)
-    assert encoder.of(llava(VOCABULARY, seed=1)).row(item) is row
-    other = encoder.of(llava(VOCABULARY + " more words"))
-    assert other.row(item) is not row
+    assert Encoder(llava(VOCABULARY, seed=1)).row(item) is row
+    assert Encoder(llava(VOCABULARY + " more words")).row(item) is not row
+
+
+def test_pixels_that_would_fill_the_memory_are_made_anew(encoder, monkeypatch):
+    images = [item.image for item in examples(3, 1, seed=7)[::3]]
+    before = [encoder.pixels(image)["pixel_values"] for image in images]
+    monkeypatch.setattr(rows, "_PIXEL_BYTES", 2 * before[0].nbytes)
+    for _ in range(2):
+        for image, pixels in zip(images, before, strict=True):
+            assert torch.equal(encoder.pixels(image)["pixel_values"], pixels)
+            encoder.pixels(picture(1000 + len(images)))
+    assert len(encoder._known.pixels) == 2
 
 
 @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from mmunlearner.models import Loaded, end_token_ids
 
 # What a processor returns about tokens rather than about images.
 _TOKEN_FIELDS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "special_tokens_mask"}
+_PIXEL_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -31,20 +34,49 @@ class Row:
 
 
 @dataclass
+class _Known:
+    """What encoders have encoded so far."""
+
+    pixels: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    heads: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
+    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    texts: dict[tuple[str, str | None, bool], str] = field(default_factory=dict)
+    tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict)
+
+    def keep(self, image: ImageRef, pixels: dict[str, torch.Tensor]) -> None:
+        """Keep an image's pixels, and let go of the oldest where they would fill the memory."""
+        self.pixels[image.key] = pixels
+        each = sum(tensor.nbytes for tensor in pixels.values())
+        while len(self.pixels) > 1 and len(self.pixels) * each > _PIXEL_BYTES:
+            del self.pixels[next(iter(self.pixels))]
+
+
+@lru_cache(maxsize=2)
+def _known_to(fingerprint: str) -> _Known:
+    return _Known()
+
+
+def _fingerprint(loaded: Loaded, ends: frozenset[int]) -> str:
+    """Equal for processors that encode alike."""
+    processor: Any = loaded.processor
+    backend = getattr(processor.tokenizer, "backend_tokenizer", None)
+    vocabulary = backend.to_str() if backend is not None else sorted(processor.tokenizer.get_vocab().items())
+    return hashlib.sha256(
+        repr((type(processor), processor.to_dict(), processor.chat_template, vocabulary, sorted(ends))).encode()
+    ).hexdigest()
+
+
+@dataclass
 class Encoder:
     """Turns examples into rows with a model's own processor and chat template.
 
-    Each image is processed once. Its tokens end at a special token, where every tokenizer splits, so that the
+    Each image is processed once, and what is encoded is known to every encoder of an equal processor: the models of a
+    run are asked the same. An image's tokens end at a special token, where every tokenizer splits, so that the
     questions behind it can be tokenized without it; where that does not hold for a tokenizer, the processor is
     called for every row.
     """
 
     loaded: Loaded
-    _pixels: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict, init=False, repr=False)
-    _heads: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
-    _rows: dict[tuple[str, str, str], Row] = field(default_factory=dict, init=False, repr=False)
-    _texts: dict[tuple[str, str | None, bool], str] = field(default_factory=dict, init=False, repr=False)
-    _tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not getattr(self.loaded.processor, "chat_template", None):
@@ -52,14 +84,7 @@ class Encoder:
         self.tokenizer: Any = getattr(self.loaded.processor, "tokenizer")  # noqa: B009 (absent from the stub)
         self.ends = end_token_ids(self.loaded)
         self._special = sorted(self.tokenizer.all_special_tokens, key=len, reverse=True)
-
-    def of(self, loaded: Loaded) -> Encoder:
-        """An encoder for another model, which starts with what this one has encoded if their processors are equal."""
-        other = Encoder(loaded)
-        if _processing(self.loaded) == _processing(loaded) and self.ends == other.ends:
-            for cache in ("_pixels", "_heads", "_rows", "_texts", "_tokens"):
-                setattr(other, cache, getattr(self, cache))
-        return other
+        self._known = _known_to(_fingerprint(self.loaded, self.ends))
 
     @property
     def pad_id(self) -> int:
@@ -79,9 +104,9 @@ class Encoder:
             DataError: the answer leaves no token of its own.
         """
         key = (question, answer, "" if image is None else image.key)
-        if key not in self._rows:
-            self._rows[key] = self._conversation(question, answer, image)
-        return self._rows[key]
+        if key not in self._known.rows:
+            self._known.rows[key] = self._conversation(question, answer, image)
+        return self._known.rows[key]
 
     def _conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
         asked = self.prompt_ids(question, image)
@@ -99,15 +124,15 @@ class Encoder:
 
     def pixels(self, image: ImageRef) -> dict[str, torch.Tensor]:
         """What the processor makes of an image beside tokens (`pixel_values` and, by family, sizes or grids)."""
-        if image.key not in self._pixels:
+        if image.key not in self._known.pixels:
             self._process(self._render("", None, image), image)
-        return self._pixels[image.key]
+        return self._known.pixels[image.key]
 
     def _render(self, question: str, answer: str | None, image: ImageRef | None) -> str:
         key = (question, answer, image is None)
-        if key not in self._texts:
-            self._texts[key] = self._template(question, answer, image)
-        return self._texts[key]
+        if key not in self._known.texts:
+            self._known.texts[key] = self._template(question, answer, image)
+        return self._known.texts[key]
 
     def _template(self, question: str, answer: str | None, image: ImageRef | None) -> str:
         content: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
@@ -122,19 +147,19 @@ class Encoder:
         split = self._split(text, question)
         tail = self._tokenize(text[split:], special=False)
         key = (image.key, text[:split])
-        if key not in self._heads:
+        if key not in self._known.heads:
             ids = self._process(text, image)
             if split == 0 or ids[len(ids) - len(tail) :] != tail:
                 return ids
-            self._heads[key] = ids[: len(ids) - len(tail)]
-        return self._heads[key] + tail
+            self._known.heads[key] = ids[: len(ids) - len(tail)]
+        return self._known.heads[key] + tail
 
     def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Many people are asked the same, so that each text is tokenized once."""
         key = (text, special)
-        if key not in self._tokens:
-            self._tokens[key] = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
-        return self._tokens[key]
+        if key not in self._known.tokens:
+            self._known.tokens[key] = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        return self._known.tokens[key]
 
     def _split(self, text: str, question: str) -> int:
         """Where the last special token before the question ends; 0 if there is none."""
@@ -150,7 +175,8 @@ class Encoder:
         out = processor(
             text=[text], images=[image.open()], return_tensors="pt", add_special_tokens=not self._begins(text)
         )
-        self._pixels.setdefault(image.key, {k: v for k, v in out.items() if k not in _TOKEN_FIELDS})
+        if image.key not in self._known.pixels:
+            self._known.keep(image, {k: v for k, v in out.items() if k not in _TOKEN_FIELDS})
         return tuple(out["input_ids"][0].tolist())
 
 
@@ -169,14 +195,3 @@ def common_prefix(rows: Sequence[Row]) -> int:
     for row in rows[1:]:
         length = min(length, common(rows[0].input_ids, row.input_ids))
     return length
-
-
-def _processing(loaded: Loaded) -> tuple[Any, ...]:
-    """All that decides how a processor encodes."""
-    processor: Any = loaded.processor
-    return (
-        type(processor).__name__,
-        processor.to_dict(),
-        processor.chat_template,
-        processor.tokenizer.backend_tokenizer.to_str(),
-    )

@@ -40,12 +40,10 @@ def evaluate_model(
     *,
     config: EvaluateConfig | None = None,
     progress: Progress | None = None,
-    encoder: Encoder | None = None,
 ) -> ModelScores:
     """Ask a model every item of every column; write `out_dir/COLUMN.jsonl`, then `out_dir/scores.json`.
 
-    Columns that are there already, of the same weights, settings and items, are kept. `encoder` saves work where
-    several models with equal processors are evaluated.
+    Columns that are there already, of the same weights, settings and items, are kept.
 
     Raises:
         DataError: `out_dir` holds another model's answers, or answers to other questions.
@@ -53,7 +51,7 @@ def evaluate_model(
     """
     config, out_dir = config or EvaluateConfig(), Path(out_dir)
     _claim(loaded, config, out_dir)
-    with _answering(loaded, config, encoder, evaluation) as answering:
+    with _answering(loaded, config, evaluation) as answering:
         for column, examples in evaluation.items():
             items = questions.spread(examples, config.limit)
             path = out_dir / f"{column}.jsonl"
@@ -67,12 +65,11 @@ def quick_scores(
     columns: Mapping[str, Sequence[Example]],
     *,
     config: EvaluateConfig | None = None,
-    encoder: Encoder | None = None,
 ) -> dict[str, Score]:
     """Accuracy of each column alone, in memory: by the rules of `evaluate_model`, at a fraction of its cost."""
     config = config or EvaluateConfig()
     chosen = {column: questions.spread(items, config.limit) for column, items in columns.items() if items}
-    with _answering(loaded, config, encoder, columns) as answering:
+    with _answering(loaded, config, columns) as answering:
         return {column: answering.accuracy(items, column) for column, items in chosen.items()}
 
 
@@ -140,14 +137,13 @@ class _Asked:
 
 @contextmanager
 def _answering(
-    loaded: Loaded, config: EvaluateConfig, encoder: Encoder | None, columns: Mapping[str, Sequence[Example]]
+    loaded: Loaded, config: EvaluateConfig, columns: Mapping[str, Sequence[Example]]
 ) -> Iterator[_Answering]:
     """The model in eval mode, and back in the mode that it was in."""
     training = loaded.model.training
     loaded.model.eval()
-    encoder = Encoder(loaded) if encoder is None else encoder.of(loaded)
     try:
-        yield _Answering(encoder, config, questions.answer_pools(columns.values()))
+        yield _Answering(Encoder(loaded), config, questions.answer_pools(columns.values()))
     finally:
         loaded.model.train(training)
 
