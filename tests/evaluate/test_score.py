@@ -53,6 +53,22 @@ def test_the_truth_ratio_of_other_columns_asks_how_sure_the_model_is():
         assert scores["truth_ratio"].value == pytest.approx(expected)
 
 
+def test_multiple_choice_is_scored_by_likelihood_too():
+    """B is right. Said B, A, nothing; likeliest B, B, A."""
+    weighed = [("B", [-2.0, -1.0]), ("A", [-2.0, -1.0]), ("?", [-1.0, -2.0])]
+    lines = [
+        line(str(i), "multiple_choice", output=said, entity=str(i), option_logps=logps)
+        for i, (said, logps) in enumerate(weighed)
+    ]
+    scores = score_lines(lines)
+    values = {name: scores[name].value for name in scores if name.startswith("multiple_choice")}
+    assert values == {
+        "multiple_choice": pytest.approx(1 / 3),
+        "multiple_choice_likelihood": pytest.approx(2 / 3),
+        "multiple_choice_agreement": pytest.approx(1 / 3),
+    }
+
+
 def test_metrics_that_do_not_apply_are_absent():
     bare = {k: v for k, v in line("1", "cloze").items() if not k.startswith("answer_")}
     assert set(score_lines([bare])) == {"accuracy", "cloze"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from mmunlearner.errors import DataError
@@ -60,6 +61,20 @@ def _probability(line: Line) -> float | None:
     return metrics.answer_probability(line["answer_logp"], line["answer_tokens"]) if "answer_logp" in line else None
 
 
+def _likeliest(line: Line) -> str:
+    """The letter of the option with the highest log-probability."""
+    logps = line["option_logps"]
+    return ascii_uppercase[max(range(len(logps)), key=logps.__getitem__)]
+
+
+def _by_likelihood(line: Line) -> float | None:
+    return float(_likeliest(line) == line["target"]) if line.get("option_logps") else None
+
+
+def _agreement(line: Line) -> float | None:
+    return float(_likeliest(line) == metrics.chosen_letter(line["output"])) if line.get("option_logps") else None
+
+
 def log_ratio(line: Line) -> float | None:
     """log of the truth ratio; None where the item has no perturbed answers."""
     if not line.get("perturbed_logps"):
@@ -80,6 +95,8 @@ def _truth_ratio(line: Line) -> float | None:
 METRICS: dict[str, Callable[[Line], float | None]] = {
     "accuracy": right,
     "multiple_choice": _right_of("multiple_choice"),
+    "multiple_choice_likelihood": _by_likelihood,
+    "multiple_choice_agreement": _agreement,
     "cloze": _right_of("cloze"),
     "generation": _right_of("generation"),
     "rouge_l": _of_text(metrics.rouge_l),
@@ -88,7 +105,11 @@ METRICS: dict[str, Callable[[Line], float | None]] = {
     "probability": _probability,
     "truth_ratio": _truth_ratio,
 }
-"""Metric -> value of one line, None where it does not apply."""
+"""Metric -> value of one line, None where it does not apply.
+
+Multiple choice is scored by what the model says, as published; by its likeliest letter it is scored beside that, with
+the share of items on which the two pick the same letter.
+"""
 
 
 def score_lines(lines: Sequence[Line]) -> dict[str, Score]:
