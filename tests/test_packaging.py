@@ -23,7 +23,7 @@ API = {
     "batches:Encoder": "loaded",
     "config_io:load_config": "recipe overrides",
     "data:load": "config seed",
-    "evaluate:evaluate_model": "loaded evaluation out_dir config progress encoder",
+    "evaluate:evaluate_model": "loaded evaluation out_dir config progress",
     "evaluate:rescore": "out_dir",
     "models:load": "source dtype device trust_remote_code",
     "models:save": "loaded directory extra",

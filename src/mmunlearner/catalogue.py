@@ -13,6 +13,8 @@ from mmunlearner.methods import METHODS, Method
 MEANING = {
     "accuracy": "right or wrong, by the rule of each item's task; mean over all items of a column",
     "multiple_choice": "the answer's first letter is the right option's",
+    "multiple_choice_likelihood": "the likeliest letter is the right option's",
+    "multiple_choice_agreement": "the letter that is said is the likeliest one",
     "cloze": "the truth is part of the answer, in any case",
     "generation": "the truth is part of the answer, both normalised",
     "rouge_l": "ROUGE-L F1 of the answer, stemmed",
@@ -39,7 +41,7 @@ def everything() -> dict[str, list[Entry]]:
     return {
         "methods (--method NAME, --options.NAME VALUE)": [_method(method) for method in METHODS.values()],
         "benchmarks (--data.format NAME)": [_benchmark(name) for name in FORMATS],
-        "metrics": [Entry(name, "", MEANING[name]) for name in METRICS],
+        "metrics": [Entry(name, "", MEANING.get(name, "")) for name in METRICS],
         "recipes (mmunlearner run NAME)": [_recipe(name) for name in shipped_recipes()],
     }
 
