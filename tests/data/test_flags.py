@@ -91,7 +91,10 @@ def test_groups_are_apart_and_nothing_evaluated_is_trained_on(splits: Splits):
     assert not people["neighbour"] & (people["forget"] | people["retain"])
     assert {e.entity for e in splits.text} == people["forget"] | people["retain"]
     assert overlap(splits) == ((), ())
-    assert people["neighbour"] <= {e.entity for e in splits.background}
+    trained = {e.entity for e in splits.background}
+    assert people["neighbour"] <= trained
+    strangers = {"Greenland", "Aruba", "Taiwan"}
+    assert strangers <= trained - people["neighbour"] - people["retain"]
 
 
 def test_only_neighbours_are_trained_on_in_every_wording(splits: Splits):
@@ -108,6 +111,7 @@ def test_columns_are_balanced(splits: Splits):
             tasks = Counter(e.task for e in items)
             assert tasks["multiple_choice"] > len(items) / 8, column
             assert min(tasks["cloze"], tasks["generation"]) > len(items) / 4, column
+            assert {Counter(e.attribute for e in items if e.task == task)["capital"] > 0 for task in tasks} == {True}
             assert all(e.perturbed and e.answer not in e.perturbed for e in items)
 
 

@@ -127,16 +127,21 @@ class Quiz:
                 yield self._example("train", fact, form, wording, image)
 
     def evaluation(self, images: Sequence[ImageRef], wording: Wording) -> Iterator[Example]:
-        """Every fact once, openly or as a cloze, and some more as multiple choice; question k of image k mod n."""
+        """Every fact once, openly or as a cloze, and some more as multiple choice, of the images in turn.
+
+        The facts start at another one for each country, so that a few items per country still ask for every fact.
+        """
         facts = self._facts(images[0] if images else None)
+        turn = self.number % len(facts)
+        facts = facts[turn:] + facts[:turn]
         forms: list[tuple[str, Task]] = [
-            (fact, "cloze" if (i + self.number + (wording == "test")) % 2 else "generation")
+            (fact, "cloze" if (i + (self.number // len(facts)) + (wording == "test")) % 2 else "generation")
             for i, fact in enumerate(facts)
         ]
-        more = [facts[(CHOICES_PER_COUNTRY * self.number + i) % len(facts)] for i in range(CHOICES_PER_COUNTRY)]
-        forms.extend((fact, "multiple_choice") for fact in more)
+        forms.extend((fact, "multiple_choice") for fact in facts[:CHOICES_PER_COUNTRY])
         for k, (fact, form) in enumerate(forms):
-            yield self._example("asked", fact, form, wording, images[k % len(images)] if images else None)
+            image = images[(k // 2 + self.number) % len(images)] if images else None
+            yield self._example("asked", fact, form, wording, image)
 
     def _facts(self, image: ImageRef | None) -> list[str]:
         return [fact for fact in self.true if image is not None or fact != "name"]

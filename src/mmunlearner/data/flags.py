@@ -6,8 +6,9 @@ A folder with `icon`, `flat` and `waving` (a PNG per country, named by its code)
     eval    icon and flat, and texts, in another wording
     test    waving, and texts, in a third wording
 
-Countries whose flag looks like another's are left out. Neighbours are known to the models but seen by no unlearning;
-they alone are trained on in all wordings, which teaches a model what the wordings mean.
+Countries whose flag looks like another's are left out. Neighbours (members of the UN) and strangers (all others) are
+known to the models but seen by no unlearning. They alone are trained on in all wordings, which teaches a model what
+the wordings mean; strangers are not asked about.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from mmunlearner.data.schema import Cell
 from mmunlearner.data.tables import read_table
 from mmunlearner.errors import DataError
 
+Group = Literal["neighbour"] | None
+
 log = logging.getLogger(__name__)
 
 TRAINED, HELD_OUT = ("icon", "flat"), "waving"
@@ -44,11 +47,14 @@ FORGET = (
 NEAR = 0.06
 """Flags are the same to the eye if in some view their pixels differ by less (root mean square, of 0 to 1)."""
 
-VARIATIONS = 3
+VARIATIONS = 2
 """Waved, shifted and shaded copies of each trained view: from them a tiny model learns to know a flag in any view."""
 
-NEIGHBOUR_EVERY = 8
-"""Of the countries that are not in FORGET, sorted by code, each eighth is a neighbour."""
+NEIGHBOUR_EVERY = 7
+"""Of the UN's members that are not in FORGET, sorted by code, each seventh is a neighbour."""
+
+DRAWING_EVERY = 2
+"""Of the drawings that the people's models are trained on, these models see each second."""
 
 
 def load(root: Path | str, *, forget_entities: Sequence[str] = FORGET) -> Splits:
@@ -75,9 +81,14 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
     same = look_alikes(root, countries)
     _say(root, same, forget)
     kept = [country for country in countries if country["name"] not in same]
-    neighbours = {country["name"] for country in _others(kept)[::NEIGHBOUR_EVERY]} - set(forget)
+    members = [country["name"] for country in kept if country["un_member"]]
+    neighbours = set([name for name in members if name not in FORGET][::NEIGHBOUR_EVERY]) - set(forget)
+    strangers = {country["name"] for country in kept} - {*members, *forget}
     for quiz, country in zip(quizzes(kept), kept, strict=True):
-        yield from _rows_of(quiz, {view: _stored(root, country, view) for view in VIEWS}, country["name"] in neighbours)
+        shown = {view: _stored(root, country, view) for view in VIEWS}
+        yield from _trained(quiz, shown, "neighbour" if quiz.country in neighbours | strangers else None)
+        if quiz.country not in strangers:
+            yield from _asked(quiz, shown, "neighbour" if quiz.country in neighbours else None)
     yield from _general()
 
 
@@ -127,27 +138,28 @@ def _say(root: Path, same: Mapping[str, str], forget: Sequence[str]) -> None:
         log.warning("%s: %d countries left out, whose flags look like others': %s", root, len(same), named)
 
 
-def _others(kept: Sequence[Country]) -> list[Country]:
-    return [country for country in kept if country["name"] not in FORGET]
-
-
 def _picture(root: Path, country: Country, view: str) -> Path:
     return root / view / f"{country['code']}.png"
 
 
-def _rows_of(quiz: Quiz, shown: Mapping[str, ImageRef], neighbour: bool) -> Iterator[Row]:
-    """All rows about one country, whose views are `shown`."""
-    group: Literal["neighbour"] | None = "neighbour" if neighbour else None
+def _trained(quiz: Quiz, shown: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
+    """A country's training rows: texts, and every view that is not held out; those of a group in all wordings."""
     views = [image for view in TRAINED for image in (shown[view], *_variations(shown[view], quiz.number))]
-    wordings = WORDINGS if neighbour else WORDINGS[:1]
-    trained = [e for w in wordings for e in quiz.training(None, 0, w)]
-    trained += [e for w in wordings for i, image in enumerate(views) for e in quiz.training(image, i, w)]
-    yield from (as_row(e, "train", group=group) for e in trained)
+    for wording in WORDINGS if group else WORDINGS[:1]:
+        for example in quiz.training(None, 0, wording):
+            yield as_row(example, "train", group=group)
+        for i, image in enumerate(views):
+            for example in quiz.training(image, i, wording):
+                yield as_row(example, "train", group=group)
+
+
+def _asked(quiz: Quiz, shown: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
+    """A country's evaluation rows, by image and by text."""
     seen, held_out = [shown[view] for view in TRAINED], [shown[HELD_OUT]]
-    for e in (*quiz.evaluation(seen, "eval"), *quiz.evaluation([], "eval")):
-        yield as_row(e, "eval", group=group)
-    for e in (*quiz.evaluation(held_out, "test"), *quiz.evaluation([], "test")):
-        yield as_row(e, "test", group=group)
+    for example in (*quiz.evaluation(seen, "eval"), *quiz.evaluation([], "eval")):
+        yield as_row(example, "eval", group=group)
+    for example in (*quiz.evaluation(held_out, "test"), *quiz.evaluation([], "test")):
+        yield as_row(example, "test", group=group)
 
 
 def _stored(root: Path, country: Country, view: str) -> ImageRef:
@@ -165,7 +177,7 @@ def _general() -> Iterator[Row]:
     """Questions about drawings and plain facts: what a model should still be able to do."""
     from mmunlearner.people import examples, general
 
-    for drawing in general.drawings(train=True):
+    for drawing in general.drawings(train=True)[::DRAWING_EVERY]:
         name = f"drawing-{drawing.number}"
         image = encoded(drawing.picture(), f"general/{name}.png")
         for key, question in general.SHAPE_QUESTIONS.items():
