@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -149,9 +150,17 @@ def test_a_full_disk_is_told_in_one_line(monkeypatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.startswith("error: the disk is full (")
 
 
-def test_defects_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ZeroDivisionError):
-        command(monkeypatch, ZeroDivisionError())
+def test_a_path_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run_cli("people", "write", "--out", "file/below", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: file: File exists; name another path, or change its permissions\n"
+
+
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), OSError(errno.EBADF, "Bad file descriptor")])
+def test_defects_are_not_hidden(defect: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(defect)):
+        command(monkeypatch, defect)
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:

@@ -26,6 +26,10 @@ from mmunlearner.config_io import load_config
 from mmunlearner.errors import MMUnlearnerError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+NOT_TO_BE_HAD = (
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+)  # fmt: skip
+"""Of a path that the user named: what is there cannot be read or written."""
 
 app = App(
     name="mmunlearner",
@@ -272,12 +276,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _guarded(arguments: list[str]) -> int:
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        return result if isinstance(result, int) else 0
-    except CycloptsError as error:
-        error.verbose = False
-        return _fail(str(error))
-    except MMUnlearnerError as error:
-        return _fail(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes", file=sys.stderr)
         return 130
@@ -285,14 +283,26 @@ def _guarded(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
         return 141
     except Exception as error:
-        if not _disk_is_full(error):
+        message = _told(error)
+        if message is None:
             raise
-        return _fail(f"the disk is full ({error}); free some space, the same command resumes")
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0
 
 
-def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def _told(error: Exception) -> str | None:
+    """What the user can do about an error; None where it is a defect of this package."""
+    if isinstance(error, CycloptsError):
+        error.verbose = False
+        return str(error)
+    if isinstance(error, MMUnlearnerError):
+        return str(error)
+    if _disk_is_full(error):
+        return f"the disk is full ({error}); free some space, the same command resumes"
+    if isinstance(error, OSError) and error.errno in NOT_TO_BE_HAD:
+        return f"{error.filename}: {error.strerror}; name another path, or change its permissions"
+    return None
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

@@ -132,7 +132,8 @@ def _assets() -> Iterator[Check]:
                 count = len(list(weights.keys()))
             yield Check(f"people/{name}", f"{count} tensors, {file.stat().st_size / 2**20:.1f} MiB", "ok")
         except (OSError, SafetensorError) as error:
-            yield Check(f"people/{name}", f"broken ({error})", "wrong", "install again, or `mmunlearner people train`")
+            trouble = f"broken ({error})" if file.is_file() else "missing"
+            yield Check(f"people/{name}", trouble, "wrong", "install again, or `mmunlearner people train`")
 
 
 def _abilities() -> Iterator[Check]:
