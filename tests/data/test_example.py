@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from layouts import png
@@ -41,7 +42,10 @@ def test_a_broken_image_is_named():
         ImageRef("gone.png").open()
 
 
-def test_equal_bytes_have_one_key():
+def test_equal_bytes_have_one_key(tmp_path: Path):
+    (tmp_path / "c.png").write_bytes(png(1))
+    assert ImageRef(str(tmp_path / "c.png")).key == ImageRef("a", png(1)).key
+    assert ImageRef("gone.png").key == "gone.png"
     assert ImageRef("a", png(1)).key == ImageRef("b", png(1)).key != ImageRef("a", png(2)).key
 
 

@@ -28,8 +28,11 @@ class ImageRef:
 
     @cached_property
     def key(self) -> str:
-        """Name of the content: equal for equal bytes, or for the same file."""
-        return hashlib.sha1(self.data).hexdigest() if self.data is not None else str(Path(self.path).resolve())
+        """Name of the content, wherever it lies: equal for equal bytes. A file that cannot be read has its path."""
+        try:
+            return hashlib.sha1(self.data if self.data is not None else Path(self.path).read_bytes()).hexdigest()
+        except OSError:
+            return self.path
 
     def open(self) -> Image.Image:
         """Decode to RGB; what is transparent is shown on white.
