@@ -13,7 +13,7 @@ import torch
 
 from mmunlearner.batches import Encoder, Row
 from mmunlearner.config import EvaluateConfig
-from mmunlearner.data import Example, prompt
+from mmunlearner.data import Example, prompt, target
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate import questions
 from mmunlearner.evaluate.generate import generate
@@ -162,7 +162,7 @@ class _Answering:
 
     def lines(self, items: Sequence[Example], column: str, progress: Progress) -> list[dict[str, Any]]:
         """The lines of one column, in the order of its items."""
-        asked = [self._ask(item, words=True) for item in items]
+        asked = [self._ask(item) for item in items]
         weighed, outputs = self._answer(asked, lambda done, of: progress(column, done, of))
         return [
             questions.describe(item, column) | {"output": output} | _weights(each, weighed)
@@ -170,19 +170,22 @@ class _Answering:
         ]
 
     def accuracy(self, items: Sequence[Example], column: str) -> Score:
-        """Share of right answers, without the log-probabilities that it does not need."""
-        _, outputs = self._answer([self._ask(item, words=False) for item in items], lambda done, of: None)
+        """Share of right answers alone."""
+        _, outputs = self._answer([self._ask_briefly(item) for item in items], lambda done, of: None)
         lines = [questions.describe(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
         return mean_score([right(line) for line in lines], [item.entity for item in items])
 
-    def _ask(self, item: Example, *, words: bool) -> _Asked:
-        """`words`: also answers in words to a multiple choice, which do not bear on what the model says to it."""
+    def _ask(self, item: Example) -> _Asked:
         question, opened = prompt(item), questions.open_prompt(item)
-        options, in_words = questions.letters(item), questions.answers_in_words(item, self.pools)
-        letters = {text: self.encoder.conversation(question, text, item.image) for text in options}
-        spelled = words or not options
-        texts = {text: self.encoder.conversation(opened, text, item.image) for text in in_words if spelled}
-        return _Asked(item, self.encoder.prompt_ids(question, item.image), letters, texts)
+        in_words = questions.answers_in_words(item, self.pools)
+        letters = {text: self.encoder.conversation(question, text, item.image) for text in questions.letters(item)}
+        words = {text: self.encoder.conversation(opened, text, item.image) for text in in_words}
+        return _Asked(item, self.encoder.prompt_ids(question, item.image), letters, words)
+
+    def _ask_briefly(self, item: Example) -> _Asked:
+        """With the truth as the only candidate: what is said does not depend on the candidates, only its cost does."""
+        truth = {target(item): self.encoder.row(item)}
+        return _Asked(item, self.encoder.prompt_ids(prompt(item), item.image), {}, truth)
 
     def _answer(
         self, asked: Sequence[_Asked], tell: Callable[[int, int], None]

@@ -13,7 +13,7 @@ from mmunlearner.data import Example, prompt, target
 Pools = Mapping[str, Sequence[str]]
 """Attribute -> the answers that a benchmark gives to it."""
 
-_DRAWN = 7
+_DRAWN = 5
 
 
 def letters(example: Example) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def answer_pools(columns: Iterable[Sequence[Example]]) -> Pools:
 
 def wrong_answers(example: Example, pools: Pools) -> tuple[str, ...]:
     """The benchmark's perturbed answers. Where there are none: the other options of a multiple choice, or what is
-    true of others (at most seven, drawn by the item's id from the answers to the same attribute).
+    true of others (at most five, drawn by the item's id from the answers to the same attribute).
     """
     given = tuple(text for text in example.perturbed or example.choices if text and text != example.answer)
     others = [text for text in pools.get(example.attribute, ()) if text != example.answer]
