@@ -53,7 +53,10 @@ def run_jobs(run: Path, jobs: Sequence[Job], count: int, notify: Notify) -> None
 def _start(run: Path, threads: int) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "mmunlearner.workers", str(run)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    # A session of its own: Ctrl-C reaches the run alone, which then stops its workers.
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
