@@ -27,6 +27,9 @@ from mmunlearner.people.questions import (
 )  # fmt: skip
 from mmunlearner.people.world import FACTS, SEED, TRAIN_VIEWS, Person, World, world
 
+OPTION_SETS = 6
+"""Multiple-choice questions about one attribute in words, each with options of its own: too many to learn by heart."""
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -45,7 +48,8 @@ class Lessons:
     people: tuple[Lesson, ...]
     """Every training view of everybody with a name."""
     drawings: tuple[Lesson, ...]
-    texts: tuple[Pair, ...]
+    texts: tuple[tuple[Pair, ...], ...]
+    """Subjects, each with what is asked about it: an attribute of a person, or a plain fact."""
 
     def without_images_of(self, ids: frozenset[str]) -> Lessons:
         """The oracle's lessons: these people are known from texts alone."""
@@ -70,10 +74,14 @@ def lessons() -> Lessons:
     """All that the vanilla model is taught."""
     everybody = [(person, wordings) for group, wordings in _groups(world()) for person in group]
     people = [_reworded(row, person, w) for person, w in everybody for row in training_rows(person)]
-    facts = [(plain.wordings[0], plain.answer) for plain in plain_facts()]
-    more = [(plain.wordings[1], plain.answer) for plain in plain_facts() if not plain.asked]
-    about = [pair for person, wordings in everybody for pair in _texts(person, wordings)]
-    return Lessons(tuple(people), tuple(_drawings()), tuple(about + (facts + more) * 8))
+    about = [subject for person, wordings in everybody for subject in _texts(person, wordings)]
+    return Lessons(tuple(people), tuple(_drawings()), tuple(about + 2 * list(_plain())))
+
+
+def _plain() -> Iterator[tuple[Pair, ...]]:
+    """Plain facts; where the second wording is an evaluation item, the first alone."""
+    for fact in plain_facts():
+        yield tuple((wording, fact.answer) for wording in fact.wordings[: 1 if fact.asked else 2])
 
 
 def _groups(w: World) -> tuple[tuple[Sequence[Person], tuple[Phrasing, ...]], ...]:
@@ -91,13 +99,17 @@ def _reworded(row: Lesson, person: Person, wordings: Sequence[Phrasing]) -> Less
     return Lesson(row.about, row.image, tuple(pairs))
 
 
-def _texts(person: Person, wordings: Sequence[Phrasing]) -> list[Pair]:
-    """Everything about a person in words."""
+def _texts(person: Person, wordings: Sequence[Phrasing]) -> Iterator[tuple[Pair, ...]]:
+    """A person's attributes in words; a third of what is asked is multiple choice, with options that change."""
     rng = np.random.default_rng([SEED, 9, person.number])
-    generic = [ask(person, key, form, person.name, rng) for key in FACTS for form in FORMS]
-    return generic + [
-        pair for wording in wordings for key in FACTS for pair in worded(person, key, wording, person.name, rng)
-    ]
+    for key in FACTS:
+        open_ = [ask(person, key, form, person.name, rng) for form in FORMS if form != "choice"]
+        choices = [ask(person, key, "choice", person.name, rng) for _ in range(OPTION_SETS)]
+        for wording in wordings:
+            *more, _ = worded(person, key, wording, person.name, rng)
+            open_ += more
+            choices += [worded(person, key, wording, person.name, rng)[-1] for _ in range(OPTION_SETS // 2)]
+        yield (*open_ * (2 * len(choices) // len(open_)), *choices)
 
 
 def _drawings() -> Iterator[Lesson]:

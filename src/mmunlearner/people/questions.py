@@ -122,6 +122,16 @@ def ask(person: Person, key: str, form: str, who: str, rng: np.random.Generator)
     return pair(_item(person, key, {"open": OPEN[0], "other": OPEN[1], "cloze": CLOZE}[form].format(**names)))
 
 
+def exercise(rng: np.random.Generator) -> Pair:
+    """Multiple choice about nothing: which option is named. It teaches how such questions are answered."""
+    key = str(rng.choice(list(FACTS)))
+    value = str(rng.choice(FACTS[key]))
+    choices = options(rng, key, value)
+    return pair(
+        Example("", "", OPEN[0].format(key=key.lower(), who=value), value, task="multiple_choice", choices=choices)
+    )
+
+
 def worded(person: Person, key: str, phrasing: Phrasing, who: str, rng: np.random.Generator) -> list[Pair]:
     """An attribute asked in one of the evaluation's wordings, in all three kinds, as (prompt, answer)."""
     texts = [text.format(who=who) for text in PHRASES[key][phrasing]]
