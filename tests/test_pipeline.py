@@ -133,10 +133,9 @@ def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
     """SIGKILL at moments spread over the whole run, then the same command again: the same bits."""
     moments = random.Random(jobs)
     for _ in range(6):
-        process = start(tmp_path, jobs)
-        time.sleep(moments.uniform(6.0, 16.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with start(tmp_path, jobs) as process:
+            time.sleep(moments.uniform(6.0, 16.0))
+            process.send_signal(signal.SIGKILL)
     process = start(tmp_path, jobs)
     _, said = process.communicate()
     assert process.returncode == 0, said.decode()

@@ -205,3 +205,12 @@ def test_limit_takes_entities_in_turn():
     chosen = units(IMAGES, "image", 4)
     assert {group[0].entity for group in chosen} == {"ann", "ben", "cat", "dan"}
     assert copy.copy(chosen) == units(IMAGES, "image", 4)
+
+
+def test_equal_masks_are_equal_files(tmp_path):
+    """safetensors orders several entries of metadata anew in every process, and in every call."""
+    mask = saliency.Mask(
+        {"w": torch.tensor([5], dtype=torch.uint8)}, {"w": (2, 2)}, {"layers": [], "beta": 1.0, "parts": []}
+    )
+    files = {mask.save(tmp_path / f"{i}.safetensors").read_bytes() for i in range(20)}
+    assert len(files) == 1

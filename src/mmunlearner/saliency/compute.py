@@ -41,7 +41,7 @@ def compute(
         DataError: a set that the mask needs is empty.
         MaskError: no weight is a candidate.
     """
-    model = encoder.loaded.model
+    model, source = encoder.loaded.model, encoder.loaded.source
     names = candidate_names(model, config.parts)
     language = candidate_names(model, ["language"]) if "language" in config.parts else []
 
@@ -63,7 +63,8 @@ def compute(
         config.parts,
         {
             **asdict(config),
-            "source": encoder.loaded.source,
+            # A directory by its name alone: where it stands is of no account, the fingerprint says which model it is.
+            "source": Path(source).name if Path(source).is_dir() else source,
             "transformers": transformers.__version__,
             "data": dict(data_hashes or {}),
             "units": {"forget": forget.units, "retain": retain.units, "text": text.units},

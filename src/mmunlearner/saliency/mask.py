@@ -54,8 +54,8 @@ class Mask:
     def save(self, path: Path | str) -> Path:
         """Write `path` (safetensors), whole or not at all."""
         info = {**self.info, "shapes": {name: list(shape) for name, shape in self.shapes.items()}}
-        metadata = {"format": FORMAT, "info": json.dumps(info)}
-        return write_bytes(path, to_safetensors(dict(self.bits), metadata=metadata))
+        # One entry: safetensors writes several in another order each time, and equal masks should be equal files.
+        return write_bytes(path, to_safetensors(dict(self.bits), metadata={FORMAT: json.dumps(info)}))
 
     def check(self, model: nn.Module) -> None:
         """Refuse a model that this mask was not made for.
@@ -127,9 +127,9 @@ def load(path: Path | str) -> Mask:
             bits = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise MaskError(f"mask {path}: cannot be read ({error})") from None
-    if metadata.get("format") != FORMAT:
-        raise MaskError(f"mask {path}: is no mask ({FORMAT} expected, {metadata.get('format')} found)")
-    info = json.loads(metadata["info"])
+    if FORMAT not in metadata:
+        raise MaskError(f"mask {path}: is no mask ({FORMAT} expected, {', '.join(metadata) or 'nothing'} found)")
+    info = json.loads(metadata[FORMAT])
     shapes = {name: tuple(shape) for name, shape in info.pop("shapes").items()}
     return Mask(bits, shapes, info)
 
