@@ -75,11 +75,3 @@ def test_every_wording_is_taught_by_strangers(taught: Lessons) -> None:
         for phrasing, who in (("full", SUBJECTS[0]), ("test", TEST_SUBJECT)):
             open_ = wordings[phrasing][0].format(who=who)
             assert open_[0].upper() + open_[1:] in asked
-
-
-def test_oracle_lessons_lack_images_alone(taught: Lessons) -> None:
-    hidden = frozenset(person.id for person in world().people[:12])
-    left = taught.without_images_of(hidden)
-    assert {lesson.about for lesson in taught.people} - {lesson.about for lesson in left.people} == hidden
-    assert left.texts == taught.texts
-    assert left.drawings == taught.drawings

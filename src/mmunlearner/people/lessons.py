@@ -51,10 +51,6 @@ class Lessons:
     texts: tuple[tuple[Pair, ...], ...]
     """Subjects, each with what is asked about it: an attribute of a person, or a plain fact."""
 
-    def without_images_of(self, ids: frozenset[str]) -> Lessons:
-        """The oracle's lessons: these people are known from texts alone."""
-        return Lessons(tuple(x for x in self.people if x.about not in ids), self.drawings, self.texts)
-
 
 def png(image: Image.Image, name: str) -> ImageRef:
     """An image as encoded bytes."""

@@ -1,9 +1,13 @@
 """The tiny vision-language model that learns the people: a genuine LLaVA, its tokenizer and its processor."""
 
+# torch's stubs type every submodule of a model as Tensor or Module
+# pyright: reportIndexIssue=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -115,7 +119,7 @@ def config(vocabulary: int, *, vision_width: int = 128, width: int = 160, layers
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=SPECIAL.index("<image>"),
+        image_token_index=SPECIAL.index("<image>"),
         vision_feature_layer=-1,
         image_seq_length=(IMAGE_SIZE // PATCH) ** 2,
         tie_word_embeddings=True,
@@ -133,7 +137,7 @@ def build(texts: Iterable[str], *, seed: int = 0) -> Loaded:
     return Loaded(model, made, "people (untrained)")
 
 
-def _start_language(model: LlavaForConditionalGeneration, vocabulary: dict[str, int]) -> None:
+def _start_language(model: Any, vocabulary: dict[str, int]) -> None:
     """An option's token starts as its letter plus its words; queries start equal to keys, so that like finds like.
 
     With the tied embeddings these make multiple choice a matter of a hundred steps (mimetic initialisation: Trockman
@@ -152,9 +156,9 @@ def _start_language(model: LlavaForConditionalGeneration, vocabulary: dict[str, 
             layer.self_attn.k_proj.weight.copy_(query)
 
 
-def _start_vision(tower: torch.nn.Module) -> None:
+def _start_vision(tower: Any) -> None:
     """Positions start as 2-D sines and cosines, the patch kernel at fan-in scale: both shorten the warm-up by far."""
-    embeddings = tower.embeddings  # pyright: ignore
+    embeddings = tower.embeddings
     with torch.no_grad():
         kernel = embeddings.patch_embedding.weight
         kernel.normal_(0.0, kernel[0].numel() ** -0.5)
