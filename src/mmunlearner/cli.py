@@ -251,21 +251,18 @@ def write(*, out: Path) -> None:
 
 
 @people.command
-def train(*, out: Path, seed: int = 0, forget: int = 15, threads: int = 2) -> None:
+def train(*, out: Path, seed: int = 0, forget: int = 15) -> None:
     """Remake the two models that the package ships, in minutes on two cores.
 
     Args:
         out: Directory for `vanilla`, which knows everybody, and `oracle`, which never saw those to be forgotten.
         seed: The shipped models have 0.
         forget: Per cent of the people whose images the oracle does not see: 5, 10 or 15.
-        threads: Of torch; the same seed and number of threads give the same bits on the same machine.
     """
-    from mmunlearner import show
-    from mmunlearner.people.train import train_vanilla_and_oracle
+    from mmunlearner.people.train import main
 
-    with show.training() as tick:
-        train_vanilla_and_oracle(out, seed=seed, forget=forget, threads=threads, tick=tick)
-    print(f"models: {out / 'vanilla'} and {out / 'oracle'}; what they know: {out / 'figures.json'}")
+    main(out, seed=seed, forget=forget)
+    print(f"models: {out / 'vanilla'} and {out / 'oracle'}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,24 +79,6 @@ def moved(model: Path, *, masked: bool) -> None:
         print(f"moved by the forget term outside the mask: {change['forget_outside']:,} of {change['total']:,} weights")
     else:
         print(f"weights moved: {change['inside']:,} of {change['total']:,}")
-
-
-@contextmanager
-def training() -> Iterator[Callable[[str, float], None]]:
-    """Progress of `people train`: a function of (stage, loss), to be called after every step."""
-    from mmunlearner.people.train import Recipe
-    from mmunlearner.progress import Board
-
-    recipe = Recipe()
-    steps = {"vision": recipe.warmup_steps, "base": recipe.base_steps, "vanilla": recipe.steps, "oracle": recipe.steps}
-    done: Counter[str] = Counter()
-    with Board(sum(steps.values())) as board:
-
-        def tick(stage: str, loss: float) -> None:
-            done[stage] += 1
-            board.notify(stage, "training", done[stage], steps[stage])
-
-        yield tick
 
 
 def scores(folder: Path) -> None:
