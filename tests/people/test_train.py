@@ -1,0 +1,44 @@
+"""Training: the same bits twice, and (slow) models that know what the shipped ones know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmunlearner.errors import DataError, TrainingError
+from mmunlearner.people.train import Recipe, main, train_vanilla_and_oracle
+
+BRIEF = Recipe(vision_steps=2, exercise_steps=2, text_steps=2, picture_steps=2, steps=2)
+
+
+def weights(folder: Path) -> list[bytes]:
+    return [(folder / name / "model.safetensors").read_bytes() for name in ("vanilla", "oracle")]
+
+
+@pytest.mark.slow
+def test_equal_seeds_give_equal_bits(tmp_path: Path) -> None:
+    ticks: list[str] = []
+    train_vanilla_and_oracle(tmp_path / "a", recipe=BRIEF, tick=lambda stage, loss: ticks.append(stage))
+    train_vanilla_and_oracle(tmp_path / "b", recipe=BRIEF)
+    train_vanilla_and_oracle(tmp_path / "c", recipe=BRIEF, seed=1)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+    assert weights(tmp_path / "a")[0] != weights(tmp_path / "a")[1]
+    assert len(ticks) == BRIEF.total
+    assert set(ticks) == {"vision", "exercises", "texts", "pictures", "vanilla", "oracle"}
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(TrainingError, match="step"):
+        train_vanilla_and_oracle(tmp_path, recipe=replace(BRIEF, vision_steps=6, vision_learning_rate=1e30))
+    assert not (tmp_path / "vanilla").exists()
+
+
+def test_a_file_is_no_folder_for_models(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="a file"):
+        main(tmp_path / "file")
