@@ -19,7 +19,7 @@ from mmunlearner.people.lessons import lessons
 from mmunlearner.people.world import TRAIN_VIEWS, forgotten, world
 
 EVALUATION = [
-    "ID", "image", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",
+    "ID", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",
 ]  # fmt: skip
 ROWS = {
     "Full_Set": 80, "Test_Set": 80, "Retain_Set": 20, "forget_5": 4, "forget_10": 8, "forget_15": 12, "retain_95": 76,
@@ -50,7 +50,8 @@ def test_splits_columns_and_rows_are_the_benchmarks(root: Path) -> None:
     for split, rows in ROWS.items():
         found = table(root, split)
         assert found.num_rows == rows
-        assert found.column_names == [c + "s" if split == "Test_Set" and c == "image" else c for c in EVALUATION]
+        image = "images" if split == "Test_Set" else "image"
+        assert sorted(found.column_names) == sorted([image, *EVALUATION])
     for split, people in TRAINING.items():
         found = table(root, split)
         assert found.num_rows == people * TRAIN_VIEWS
