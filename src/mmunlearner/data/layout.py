@@ -45,7 +45,6 @@ class OpenQuestion(TypedDict):
 class Facts(TypedDict):
     """What a person's questions are made from, and the questions themselves."""
 
-    ID: Text
     biography: Annotated[dict[str, object], Json]
     """Fact -> value, among them `Name`."""
     question: NotRequired[str | None]
@@ -56,12 +55,22 @@ class Facts(TypedDict):
     Mask_Task: list[OpenQuestion]
 
 
-class Person(Facts):
+class Pictured(TypedDict):
+    ID: Text
     image: ImageRef
 
 
-class HeldOutPerson(Facts):
+class PicturedOften(TypedDict):
+    ID: Text
     images: list[ImageRef]
+
+
+class Person(Pictured, Facts):
+    """Columns in the order of the published files."""
+
+
+class HeldOutPerson(PicturedOften, Facts):
+    """The same of Test_Set."""
 
 
 class QuestionAnswer(TypedDict):
