@@ -45,6 +45,7 @@ class OpenQuestion(TypedDict):
 class Facts(TypedDict):
     """What a person's questions are made from, and the questions themselves."""
 
+    ID: Text
     biography: Annotated[dict[str, object], Json]
     """Fact -> value, among them `Name`."""
     question: NotRequired[str | None]
