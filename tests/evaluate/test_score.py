@@ -101,4 +101,4 @@ def test_scoring_imports_no_torch(tmp_path):
     code = (
         "import sys; from mmunlearner.evaluate import rescore; rescore(sys.argv[1]); sys.exit('torch' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -169,9 +168,3 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)
     log.trainer = trainer
     return trainer
-
-
-def clean(work: Path) -> None:
-    """Drop the checkpoints of a run that is done."""
-    for path in work.glob("checkpoint-*"):
-        shutil.rmtree(path, ignore_errors=True)
