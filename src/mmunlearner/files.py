@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,8 +99,23 @@ def staged_dir(path: Path | str) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        if path.exists():
-            shutil.rmtree(path)
+        discard(path)
         beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def discard(path: Path | str) -> None:
+    """Remove a folder so that no kill leaves half of it under its name."""
+    path = Path(path)
+    if path.exists():
+        beside = path.with_name(f".{path.name}.discarded.{os.getpid()}.part")
+        path.rename(beside)
+        shutil.rmtree(beside)
+
+
+def sweep(folder: Path | str) -> None:
+    """Remove what killed processes left half-written below a folder that nobody else is writing to."""
+    for path in sorted(Path(folder).rglob(".*.part")):
+        if re.fullmatch(r"\..+\.\d+\.part", path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

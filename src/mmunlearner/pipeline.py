@@ -9,7 +9,7 @@ from mmunlearner import data, report, results
 from mmunlearner.config import RunConfig
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
-from mmunlearner.files import write_json
+from mmunlearner.files import sweep, write_json
 from mmunlearner.progress import Board
 from mmunlearner.run_dir import REFERENCES, RunDir, mask_name, open_run
 from mmunlearner.steps import Steps
@@ -26,6 +26,7 @@ def run(config: RunConfig) -> Path:
         MMUnlearnerError: the user's data, options or models are not what they should be; nothing is half-written.
     """
     folder = open_run(config)
+    sweep(folder.path)
     with Board(total_work(folder)) as board:
         board.skip(done_work(folder))
         steps = Steps(folder, board.notify)

@@ -17,7 +17,7 @@ from mmunlearner.cost import Cost, measured
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
-from mmunlearner.files import read_json, staged_dir, write_json
+from mmunlearner.files import discard, read_json, staged_dir, write_json
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load
 from mmunlearner.results import floor, validation_values
@@ -125,50 +125,51 @@ class Steps:
     def unlearn(self, name: str) -> None:
         """Make one of the recipe's models, with the settings that did best on the validation half."""
         if self.run.trained(name).exists():
+            discard(self.run.work(name))
             return
         mask = self.mask(name)
-        with measured() as cost:
-            tuned = self._tune(name, mask)
-        settings: dict[str, float] = tuned["settings"] if tuned else {}
-        best = self.run.path / "trials" / name / "best"
-        if tuned and best.exists() and read_json(best / "train.json")["settings"] == settings:
-            shutil.rmtree(self.run.model(name), ignore_errors=True)
-            self.run.model(name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(best / "log.jsonl", _made(self.run.log(name)))
-            best.rename(self.run.model(name))
-        else:
-            with measured() as cost_of_training:
-                trained = self._train(name, with_settings(self.run.method(name), settings), mask, "unlearning")
-            self._keep(name, trained, cost_of_training, settings)
-        if tuned:
-            recorded = read_json(self.run.trained(name))
-            write_json(self.run.trained(name), {**recorded, "tuning": {**asdict(cost), "trials": tuned["trials"]}})
+        if not self.run.method(name).trials:
+            with measured() as cost:
+                trained = self._train(self.run.method(name), self.run.work(name), mask, name, "unlearning")
+            self._keep(name, trained, cost, {})
+            return
+        trials = self._tune(name, mask)
+        settings = min(trials, key=lambda trial: trial["objective"])["settings"]
+        best = self._best(name)
+        if not best.exists():  # it is written before the record of its trial, so somebody took it away
+            raise ConfigError(f"{best}: is missing although its trials are done; remove {best.parent} and run again")
+        recorded = {**read_json(best / "train.json"), "settings": settings}
+        cost = Cost(sum(t["seconds"] for t in trials), max(t["peak_memory_bytes"] for t in trials))
+        write_json(best / "train.json", {**recorded, "tuning": {**asdict(cost), "trials": trials}})
+        shutil.copy2(best / "log.jsonl", _made(self.run.log(name)))
+        discard(self.run.model(name))
+        best.rename(_made(self.run.model(name)))
+        discard(self.run.work(name))
 
-    def _train(self, name: str, method: MethodConfig, mask: Mask | None, title: str) -> Trained:
+    def _best(self, name: str) -> Path:
+        """The best model of the trials so far."""
+        return self.run.path / "trials" / name / "best"
+
+    def _train(self, method: MethodConfig, work: Path, mask: Mask | None, name: str, title: str) -> Trained:
         config = self.run.config
         return unlearn(
-            self.load(self.source("vanilla")), self.splits, method, config.train, self.run.work(name), mask=mask,
+            self.load(self.source("vanilla")), self.splits, method, config.train, work, mask=mask,
             lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed,
             on_step=self._on_step(name, title),
         )  # fmt: skip
 
-    def _tune(self, name: str, mask: Mask | None) -> dict[str, Any] | None:
+    def _tune(self, name: str, mask: Mask | None) -> list[dict[str, Any]]:
         """Try the method's trials; each is judged on the validation half. The best model is kept."""
-        method = self.run.method(name)
-        if not method.trials:
-            return None
-        done = [self._trial(name, number, mask) for number in range(len(method.trials))]
-        best = min(done, key=lambda trial: trial["objective"])
-        return {"settings": best["settings"], "trials": done}
+        return [self._trial(name, number, mask) for number in range(len(self.run.method(name).trials))]
 
     def _trial(self, name: str, number: int, mask: Mask | None) -> dict[str, Any]:
         record = self.run.trial(name, number)
         if record.exists():
             return read_json(record)
         settings = dict(self.run.method(name).trials[number])
-        title = f"trial {number + 1} of {len(self.run.method(name).trials)}"
+        title, work = f"trial {number + 1} of {len(self.run.method(name).trials)}", self.run.work(name) / str(number)
         with measured() as cost:
-            trained = self._train(name, with_settings(self.run.method(name), settings), mask, title)
+            trained = self._train(with_settings(self.run.method(name), settings), work, mask, name, title)
         values = {
             c: s.value
             for c, s in quick_scores(trained.loaded, self.validation, config=self.run.config.evaluate).items()
@@ -180,17 +181,17 @@ class Steps:
             "accuracy": values,
             **asdict(cost),
         }
-        best = self.run.path / "trials" / name / "best"
+        best = self._best(name)
         if not best.exists() or result["objective"] < read_json(best / "train.json")["objective"]:
-            self._write(best, trained, cost, settings, self.run.work(name) / "log.jsonl", objective=result["objective"])
-        shutil.rmtree(self.run.work(name), ignore_errors=True)
+            self._write(best, trained, cost, settings, work / "log.jsonl", objective=result["objective"])
         write_json(record, result)
+        discard(work)
         return result
 
     def _keep(self, name: str, trained: Trained, cost: Cost, settings: Values) -> None:
         shutil.copy2(self.run.work(name) / "log.jsonl", _made(self.run.log(name)))
         self._write(self.run.model(name), trained, cost, settings)
-        shutil.rmtree(self.run.work(name), ignore_errors=True)
+        discard(self.run.work(name))
 
     def _write(
         self,
