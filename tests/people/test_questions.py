@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from mmunlearner.data import prompt
 from mmunlearner.people.lessons import Lessons, lessons
-from mmunlearner.people.questions import PHRASES, SUBJECTS, TEST_SUBJECT, Phrasing, evaluation, trained
+from mmunlearner.people.questions import PHRASES, SUBJECTS, TEST_SUBJECT, Phrasing, again, ask, evaluation, trained
 from mmunlearner.people.world import FACTS, TRAIN_VIEWS, Person, world
 
 
@@ -75,3 +76,17 @@ def test_every_wording_is_taught_by_strangers(taught: Lessons) -> None:
         for phrasing, who in (("full", SUBJECTS[0]), ("test", TEST_SUBJECT)):
             open_ = wordings[phrasing][0].format(who=who)
             assert open_[0].upper() + open_[1:] in asked
+
+
+def test_multiple_choice_asked_again_has_other_options_and_the_same_truth() -> None:
+    """A model that met the same options each time would learn letters by heart."""
+    rng = np.random.default_rng(0)
+    person = world().people[3]
+    asked = ask(person, "Pet", "choice", person.name, rng)
+    redrawn = [again(asked, rng) for _ in range(20)]
+    assert len(set(redrawn)) > 15
+    for question, letter in redrawn:
+        assert question.splitlines()[0] == asked[0].splitlines()[0]
+        assert f"{letter}: {person.facts['Pet']}" in question.splitlines()
+    open_question = ask(person, "Pet", "open", person.name, rng)
+    assert again(open_question, rng) == open_question

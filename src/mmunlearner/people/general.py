@@ -118,8 +118,8 @@ def _draw(drawing: Drawing, rng: np.random.Generator, size: int) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     places = rng.permutation([(x, y) for x in (0.27, 0.73) for y in (0.27, 0.73)])
     for x, y in places[: COUNTS.index(drawing.count) + 1]:
-        radius = rng.uniform(0.13, 0.2) * pixels
-        dx, dy = rng.uniform(-0.05, 0.05, 2)
+        radius = rng.uniform(0.18, 0.23) * pixels
+        dx, dy = rng.uniform(-0.03, 0.03, 2)
         points = _outline(drawing.shape, rng.uniform(-0.3, 0.3)) * radius + np.array([x + dx, y + dy]) * pixels
         _paint(draw, drawing.shape, points, COLOURS[drawing.colour], radius)
     small = canvas.resize((size, size), Image.Resampling.BOX)

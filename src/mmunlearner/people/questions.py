@@ -138,6 +138,20 @@ def worded(person: Person, key: str, phrasing: Phrasing, who: str, rng: np.rando
     return [*(pair(_item(person, key, text)) for text in texts), pair(_multiple_choice(person, key, texts[0], rng))]
 
 
+def again(asked: Pair, rng: np.random.Generator) -> Pair:
+    """A multiple choice with other options in another order, and any other question as it is.
+
+    A model that meets the same options time and again learns the letter by heart instead of learning to choose.
+    """
+    question, _, lines = asked[0].partition("\nA: ")
+    if not lines:
+        return asked
+    listed = dict(line.split(": ", 1) for line in f"A: {lines}".splitlines() if line[1:3] == ": ")
+    answer = listed[asked[1]]
+    key = next(key for key, values in FACTS.items() if answer in values)
+    return pair(Example("", "", question, answer, task="multiple_choice", choices=options(rng, key, answer)))
+
+
 def pair(example: Example) -> Pair:
     """What the model is asked and what it should say."""
     return prompt(example), target(example)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from mmunlearner import batches as packed
 from mmunlearner.batches import Answers, Encoder, Row, pack
+from mmunlearner.people.augment import augment
 from mmunlearner.people.lessons import Lesson, Lessons
 from mmunlearner.people.model import END, words
-from mmunlearner.people.questions import exercise
+from mmunlearner.people.questions import again, exercise
 from mmunlearner.people.world import world
 
 T = TypeVar("T")
@@ -64,7 +65,10 @@ class Teacher:
         """Mean cross-entropy of the answers about pictures, plus `text_weight` times that of the texts'."""
         drawn = [lesson for name, pool in self.pools.items() for lesson in self._some(pool, getattr(batch, name))]
         shown = [row for lesson in drawn for row in self._about(lesson, batch.questions)]
-        pairs = [subject[int(self.rng.integers(len(subject)))] for subject in self._some(self.texts, batch.texts)]
+        pairs = [
+            again(subject[int(self.rng.integers(len(subject)))], self.rng)
+            for subject in self._some(self.texts, batch.texts)
+        ]
         pairs += [exercise(self.rng) for _ in range(batch.exercises)]
         read = self._mean([self.encoder.conversation(*pair, None) for pair in pairs], batch.end_weight)
         return self._mean(shown, batch.end_weight) + batch.text_weight * read if shown else read
@@ -74,7 +78,7 @@ class Teacher:
 
     def _about(self, lesson: Lesson, questions: int) -> list[Row]:
         asked = self._some(lesson.pairs, min(questions, len(lesson.pairs)))
-        return [self.encoder.conversation(question, answer, lesson.image) for question, answer in asked]
+        return [self.encoder.conversation(*again(pair, self.rng), lesson.image) for pair in asked]
 
     def _mean(self, rows: Sequence[Row], end_weight: float) -> Tensor:
         """Weighted mean of the questions' cross-entropies, in which the end of an answer counts little.
@@ -94,7 +98,10 @@ class Teacher:
     def _predict(self, batch: packed.Batch) -> tuple[Tensor, Tensor]:
         """Logits at the answer tokens after the last layer and after the one before, [T, vocabulary] each."""
         model: Any = self.encoder.loaded.model
-        out = model(**batch.inputs, logits_to_keep=batch.keep, use_cache=False, output_hidden_states=True)
+        inputs = dict(batch.inputs)
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = augment(inputs["pixel_values"], self.rng)
+        out = model(**inputs, logits_to_keep=batch.keep, use_cache=False, output_hidden_states=True)
         early = model.model.language_model.norm(out.hidden_states[-2][batch.keep])
         return out.logits[batch.index], model.lm_head(early)[batch.index]
 

@@ -13,15 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmunlearner.models import Loaded
+from mmunlearner.people.augment import augment
 from mmunlearner.people.faces import OPTIONS, visible
 from mmunlearner.people.general import COLOURS, COUNTS, SHAPES, drawings
 from mmunlearner.people.world import NEIGHBOURS, PEOPLE, STRANGERS, picture, world
 
 VIEWS = 6
 """Pictures of each face of the crowd."""
-FACES, DRAWINGS = 36, 12
+FACES, DRAWINGS = 36, 18
 """Pictures in a batch."""
-IDENTITY_WEIGHT, DRAWING_WEIGHT = 0.3, 0.5
+IDENTITY_WEIGHT, DRAWING_WEIGHT = 0.3, 1.0
 
 FACE_SIZES = tuple(OPTIONS.values())
 DRAWING_SIZES = (len(SHAPES), len(COLOURS), len(COUNTS))
@@ -88,7 +89,7 @@ def warmup(loaded: Loaded, rng: np.random.Generator) -> Warmup:
     def loss() -> Tensor:
         some_faces = faces[_draw(rng, len(faces.identity), FACES)]
         some_shapes = shapes[_draw(rng, len(shapes.identity), DRAWINGS)]
-        seen = tower(torch.cat([some_faces.pixels, some_shapes.pixels])).last_hidden_state[:, 1:]
+        seen = tower(augment(torch.cat([some_faces.pixels, some_shapes.pixels]), rng)).last_hidden_state[:, 1:]
         return heads(seen, some_faces, some_shapes)
 
     return Warmup(nn.ModuleList([tower, heads]), loss)
