@@ -171,6 +171,8 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
+    trial_limit: Count = 0
+    """As `limit`, for what each trial is judged by: of the validation half; 0: all of that half."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mmunlearner.cost import Cost, measured
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
+from mmunlearner.evaluate.questions import spread
 from mmunlearner.files import discard, read_json, staged_dir, write_json
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load
@@ -48,12 +49,18 @@ class Steps:
 
     @cached_property
     def validation(self) -> Mapping[str, Sequence[Example]]:
-        """Items that trials are judged by: of the validation half of the forget and retain entities."""
+        """Items of the validation half of the forget and retain entities, which no score in the tables is made of."""
         if not any(method.trials for method in self.run.config.methods.values()):
             return {}
         judged = {column: items for column, items in self.splits.evaluation.items() if column in COLUMNS}
         half, _ = data.validation(replace(self.splits, evaluation=judged))
         return half.evaluation
+
+    @cached_property
+    def judged(self) -> Mapping[str, Sequence[Example]]:
+        """The items that trials are judged by: of the validation half, so many of each column as the recipe says."""
+        limit = self.run.config.evaluate.trial_limit
+        return {column: spread(items, limit) for column, items in self.validation.items()}
 
     def load(self, source: str | Path) -> Loaded:
         model = self.run.config.model
@@ -171,10 +178,9 @@ class Steps:
         with measured() as cost:
             trained = self._train(with_settings(self.run.method(name), settings), work, mask, name, title)
         values = {
-            c: s.value
-            for c, s in quick_scores(trained.loaded, self.validation, config=self.run.config.evaluate).items()
+            c: s.value for c, s in quick_scores(trained.loaded, self.judged, config=self.run.config.evaluate).items()
         }
-        vanilla, low = validation_values(self.run, "vanilla", self.validation), floor(self.run, self.validation)
+        vanilla, low = validation_values(self.run, "vanilla", self.judged), floor(self.run, self.judged)
         result = {
             "settings": settings,
             "objective": objective(values, vanilla, low, self.run.config.goal),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmunlearner.batches import Answers
-from mmunlearner.errors import ConfigError
+from mmunlearner.errors import ConfigError, ModelError
 from mmunlearner.methods import METHODS, Method, Reference, resolve
+from mmunlearner.methods.ga import retain_cross_entropy
+from mmunlearner.methods.mmunlearner import anchored_cross_entropy
 
 
 def made(seed: int, questions: int = 3, vocabulary: int = 7) -> Answers:
@@ -106,7 +109,7 @@ def test_mmunlearner_without_a_bound_is_ga_diff(seed):
 
 
 def test_options_are_the_keyword_only_arguments():
-    assert METHODS["mmunlearner"].options == {"bound": math.inf, "retain_weight": 1.0}
+    assert METHODS["mmunlearner"].options == {"bound": math.inf, "retain_weight": 1.0, "anchor": 0.0}
     assert METHODS["ga"].options == {}
 
 
@@ -129,3 +132,30 @@ def test_methods_by_name():
         resolve("no.such.module:x", METHODS)
     with pytest.raises(ConfigError, match="is a function"):
         resolve("mmunlearner.methods.npo:npo", METHODS)
+
+
+def test_the_anchor_is_the_relative_squared_distance_of_the_features() -> None:
+    said = made(0)
+    features = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    moved = replace(said, features=features + torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    reference = replace(reference_of(said), features=features)
+    plain = anchored_cross_entropy(moved, reference)
+    assert torch.equal(plain, retain_cross_entropy(moved, reference))
+    torch.testing.assert_close(
+        anchored_cross_entropy(moved, reference, anchor=2.0) - plain, torch.tensor(2.0 / 25), check_dtype=False
+    )
+
+
+def test_an_anchor_without_features_is_refused() -> None:
+    said = made(0)
+    reference = reference_of(said)
+    with pytest.raises(ModelError, match="anchor"):
+        anchored_cross_entropy(said, reference, anchor=1.0)
+
+
+def test_the_reference_is_made_only_where_an_option_asks_for_it() -> None:
+    method = METHODS["mmunlearner"]
+    assert not method.wants_reference({})
+    assert not method.wants_reference({"anchor": 0.0})
+    assert method.wants_reference({"anchor": 1.0})
+    assert METHODS["npo"].wants_reference({})

@@ -56,6 +56,9 @@ class Answers:
     """int [T]."""
     count: int
     """Q."""
+    features: Tensor | None = None
+    """What the language model gets to see of the batch's images (the projector's output), float32 [image tokens, D];
+    None without images, or where the model does not return it."""
 
     @property
     def logps(self) -> Tensor:
@@ -84,8 +87,15 @@ class Answers:
 
 def answers(model: nn.Module, batch: Batch) -> Answers:
     """One forward pass; logits are computed only where an answer token is predicted."""
-    kept = model(**batch.inputs, logits_to_keep=batch.keep, use_cache=False).logits
-    return Answers(kept.float()[batch.index], batch.tokens, batch.question, batch.count)
+    out = model(**batch.inputs, logits_to_keep=batch.keep, use_cache=False)
+    return Answers(out.logits.float()[batch.index], batch.tokens, batch.question, batch.count, _features(out))
+
+
+def _features(out: Any) -> Tensor | None:
+    seen = getattr(out, "image_hidden_states", None)
+    if isinstance(seen, tuple | list):
+        seen = torch.cat([each.flatten(0, -2) for each in seen]) if seen else None
+    return None if seen is None else seen.flatten(0, -2).float()
 
 
 def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from string import ascii_uppercase
 from typing import Any
+from zlib import crc32
 
 from mmunlearner.data import Example, prompt, target
 
@@ -51,14 +52,18 @@ def answers_in_words(example: Example, pools: Pools) -> tuple[str, ...]:
 
 
 def spread(examples: Sequence[Example], limit: int) -> list[Example]:
-    """At most `limit` items (0: all), taken from the entities in turn and left in their order."""
+    """At most `limit` items (0: all), taken from the entities in turn and left in their order.
+
+    Which items of an entity come first is drawn by their ids, so that no kind of question is left out.
+    """
     if not limit or len(examples) <= limit:
         return list(examples)
     seen: dict[str, int] = {}
     turns = []
-    for place, example in enumerate(examples):
-        seen[example.entity] = seen.get(example.entity, 0) + 1
-        turns.append((seen[example.entity], place))
+    for place in sorted(range(len(examples)), key=lambda place: crc32(examples[place].id.encode())):
+        entity = examples[place].entity
+        seen[entity] = seen.get(entity, 0) + 1
+        turns.append((seen[entity], place))
     return [examples[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
 
 

@@ -27,6 +27,8 @@ class Reference:
     """Its largest log-probabilities at each answer token, [T, K]; K is the vocabulary where it is small."""
     topk_ids: Tensor
     """Their tokens, int [T, K]."""
+    features: Tensor | None = None
+    """What the language model got to see of the images, in the batch's order, [image tokens, D]."""
 
 
 Term = Callable[..., "Tensor"]
@@ -43,11 +45,18 @@ class Method:
     paper: str
     needs_reference: bool = False
     needs_mask: bool = False
+    reference_option: str = ""
+    """An option that needs the reference where it is not 0."""
 
     @property
     def options(self) -> dict[str, float]:
         """Hyper-parameters and their defaults, of both terms."""
         return {name: default for term in (self.forget, self.retain) for name, default in _keywords(term).items()}
+
+    def wants_reference(self, options: Mapping[str, float]) -> bool:
+        """Whether the vanilla model's predictions are to be cached for these options."""
+        default = self.options.get(self.reference_option, 0.0)
+        return self.needs_reference or bool(options.get(self.reference_option, default))
 
     def bind(self, options: Mapping[str, float]) -> tuple[Term | None, Term | None]:
         """Both terms with their hyper-parameters filled in.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from mmunlearner.errors import ModelError
 from mmunlearner.methods.ga import retain_cross_entropy
 from mmunlearner.methods.method import Method, Reference
 
@@ -23,8 +24,32 @@ def bounded_ascent(answers: Answers, reference: Reference | None, *, bound: floa
     return -answers.nll.clamp(max=bound).mean()
 
 
+def anchored_cross_entropy(
+    answers: Answers, reference: Reference | None, *, retain_weight: float = 1.0, anchor: float = 0.0
+) -> Tensor:
+    """lambda CE(retain) + anchor |f - f0|^2 / |f0|^2, f being what the language model is shown of the retain images.
+
+    The paper's descent is anchor = 0. Cross-entropy says nothing more once the answers are right; the anchor goes on to
+    hold the projector's output at the vanilla model's, and with it what no retain question asks about.
+
+    Raises:
+        ModelError: an anchor is asked for, and the model does not return its image features.
+    """
+    loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
+    if not anchor or reference is None:
+        return loss
+    if answers.features is None or reference.features is None:
+        raise ModelError("option anchor: this model does not return its image features; leave anchor at 0")
+    return loss + anchor * (answers.features - reference.features).pow(2).sum() / reference.features.pow(2).sum()
+
+
 METHOD = Method(
-    "mmunlearner", forget=bounded_ascent, retain=retain_cross_entropy, needs_mask=True, paper="arXiv 2502.11051"
+    "mmunlearner",
+    forget=bounded_ascent,
+    retain=anchored_cross_entropy,
+    needs_mask=True,
+    reference_option="anchor",
+    paper="arXiv 2502.11051",
 )
 BOUNDED = Method(
     "ga_diff_bounded", forget=bounded_ascent, retain=retain_cross_entropy, paper="GA_Diff with MMUnlearner's bound"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmunlearner.batches import Encoder, Row, answers, pack
+from mmunlearner.batches import Answers, Encoder, Row, answers, pack
 from mmunlearner.methods import Reference
 
 FULL_VOCABULARY = 1024
@@ -23,11 +23,15 @@ class ReferenceCache:
     """Per question: log-probabilities of its answer at the weights that the run starts from."""
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]]
+    features: dict[str, Tensor]
+    """Per image: what the language model gets to see of it, [image tokens, D]; empty where the model keeps it."""
 
     def of(self, rows: Sequence[Row]) -> Reference:
         """The reference of a batch's questions, in its order."""
         sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
-        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids))
+        images = dict.fromkeys(row.group for row in rows if row.image is not None)  # the order of `pack`
+        known = [self.features[image] for image in images if image in self.features]
+        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), torch.cat(known) if known else None)
 
 
 def _key(row: Row) -> tuple[object, ...]:
@@ -40,6 +44,7 @@ def cache(encoder: Encoder, rows: Sequence[Row]) -> ReferenceCache:
     model = encoder.loaded.model.eval()
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
+    features: dict[str, Tensor] = {}
     for start in range(0, len(distinct), BATCH):
         batch_rows = distinct[start : start + BATCH]
         said = answers(model, pack(batch_rows, encoder).to(model.device))
@@ -49,4 +54,16 @@ def cache(encoder: Encoder, rows: Sequence[Row]) -> ReferenceCache:
         pieces = zip(top.values.cpu().split(sizes), top.indices.cpu().split(sizes), strict=True)
         for row, total, (logps, ids) in zip(batch_rows, said.logp_sum.cpu(), pieces, strict=True):
             entries[_key(row)] = (total, logps, ids)
-    return ReferenceCache(entries)
+        features |= _features(encoder, batch_rows, said)
+    return ReferenceCache(entries, features)
+
+
+def _features(encoder: Encoder, rows: Sequence[Row], said: Answers) -> dict[str, Tensor]:
+    """Image -> its share of the batch's features; an image has as many as its rows have image tokens."""
+    if said.features is None:
+        return {}
+    token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
+    sizes = {row.group: row.input_ids.count(token) for row in rows if row.image is not None and token is not None}
+    if sum(sizes.values()) != len(said.features):
+        return {}
+    return dict(zip(sizes, said.features.cpu().split(list(sizes.values())), strict=True))

@@ -89,7 +89,7 @@ def unlearn(
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
-    reference = _reference(encoder, steps) if method.needs_reference else None
+    reference = _reference(encoder, steps) if method.wants_reference(config.options) else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
     trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, lora_config, dtype, seed, on_step)

@@ -146,8 +146,8 @@ class UnlearnTrainer(Trainer):
 def _to(reference: Reference | None, device: torch.device) -> Reference | None:
     if reference is None:
         return None
-    moved = (t.to(device) for t in (reference.logp_sum, reference.topk_logps, reference.topk_ids))
-    return Reference(*moved)
+    parts = (reference.logp_sum, reference.topk_logps, reference.topk_ids, reference.features)
+    return Reference(*(None if part is None else part.to(device) for part in parts))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass
