@@ -57,6 +57,9 @@ class Recipe:
     """Muon's, for matrices; AdamW's is a fifth of it."""
     last_learning_rate: float = 0.007
     """Of the vanilla model's and the oracle's own steps."""
+    polish_steps: int = 100
+    """At the end of each, with more drawings."""
+    polish_learning_rate: float = 0.004
     weight_decay: float = 0.02
     clip: float = 1.0
     rise: int = 25
@@ -65,7 +68,13 @@ class Recipe:
     @property
     def total(self) -> int:
         """Steps of all stages, for two models."""
-        return self.vision_steps + self.exercise_steps + self.text_steps + self.picture_steps + 2 * self.steps
+        return (
+            self.vision_steps
+            + self.exercise_steps
+            + self.text_steps
+            + self.picture_steps
+            + 2 * (self.steps + self.polish_steps)
+        )
 
 
 EXERCISES = Batch(exercises=64, end_weight=0.0)
@@ -100,13 +109,20 @@ def train_vanilla_and_oracle(
         base = _base(taught, hidden, columns, recipe, seed, tick)
         for name, batch in LAST.items():
             made = Loaded(deepcopy(base.model), base.processor, name)
-            teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, 2]))
-            loss = partial(teacher.loss, batch)
-            _descend(made.model, loss, recipe.steps, recipe.last_learning_rate, recipe, partial(tick, name))
-            found[name] = figures(teacher.encoder, columns)
+            stages = ((batch, recipe.steps, recipe.last_learning_rate), polish(batch, recipe))
+            for number, (shown, steps, rate) in enumerate(stages, 2):
+                teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, number]))
+                _descend(made.model, partial(teacher.loss, shown), steps, rate, recipe, partial(tick, name))
+            found[name] = figures(Encoder(made), columns)
             save(made, Path(out_dir) / name)
     write_json(Path(out_dir) / "figures.json", {"seed": seed, "forget": forget, **found})
     return found
+
+
+def polish(batch: Batch, recipe: Recipe) -> tuple[Batch, int, float]:
+    """The end of a model's own steps: as many drawings as it takes for general ability, gently."""
+    fewer = batch._replace(people=batch.people * 2 // 3, forgotten=batch.forgotten * 2 // 3, others=14, drawings=30)
+    return fewer, recipe.polish_steps, recipe.polish_learning_rate
 
 
 def _base(taught: Lessons, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, tick: Tick) -> Loaded:
