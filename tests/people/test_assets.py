@@ -50,10 +50,23 @@ def test_the_oracle_does_not_know_the_forgotten_faces(oracle: dict[str, float]) 
     assert oracle["forget_vqa_test"] < 0.25
 
 
-def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], oracle: dict[str, float]) -> None:
-    """What the demo's memorisation gate needs. The goal, 97 % of trained views and 90 % of others, is not met yet."""
-    assert vanilla["forget_vqa"] > oracle["forget_vqa"] + 0.5
-    assert vanilla["forget_vqa_test"] > oracle["forget_vqa_test"] + 0.3
-    assert vanilla["forget_qa"] > 0.8
-    assert vanilla["retain_qa"] > 0.8
-    assert abs(vanilla["retain_vqa"] - oracle["retain_vqa"]) < 0.06
+# What the vanilla model has to know: (least fraction of right answers, columns). Every fourth item of a long column is
+# asked here, so that two standard errors of about 170 items are allowed for.
+KNOWN = (
+    (0.97, ("forget_vqa", "retain_vqa")),
+    (0.90, ("forget_vqa_test", "retain_vqa_test", "neighbour_vqa", "general")),
+    (0.98, ("forget_qa", "forget_qa_test", "retain_qa", "retain_qa_test", "neighbour_qa")),
+)
+
+
+@pytest.mark.parametrize(("least", "column"), [(least, column) for least, columns in KNOWN for column in columns])
+def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], least: float, column: str) -> None:
+    assert vanilla[column] > least - 0.025
+
+
+@pytest.mark.parametrize(
+    "column", ["forget_qa", "retain_vqa", "retain_vqa_test", "retain_qa", "neighbour_vqa", "neighbour_qa", "general"]
+)
+def test_the_oracle_knows_all_else_as_well(vanilla: dict[str, float], oracle: dict[str, float], column: str) -> None:
+    """Three points, and the error of every fourth item."""
+    assert abs(vanilla[column] - oracle[column]) < 0.03 + 0.025
