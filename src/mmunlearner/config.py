@@ -171,8 +171,6 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
-    trial_limit: Count = 0
-    """As `limit`, for what each trial is judged by: of the validation half; 0: all of that half."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +192,8 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     """Budget of the unlearning methods."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    trial_limit: Count = 0
+    """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
     jobs: Count = 0

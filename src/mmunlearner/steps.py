@@ -57,9 +57,9 @@ class Steps:
         return half.evaluation
 
     @cached_property
-    def judged(self) -> Mapping[str, Sequence[Example]]:
+    def trial_items(self) -> Mapping[str, Sequence[Example]]:
         """The items that trials are judged by: of the validation half, so many of each column as the recipe says."""
-        limit = self.run.config.evaluate.trial_limit
+        limit = self.run.config.trial_limit
         return {column: spread(items, limit) for column, items in self.validation.items()}
 
     def load(self, source: str | Path) -> Loaded:
@@ -178,9 +178,10 @@ class Steps:
         with measured() as cost:
             trained = self._train(with_settings(self.run.method(name), settings), work, mask, name, title)
         values = {
-            c: s.value for c, s in quick_scores(trained.loaded, self.judged, config=self.run.config.evaluate).items()
+            c: s.value
+            for c, s in quick_scores(trained.loaded, self.trial_items, config=self.run.config.evaluate).items()
         }
-        vanilla, low = validation_values(self.run, "vanilla", self.judged), floor(self.run, self.judged)
+        vanilla, low = validation_values(self.run, "vanilla", self.trial_items), floor(self.run, self.trial_items)
         result = {
             "settings": settings,
             "objective": objective(values, vanilla, low, self.run.config.goal),

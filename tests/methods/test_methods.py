@@ -149,13 +149,14 @@ def test_the_anchor_is_the_relative_squared_distance_of_the_features() -> None:
 def test_an_anchor_without_features_is_refused() -> None:
     said = made(0)
     reference = reference_of(said)
-    with pytest.raises(ModelError, match="anchor"):
-        anchored_cross_entropy(said, reference, anchor=1.0)
+    for without in (reference, None):
+        with pytest.raises(ModelError, match="anchor"):
+            anchored_cross_entropy(said, without, anchor=1.0)
 
 
-def test_the_reference_is_made_only_where_an_option_asks_for_it() -> None:
+def test_features_are_kept_only_where_an_option_asks_for_them() -> None:
     method = METHODS["mmunlearner"]
-    assert not method.wants_reference({})
-    assert not method.wants_reference({"anchor": 0.0})
-    assert method.wants_reference({"anchor": 1.0})
-    assert METHODS["npo"].wants_reference({})
+    assert not method.wants_features({})
+    assert not method.wants_features({"anchor": 0.0})
+    assert method.wants_features({"anchor": 1.0})
+    assert not METHODS["npo"].wants_features({})

@@ -243,7 +243,7 @@ def test_reference_is_the_model_before_training():
     loaded = llava(VOCABULARY)
     encoder = Encoder(loaded)
     rows = encoder.rows(IMAGES)
-    reference = cache(encoder, rows).of(rows[::-1])
+    reference = cache(encoder, rows, features=True).of(rows[::-1])
     said = answers(loaded.model, pad(rows[::-1], encoder))
     torch.testing.assert_close(reference.logp_sum, said.logp_sum.detach(), rtol=1e-5, atol=1e-5)
     full = said.logits.detach().log_softmax(-1)
@@ -261,7 +261,7 @@ def test_an_anchor_holds_the_image_features(tmp_path):
         encoder = Encoder(made.loaded)
         rows = encoder.rows(SPLITS.retain[:4])
         now = answers(made.loaded.model, pack(rows, encoder)).features
-        was = cache(Encoder(llava(VOCABULARY)), rows).of(rows).features
+        was = cache(Encoder(llava(VOCABULARY)), rows, features=True).of(rows).features
         assert now is not None
         assert was is not None
         far.append((now - was).pow(2).sum().item())

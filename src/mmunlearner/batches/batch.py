@@ -57,7 +57,7 @@ class Answers:
     count: int
     """Q."""
     features: Tensor | None = None
-    """What the language model gets to see of the batch's images (the projector's output), float32 [image tokens, D];
+    """What the language model gets to see of the batch's images (the projector's output), [image tokens, D];
     None without images, or where the model does not return it."""
 
     @property
@@ -95,7 +95,7 @@ def _features(out: Any) -> Tensor | None:
     seen = getattr(out, "image_hidden_states", None)
     if isinstance(seen, tuple | list):
         seen = torch.cat([each.flatten(0, -2) for each in seen]) if seen else None
-    return None if seen is None else seen.flatten(0, -2).float()
+    return None if seen is None else seen.flatten(0, -2)
 
 
 def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:

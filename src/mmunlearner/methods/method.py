@@ -45,18 +45,17 @@ class Method:
     paper: str
     needs_reference: bool = False
     needs_mask: bool = False
-    reference_option: str = ""
-    """An option that needs the reference where it is not 0."""
+    feature_option: str = ""
+    """An option that needs the reference's image features where it is not 0."""
 
     @property
     def options(self) -> dict[str, float]:
         """Hyper-parameters and their defaults, of both terms."""
         return {name: default for term in (self.forget, self.retain) for name, default in _keywords(term).items()}
 
-    def wants_reference(self, options: Mapping[str, float]) -> bool:
-        """Whether the vanilla model's predictions are to be cached for these options."""
-        default = self.options.get(self.reference_option, 0.0)
-        return self.needs_reference or bool(options.get(self.reference_option, default))
+    def wants_features(self, options: Mapping[str, float]) -> bool:
+        """Whether the vanilla model's image features are to be cached for these options."""
+        return bool({**self.options, **options}.get(self.feature_option, 0.0))
 
     def bind(self, options: Mapping[str, float]) -> tuple[Term | None, Term | None]:
         """Both terms with their hyper-parameters filled in.

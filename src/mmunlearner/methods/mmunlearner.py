@@ -36,11 +36,12 @@ def anchored_cross_entropy(
         ModelError: an anchor is asked for, and the model does not return its image features.
     """
     loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
-    if not anchor or reference is None:
+    if not anchor:
         return loss
-    if answers.features is None or reference.features is None:
+    if answers.features is None or reference is None or reference.features is None:
         raise ModelError("option anchor: this model does not return its image features; leave anchor at 0")
-    return loss + anchor * (answers.features - reference.features).pow(2).sum() / reference.features.pow(2).sum()
+    now, was = answers.features.float(), reference.features.float()
+    return loss + anchor * (now - was).pow(2).sum() / was.pow(2).sum()
 
 
 METHOD = Method(
@@ -48,7 +49,7 @@ METHOD = Method(
     forget=bounded_ascent,
     retain=anchored_cross_entropy,
     needs_mask=True,
-    reference_option="anchor",
+    feature_option="anchor",
     paper="arXiv 2502.11051",
 )
 BOUNDED = Method(

@@ -24,7 +24,7 @@ class ReferenceCache:
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]]
     features: dict[str, Tensor]
-    """Per image: what the language model gets to see of it, [image tokens, D]; empty where the model keeps it."""
+    """Per image: what the language model gets to see of it, [image tokens, D]; empty unless asked for."""
 
     def of(self, rows: Sequence[Row]) -> Reference:
         """The reference of a batch's questions, in its order."""
@@ -39,12 +39,12 @@ def _key(row: Row) -> tuple[object, ...]:
 
 
 @torch.no_grad()
-def cache(encoder: Encoder, rows: Sequence[Row]) -> ReferenceCache:
-    """One forward pass over the distinct rows, in eval mode."""
+def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> ReferenceCache:
+    """One forward pass over the distinct rows, in eval mode; image features are kept where they are asked for."""
     model = encoder.loaded.model.eval()
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
-    features: dict[str, Tensor] = {}
+    shown: dict[str, Tensor] = {}
     for start in range(0, len(distinct), BATCH):
         batch_rows = distinct[start : start + BATCH]
         said = answers(model, pack(batch_rows, encoder).to(model.device))
@@ -54,8 +54,9 @@ def cache(encoder: Encoder, rows: Sequence[Row]) -> ReferenceCache:
         pieces = zip(top.values.cpu().split(sizes), top.indices.cpu().split(sizes), strict=True)
         for row, total, (logps, ids) in zip(batch_rows, said.logp_sum.cpu(), pieces, strict=True):
             entries[_key(row)] = (total, logps, ids)
-        features |= _features(encoder, batch_rows, said)
-    return ReferenceCache(entries, features)
+        if features:
+            shown |= _features(encoder, batch_rows, said)
+    return ReferenceCache(entries, shown)
 
 
 def _features(encoder: Encoder, rows: Sequence[Row], said: Answers) -> dict[str, Tensor]:

@@ -89,7 +89,8 @@ def unlearn(
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
-    reference = _reference(encoder, steps) if method.wants_reference(config.options) else None
+    features = method.wants_features(config.options)
+    reference = _reference(encoder, steps, features=features) if method.needs_reference or features else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
     trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, lora_config, dtype, seed, on_step)
@@ -115,14 +116,14 @@ def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) ->
             raise DataError(f"method {method.name} needs a {name} set, which is empty")
 
 
-def _reference(encoder: Encoder, steps: Plan) -> ReferenceCache:
+def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCache:
     """Of every question that the plan will ask."""
     asked = (
         example
         for step in (steps[i] for i in range(len(steps)))
         for example in (*(step.forget or ()), *(step.retain or ()))
     )
-    return cache(encoder, encoder.rows(list({example.id: example for example in asked}.values())))
+    return cache(encoder, encoder.rows(list({example.id: example for example in asked}.values())), features=features)
 
 
 def _trainer(
