@@ -54,9 +54,9 @@ def test_a_file_is_no_folder_for_models(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(4500)
 def test_the_shipped_models_can_be_remade(tmp_path: Path) -> None:
-    """About twenty minutes on one core. Another processor rounds otherwise, which may cost some items."""
+    """Up to half an hour on one core. Another processor rounds otherwise, which may cost some items."""
     made = train_vanilla_and_oracle(tmp_path)
-    slack = 0.06
+    slack = 0.04
     assert set(made) == {"vanilla", "oracle"}
     for column, least in VANILLA.items():
         assert made["vanilla"][column] > least - slack, column
