@@ -19,6 +19,8 @@ from mmunlearner import pipeline
 from mmunlearner.config_io import to_yaml
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.files import read_json, read_jsonl
+from mmunlearner.run_dir import open_run
+from mmunlearner.steps import Steps
 
 VOLATILE = {"seconds", "peak_memory_bytes", "created"}
 TESTS = Path(__file__).parent
@@ -68,6 +70,7 @@ def test_run_leaves_everything_that_it_promises(whole):
     for model in summary["models"].values():
         assert set(model["forget_vqa"]) == {"value", "stderr", "n"}
     assert not list(whole.glob("work/*"))
+    assert not (whole / "masks" / "squares").exists()
     assert (whole / "models" / "vision" / "README.md").exists()
 
 
@@ -140,6 +143,25 @@ def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
     _, said = process.communicate()
     assert process.returncode == 0, said.decode()
     assert outcome(tmp_path / "runs" / "mini") == outcome(whole)
+
+
+def test_masks_share_their_passes_and_go_on_from_them(tmp_path):
+    """Killed after the passes, a run measures nothing again."""
+    config = recipe(tmp_path, trials=0)
+    folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
+    seen: list[str] = []
+    steps = Steps(folder, lambda name, title, done, of: seen.append(title))
+    for name in steps.passes:
+        steps.measure(name)
+    assert {title: seen.count(title) for title in seen} == {
+        "saliency, retain": 6, "saliency, forget": 6, "saliency, text": 4
+    }  # fmt: skip
+    seen.clear()
+    steps.masks()
+    assert seen == []
+    assert len(list((folder.path / "masks").glob("*.safetensors"))) == 3
+    assert not folder.squares("").parent.exists()
+    assert all(read_json(path)["seconds"] > 0 for path in (folder.path / "masks").glob("*.json"))
 
 
 def test_failing_method_is_named_and_the_rest_is_kept(tmp_path):

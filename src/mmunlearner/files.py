@@ -6,28 +6,46 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmunlearner.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
     """Write `content` to `path` so that a reader, or a kill, never meets half of it."""
+    with staged_file(path) as beside:
+        beside.write_bytes(content)
+    return Path(path)
+
+
+@contextmanager
+def staged_file(path: Path | str) -> Iterator[Path]:
+    """A file to write that becomes `path` when the block ends well, and vanishes when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    return path
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """As `write_bytes`, as safetensors, without a copy of the tensors in memory."""
+    from safetensors.torch import save_file
+
+    with staged_file(path) as beside:
+        save_file(dict(tensors), beside, metadata=dict(metadata))
+    return Path(path)
 
 
 def write_text(path: Path | str, text: str) -> Path:

@@ -11,7 +11,7 @@ from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.files import sweep, write_json
 from mmunlearner.progress import Board
-from mmunlearner.run_dir import REFERENCES, RunDir, mask_name, open_run
+from mmunlearner.run_dir import REFERENCES, RunDir, open_run
 from mmunlearner.steps import Steps
 from mmunlearner.unlearn import train_config
 from mmunlearner.workers import Job, run_jobs
@@ -36,7 +36,9 @@ def run(config: RunConfig) -> Path:
         _do(folder, [("finetune", name) for name in references], workers, board)
         _do(folder, [("evaluate", name) for name in references], workers, board)
         board.say(_gate(folder))
-        _do(folder, _masks(folder), workers, board)
+        if any(map(folder.needs_mask, folder.config.methods)):
+            _do(folder, [("measure", name) for name in steps.passes], workers, board)
+        steps.masks()
         _do(folder, [("make", name) for name in _longest_first(folder)], workers, board)
         results.collect(folder, steps.splits.evaluation, steps.validation)
     page = report.write(folder.path)
@@ -85,19 +87,10 @@ def _is_done(folder: RunDir, job: Job) -> bool:
     done = {
         "finetune": given or folder.trained(name).exists(),
         "evaluate": (folder.evaluation(name) / "cost.json").exists(),
-        "mask": name in folder.config.methods and not folder.needs_mask(name),
+        "measure": folder.squares(name).exists(),
         "make": (folder.evaluation(name) / "cost.json").exists(),
     }
     return done[step]
-
-
-def _masks(folder: RunDir) -> list[Job]:
-    """One job for each different mask: methods that ask for the same share it."""
-    first: dict[str, str] = {}
-    for name, method in folder.config.methods.items():
-        if method.mask is not None:
-            first.setdefault(mask_name(method.mask), name)
-    return [("mask", name) for name in first.values()]
 
 
 def _longest_first(folder: RunDir) -> list[str]:

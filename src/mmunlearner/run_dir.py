@@ -41,6 +41,10 @@ class RunDir:
     def mask(self, name: str) -> Path:
         return self.path / "masks" / f"{name}.safetensors"
 
+    def squares(self, name: str) -> Path:
+        """What masks are cut from, pass by pass; gone when all masks are there."""
+        return self.path / "masks" / "squares" / f"{name}.safetensors"
+
     def evaluation(self, name: str) -> Path:
         return self.path / "evaluation" / name
 
@@ -60,7 +64,7 @@ class RunDir:
     def needs_mask(self, name: str) -> bool:
         """Whether a method's mask is still to be made."""
         wanted = self.method(name).mask
-        return wanted is not None and not self.mask(mask_name(wanted)).with_suffix(".json").exists()
+        return wanted is not None and not self.mask(mask_name(wanted)).exists()
 
     def work_units(self, name: str) -> int:
         """Optimizer steps that making this model takes, trials included; the last training is a trial's own."""

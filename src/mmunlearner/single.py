@@ -75,7 +75,7 @@ def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: L
             _tell(saliency.statistics(made), out)
         return steps.run.mask(mask_name(wanted))
 
-    return _do(config, out, step, lambda steps: _units(steps, wanted))
+    return _do(config, out, step, _units)
 
 
 def unlearn(
@@ -102,6 +102,7 @@ def unlearn(
     def step(steps: Steps) -> Path:
         if mask and method.mask:
             _lay(mask, steps.run.mask(mask_name(method.mask)))
+        steps.masks()
         steps.unlearn(NAME)
         return steps.run.model(NAME)
 
@@ -145,11 +146,9 @@ def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], work: Calla
     return out
 
 
-def _units(steps: Steps, wanted: MaskConfig) -> int:
-    """How many gradients a mask takes."""
-    splits = steps.splits
-    sets = [splits.forget, splits.retain, *([splits.text] if "language" in wanted.parts else [])]
-    return sum(len(saliency.units(examples, wanted.unit, wanted.limit)) for examples in sets)
+def _units(steps: Steps) -> int:
+    """How many gradients the masks take."""
+    return sum(len(each.groups(steps.splits)) for each in steps.passes.values())
 
 
 def _tell(statistics: dict[str, Any], out: Path) -> None:

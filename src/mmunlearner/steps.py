@@ -23,7 +23,7 @@ from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load
 from mmunlearner.results import floor, validation_values
 from mmunlearner.run_dir import RunDir, mask_name
-from mmunlearner.saliency import Mask
+from mmunlearner.saliency import DataSet, Fisher, Mask, Pass
 from mmunlearner.tuning import COLUMNS, Values, objective, with_settings
 from mmunlearner.unlearn import Trained, unlearn
 
@@ -95,39 +95,62 @@ class Steps:
         asked = [*self.splits.vanilla_training, *chain.from_iterable(self.splits.evaluation.values())]
         return build((text for example in asked for text in (prompt(example), target(example))), seed=config.seed)
 
+    @cached_property
+    def passes(self) -> Mapping[str, Pass]:
+        """The passes over the data sets that all masks of the run are cut from, by name."""
+        wanted = [method.mask for method in self.run.config.methods.values() if method.mask is not None]
+        return {each.name: each for each in saliency.passes(wanted)}
+
+    def measure(self, name: str) -> None:
+        """One of these passes."""
+        path = self.run.squares(name)
+        if path.exists():
+            return
+
+        def progress(groups: Any, title: str) -> Any:
+            for number, group in enumerate(groups, 1):
+                yield group
+                self.notify("masks", title, number, len(groups))
+
+        checkpoint = _made(path.with_suffix(".part"))
+        with measured() as cost:
+            encoder = Encoder(self.load(self.source("vanilla")))
+            made = self.passes[name].measure(encoder, self.splits, progress=progress, checkpoint=checkpoint)
+        saliency.keep(made, path, asdict(cost))
+
     def mask(self, name: str) -> Mask | None:
         """The mask of a method, made once and shared by the methods that ask for the same."""
         wanted = self.run.method(name).mask
         if wanted is None:
             return None
-        key = mask_name(wanted)
-        path = self.run.mask(key)
+        path = self.run.mask(mask_name(wanted))
         if not path.exists():
-            with measured() as cost:
-                made = self._compute(wanted, path)
-            made.save(path)
+            made, cost = self._cut(wanted)
             write_json(path.with_suffix(".json"), {**saliency.statistics(made), **asdict(cost)})
+            made.save(path)
         return saliency.load(path)
 
-    def _compute(self, wanted: MaskConfig, path: Path) -> Mask:
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-        def progress(groups: Any, title: str) -> Any:
-            for number, group in enumerate(groups, 1):
-                yield group
-                self.notify(mask_name(wanted), title, number, len(groups))
-
-        encoder = Encoder(self.load(self.source("vanilla")))
+    def _cut(self, wanted: MaskConfig) -> tuple[Mask, Cost]:
+        """A mask, and what it costs: the cut, and the passes that it would have taken without any other mask."""
+        drawn = saliency.passes([wanted])
+        for each in drawn:
+            each.groups(self.splits)  # an empty set is found before anything long begins
+        for each in drawn:
+            self.measure(each.name)
         hashes = data.data_hashes(self.run.root) if self.run.root else {}
-        return saliency.compute(
-            encoder,
-            self.splits,
-            wanted,
-            seed=self.run.config.seed,
-            data_hashes=hashes,
-            progress=progress,
-            checkpoint=path,
-        )
+        kept = [saliency.kept(self.run.squares(each.name)) for each in drawn]
+        squares: dict[DataSet, Fisher] = {each.data: read for each, (read, _) in zip(drawn, kept, strict=True)}
+        with measured() as cost:
+            vanilla = self.load(self.source("vanilla"))
+            made = saliency.cut(vanilla, squares, wanted, seed=self.run.config.seed, data_hashes=hashes)
+        costs = [asdict(cost), *(passed for _, passed in kept)]
+        return made, Cost(sum(c["seconds"] for c in costs), max(c["peak_memory_bytes"] for c in costs))
+
+    def masks(self) -> None:
+        """All masks of the run; the squares, 32 times as large and more, are let go of when the last one is cut."""
+        for name in self.run.config.methods:
+            self.mask(name)
+        discard(self.run.squares("").parent)
 
     def unlearn(self, name: str) -> None:
         """Make one of the recipe's models, with the settings that did best on the validation half."""

@@ -1,7 +1,25 @@
 """Which weights matter for what: squared-gradient accumulators, and the mask as an artefact."""
 
-from mmunlearner.saliency.compute import compute, select, statistics
+from mmunlearner.saliency.compute import compute, cut, select, statistics
 from mmunlearner.saliency.gradients import Fisher, fisher, units
 from mmunlearner.saliency.mask import Mask, load, pack, unpack
+from mmunlearner.saliency.passes import DataSet, Pass, keep, kept, passes
 
-__all__ = ["Fisher", "Mask", "compute", "fisher", "load", "pack", "select", "statistics", "units", "unpack"]
+__all__ = [
+    "DataSet",
+    "Fisher",
+    "Mask",
+    "Pass",
+    "compute",
+    "cut",
+    "fisher",
+    "keep",
+    "kept",
+    "load",
+    "pack",
+    "passes",
+    "select",
+    "statistics",
+    "units",
+    "unpack",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from mmunlearner.batches import Encoder
 from mmunlearner.config import MaskConfig
-from mmunlearner.data import Example, Splits
-from mmunlearner.errors import DataError
+from mmunlearner.data import Splits
+from mmunlearner.models import Loaded
 from mmunlearner.saliency import mask as masks
-from mmunlearner.saliency.gradients import Fisher, Progress, candidate_names, fisher, units
+from mmunlearner.saliency.gradients import Fisher, Progress, candidate_names
 from mmunlearner.saliency.mask import Mask
+from mmunlearner.saliency.passes import DataSet, passes
 
 EPS = 1e-15
 
@@ -30,36 +31,52 @@ def compute(
     seed: int = 0,
     data_hashes: Mapping[str, str] | None = None,
     progress: Progress = lambda groups, _: groups,
-    checkpoint: Path | None = None,
 ) -> Mask:
-    """The saliency mask of `splits` at the model's present weights.
+    """The saliency mask of `splits` at the model's present weights: every pass that it takes, then the cut.
+
+    Raises:
+        DataError: a set that the mask needs is empty.
+        MaskError: no weight is a candidate.
+        TrainingError: a loss is not finite.
+    """
+    measured: dict[DataSet, Fisher] = {
+        each.data: each.measure(encoder, splits, progress=progress) for each in passes([config])
+    }
+    return cut(encoder.loaded, measured, config, seed=seed, data_hashes=data_hashes)
+
+
+def cut(
+    loaded: Loaded,
+    measured: Mapping[DataSet, Fisher],
+    config: MaskConfig,
+    *,
+    seed: int = 0,
+    data_hashes: Mapping[str, str] | None = None,
+) -> Mask:
+    """The mask that squares of these sets make, layer by layer; squares of parts that it has not are passed over.
 
     T is the forget VQA. P is the retain VQA, and for the language part the text-only QA as well, the targets' own
     included: that is what protects their textual knowledge.
 
     Raises:
-        DataError: a set that the mask needs is empty.
         MaskError: no weight is a candidate.
     """
-    model, source = encoder.loaded.model, encoder.loaded.source
-    names = candidate_names(model, config.parts)
-    language = candidate_names(model, ["language"]) if "language" in config.parts else []
+    nothing = Fisher({}, 0)
+    forget, retain = measured["forget"], measured["retain"]
+    text = measured["text"] if "language" in config.parts else nothing
+    ranks = {name: rank for rank, name in enumerate(sorted(candidate_names(loaded.model, config.parts)))}
+    means: dict[str, dict[str, float]] = {}
 
-    def measure(key: str, examples: Sequence[Example], of: Sequence[str]) -> Fisher:
-        if not examples:
-            raise DataError(f"mask: the {key} set is empty")
-        groups = units(examples, config.unit, config.limit)
-        beside = checkpoint.with_name(f".{checkpoint.name}.{key}.part") if checkpoint else None
-        return fisher(encoder, groups, of, progress=progress, title=f"saliency, {key}", checkpoint=beside)
+    def choose(name: str) -> Tensor:
+        squares, preserve = forget.squares[name], _pooled(retain, text, name)
+        means[name] = {"saliency_forget": squares.mean().item(), "saliency_preserve": preserve.mean().item()}
+        selected = select(squares, preserve, config.beta)
+        return at_random(selected, seed + 7919 * ranks[name]) if config.random else selected
 
-    forget = measure("forget", splits.forget, names)
-    retain = measure("retain", splits.retain, names)
-    text = measure("text", splits.text, language) if language else Fisher({}, 0)
-    preserve = {name: _pooled(retain, text, name) for name in names}
-    chosen = {name: select(forget.squares[name], preserve[name], config.beta) for name in names}
+    source = loaded.source
     made = masks.build(
-        model,
-        random_choice(chosen, seed) if config.random else chosen.__getitem__,
+        loaded.model,
+        choose,
         config.parts,
         {
             **asdict(config),
@@ -70,7 +87,8 @@ def compute(
             "units": {"forget": forget.units, "retain": retain.units, "text": text.units},
         },
     )
-    return _with_means(made, forget.squares, preserve)
+    layers = [{**layer, **means[layer["name"]]} for layer in made.info["layers"]]
+    return Mask(made.bits, made.shapes, {**made.info, "layers": layers})
 
 
 def _pooled(retain: Fisher, text: Fisher, name: str) -> Tensor:
@@ -86,30 +104,13 @@ def select(forget: Tensor, preserve: Tensor, beta: float) -> Tensor:
     return forget - beta * preserve >= (beta - 1) * EPS
 
 
-def random_choice(chosen: Mapping[str, Tensor], seed: int) -> Callable[[str], Tensor]:
-    """Control: as many weights of each layer, drawn at random."""
-
-    def choose(name: str) -> Tensor:
-        like = chosen[name]
-        generator = torch.Generator().manual_seed(seed + 7919 * sorted(chosen).index(name))
-        order = torch.randperm(like.numel(), generator=generator)[: int(like.sum())]
-        flat = torch.zeros(like.numel(), dtype=torch.bool)
-        flat[order] = True
-        return flat.view(like.shape)
-
-    return choose
-
-
-def _with_means(made: Mask, forget: Mapping[str, Tensor], preserve: Mapping[str, Tensor]) -> Mask:
-    layers = [
-        {
-            **layer,
-            "saliency_forget": forget[layer["name"]].mean().item(),
-            "saliency_preserve": preserve[layer["name"]].mean().item(),
-        }
-        for layer in made.info["layers"]
-    ]
-    return Mask(made.bits, made.shapes, {**made.info, "layers": layers})
+def at_random(like: Tensor, seed: int) -> Tensor:
+    """Control: as many weights of a layer, drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(like.numel(), generator=generator)[: int(like.sum())]
+    flat = torch.zeros(like.numel(), dtype=torch.bool)
+    flat[order] = True
+    return flat.view(like.shape)
 
 
 def statistics(made: Mask) -> dict[str, Any]:

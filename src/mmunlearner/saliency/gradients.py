@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,12 @@ from typing import Literal
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.data import Example
 from mmunlearner.errors import TrainingError
-from mmunlearner.files import write_bytes
+from mmunlearner.files import write_tensors
 from mmunlearner.models import candidates
 
 Unit = Literal["question", "image"]
@@ -31,7 +30,7 @@ CHECKPOINT_SECONDS = 60.0
 class Fisher:
     """Mean squared gradient of each candidate weight, fp32 in the weight's shape, and over how many units."""
 
-    squares: dict[str, Tensor]
+    squares: Mapping[str, Tensor]
     units: int
 
 
@@ -80,11 +79,13 @@ def fisher(
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
             loss.backward()
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                write_bytes(checkpoint, to_safetensors(sums, metadata={"done": json.dumps(number)}))
+                write_tensors(checkpoint, sums, {"done": json.dumps(number)})
                 saved = time.monotonic()
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    return Fisher({name: total / max(len(groups), 1) for name, total in sums.items()}, len(groups))
+    for total in sums.values():
+        total.div_(max(len(groups), 1))
+    return Fisher(sums, len(groups))
 
 
 def _resume(checkpoint: Path | None, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
