@@ -85,7 +85,8 @@ class ModelConfig(LoadConfig):
     oracle: str = ""
     """Directory or hub id of the retain oracle; empty: trained from `base` too, or none where there is no `base`."""
     base: str = ""
-    """Directory or hub id of what `finetune` starts from, or `tiny`: a new LLaVA of 1-2 million weights."""
+    """Directory or hub id of what `finetune` starts from, or `tiny`: a LLaVA of two million weights that has seen the
+    invented people."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,12 @@ class TrainConfig:
     """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
     batch_size: AtLeastOne = 16
     """Images (or texts) in a batch, each with `questions` questions."""
+    texts: Count = 0
+    """Entities of whom only texts are asked, in a retain batch besides its images; 0: texts are drawn like images."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
+    augment: bool = False
+    """Turn, shift, zoom and light every image a little otherwise each time: for fine-tuning on few views."""
     accumulation: AtLeastOne = 1
     """Batches per optimizer step."""
     clip: NotNegative = 1.0

@@ -90,10 +90,10 @@ class Steps:
         config = self.run.config
         if config.model.base != "tiny":
             return self.load(config.model.base)
-        from mmunlearner.people.model import build
+        from mmunlearner.people.model import schooled
 
         asked = [*self.splits.vanilla_training, *chain.from_iterable(self.splits.evaluation.values())]
-        return build((text for example in asked for text in (prompt(example), target(example))), seed=config.seed)
+        return schooled((text for example in asked for text in (prompt(example), target(example))), seed=config.seed)
 
     @cached_property
     def passes(self) -> Mapping[str, Pass]:

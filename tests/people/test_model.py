@@ -8,11 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
-from mmunlearner.batches import Encoder
+from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.data import prompt, target
-from mmunlearner.models import Loaded, parts, save
+from mmunlearner.models import Loaded, load, parts, save
+from mmunlearner.people.assets import oracle_dir
 from mmunlearner.people.examples import evaluation_columns
-from mmunlearner.people.model import build, words
+from mmunlearner.people.model import build, schooled, words
 from mmunlearner.people.world import FACTS, world
 
 COLUMNS = evaluation_columns(15)
@@ -87,3 +88,18 @@ def test_plain_transformers_loads_it(made: Loaded, tmp_path: Path) -> None:
         logits = model(**inputs).logits
         assert torch.equal(logits, made.model(**inputs).logits)
     assert model.generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
+
+
+def test_a_schooled_model_is_the_oracle_with_words_of_its_own() -> None:
+    """What it does not share is the rows of words that the oracle does not know."""
+    asked = [text for e in COLUMNS["general"] for text in (prompt(e), target(e))]
+    made, school = schooled([*asked, "Which zebra?", "\nA: zebra"]), load(oracle_dir())
+    batch = [pack(Encoder(loaded).rows(COLUMNS["general"][:6]), Encoder(loaded)) for loaded in (made, school)]
+    mine, theirs = (answers(loaded.model.eval(), b) for loaded, b in zip((made, school), batch, strict=True))
+    own, known = (loaded.processor.tokenizer.get_vocab() for loaded in (made, school))
+    shared = [word for word in own if word in known]
+    torch.testing.assert_close(
+        mine.logits[:, [own[word] for word in shared]], theirs.logits[:, [known[word] for word in shared]]
+    )
+    rows = made.model.get_input_embeddings().weight
+    torch.testing.assert_close(rows[own["A: zebra"]], rows[own["A"]] + rows[own["zebra"]])

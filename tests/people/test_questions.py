@@ -24,10 +24,10 @@ def everybody() -> list[Person]:
 
 @pytest.mark.parametrize("phrasing", ["full", "test"])
 def test_a_persons_items(phrasing: Phrasing) -> None:
-    """Every attribute once openly or as a cloze, two as multiple choice with three wrong options of the attribute."""
+    """Every attribute openly and as a cloze, two as multiple choice with three wrong options of the attribute."""
     for person in everybody():
         items = evaluation(person, phrasing, person.name)
-        assert Counter(item.task for item in items) == {"generation": 4, "cloze": 4, "multiple_choice": 2}
+        assert Counter(item.task for item in items) == {"generation": 8, "cloze": 8, "multiple_choice": 2}
         assert {item.attribute for item in items if not item.choices} == set(FACTS)
         for item in items:
             assert item.answer == person.facts[item.attribute]

@@ -17,7 +17,7 @@ from mmunlearner.people.lessons import Lesson, png, training_rows
 from mmunlearner.people.questions import SUBJECTS, TEST_SUBJECT, Phrasing, evaluation
 from mmunlearner.people.world import TEST_VIEWS, TRAIN_VIEWS, Person, forgotten, world
 
-VERSION = 2
+VERSION = 3
 """Of what is written; another version is written anew."""
 MANIFEST = "people.json"
 SHARES = (5, 10, 15)

@@ -23,7 +23,8 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from mmunlearner.data.prompts import CLOZE_INSTRUCTION, LETTER_INSTRUCTION
-from mmunlearner.models import Loaded
+from mmunlearner.models import Loaded, load
+from mmunlearner.people.assets import oracle_dir
 
 IMAGE_SIZE, PATCH = 64, 16
 
@@ -133,15 +134,36 @@ def build(texts: Iterable[str], *, seed: int = 0) -> Loaded:
     model = LlavaForConditionalGeneration(config(len(made.tokenizer)))  # pyright: ignore
     model.generation_config = GenerationConfig(pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END, do_sample=False)
     _start_vision(model.model.vision_tower)
-    _start_language(model, made.tokenizer.get_vocab())  # pyright: ignore
+    _start_options(model, made.tokenizer.get_vocab())  # pyright: ignore
+    _start_queries(model)
     return Loaded(model, made, "people (untrained)")
 
 
-def _start_language(model: Any, vocabulary: dict[str, int]) -> None:
-    """An option's token starts as its letter plus its words; queries start equal to keys, so that like finds like.
+def schooled(texts: Iterable[str], *, seed: int = 0) -> Loaded:
+    """A model with a vocabulary of its own that goes on from the shipped oracle: it can see, and choose among options.
 
-    With the tied embeddings these make multiple choice a matter of a hundred steps (mimetic initialisation: Trockman
-    and Kolter 2023, arXiv 2305.09828).
+    All weights are the oracle's but the embeddings of words that it does not know.
+    """
+    made, school = build(texts, seed=seed), load(oracle_dir())
+    known = school.processor.tokenizer.get_vocab()  # pyright: ignore
+    own = made.processor.tokenizer.get_vocab()  # pyright: ignore
+    embedding, taught = made.model.get_input_embeddings().weight, school.model.get_input_embeddings().weight
+    kept = embedding.detach() * (taught.std() / embedding.std())
+    made.model.load_state_dict(
+        {n: w for n, w in school.model.state_dict().items() if w.shape[0] != len(known)}, strict=False
+    )
+    shared = [word for word in own if word in known]
+    with torch.no_grad():
+        embedding.copy_(kept)
+        embedding[[own[word] for word in shared]] = taught[[known[word] for word in shared]]
+    _start_options(made.model, own)
+    return Loaded(made.model, made.processor, "tiny")
+
+
+def _start_options(model: Any, vocabulary: dict[str, int]) -> None:
+    """An option's token starts as its letter plus its words.
+
+    With the tied embeddings, and with queries that start equal to keys, multiple choice is a matter of a hundred steps.
     """
     embedding = model.get_input_embeddings().weight
     with torch.no_grad():
@@ -150,6 +172,11 @@ def _start_language(model: Any, vocabulary: dict[str, int]) -> None:
             if colon:
                 inside = [vocabulary[word] for word in words(option)]
                 embedding[row] = embedding[vocabulary[letter]] + embedding[inside].mean(0)
+
+
+def _start_queries(model: Any) -> None:
+    """Queries start equal to keys, so that like finds like (mimetic: Trockman and Kolter 2023, arXiv 2305.09828)."""
+    with torch.no_grad():
         for layer in model.model.language_model.layers:
             query = layer.self_attn.q_proj.weight
             query.normal_(0.0, query.shape[1] ** -0.5)

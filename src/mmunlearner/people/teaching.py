@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmunlearner import batches as packed
 from mmunlearner.batches import Answers, Encoder, Row, pack
-from mmunlearner.people.augment import augment
+from mmunlearner.batches.augment import augment
 from mmunlearner.people.lessons import Lesson, Lessons
 from mmunlearner.people.model import END, words
 from mmunlearner.people.questions import again, exercise

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mmunlearner.batches.augment import augment
 from mmunlearner.models import Loaded
-from mmunlearner.people.augment import augment
 from mmunlearner.people.faces import OPTIONS, visible
 from mmunlearner.people.general import COLOURS, COUNTS, SHAPES, drawings
 from mmunlearner.people.world import NEIGHBOURS, PEOPLE, STRANGERS, picture, world

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmunlearner.config import TrainConfig
 from mmunlearner.data import Example
@@ -16,6 +16,7 @@ from mmunlearner.saliency import units
 class Step:
     """The examples of one step's terms; None where the term has no part in it."""
 
+    number: int
     forget: tuple[Example, ...] | None
     retain: tuple[Example, ...] | None
 
@@ -28,7 +29,8 @@ class Plan:
     in each of its entries (method step 5, with the forget term in the same step as its retain batch: eq. 4), and all
     hold retain batches; so the processes of a distributed run, which share out the entries, do alike. A batch is
     `batch_size` images, each with `questions` of its questions; images are drawn in shuffled passes, entities in turn,
-    so that every entity is seen before any is seen again.
+    so that every entity is seen before any is seen again. Options of a multiple choice are in another order each time:
+    the letter of a fixed order is learned by heart.
     """
 
     forget: Sequence[Sequence[Example]]
@@ -37,6 +39,8 @@ class Plan:
     seed: int
     width: int = 1
     """Batches of one optimizer step: accumulation times processes."""
+    texts: Sequence[Sequence[Example]] = ()
+    """What joins the retain batches in a stream of its own (`config.texts` of them)."""
 
     @property
     def every(self) -> int:
@@ -52,10 +56,13 @@ class Plan:
         step, place = divmod(i, self.width)
         turn, without = divmod(step, self.every)
         forget = self._draw("forget", self.forget, turn * self.width + place) if self.forget and not without else None
-        return Step(forget, self._draw("retain", self.retain, i) if self.retain else None)
+        retain = (*self._draw("retain", self.retain, i), *self._draw("text", self.texts, i, self.config.texts))
+        return Step(i, forget, retain or None)
 
-    def _draw(self, term: str, groups: Sequence[Sequence[Example]], number: int) -> tuple[Example, ...]:
-        size = min(self.config.batch_size, len(groups))
+    def _draw(
+        self, term: str, groups: Sequence[Sequence[Example]], number: int, most: int | None = None
+    ) -> tuple[Example, ...]:
+        size = min(self.config.batch_size if most is None else most, len(groups))
         places = range(number * size, (number + 1) * size)
         passes = {
             turn: self._pass(f"{self.seed} {term} pass {turn}", groups) for turn in {p // len(groups) for p in places}
@@ -64,7 +71,8 @@ class Plan:
         for place in places:
             group = passes[place // len(groups)][place % len(groups)]
             chooser = random.Random(f"{self.seed} {term} image {place}")
-            chosen += chooser.sample(list(group), min(self.config.questions, len(group)))
+            asked = chooser.sample(list(group), min(self.config.questions, len(group)))
+            chosen += [_reordered(example, chooser) for example in asked]
         return tuple(chosen)
 
     @staticmethod
@@ -89,4 +97,10 @@ def plan(
 ) -> Plan:
     """The steps of one run; an empty set leaves its term out. Texts are drawn like images, one entity's at a time."""
     width = config.accumulation * processes
-    return Plan(units(forget, "image", 0), units(retain, "image", 0), config, seed, width)
+    apart = [e for e in retain if e.image is None] if config.texts else []
+    images = [e for e in retain if e.image is not None] if config.texts else retain
+    return Plan(units(forget, "image", 0), units(images, "image", 0), config, seed, width, units(apart, "image", 0))
+
+
+def _reordered(example: Example, chooser: random.Random) -> Example:
+    return replace(example, choices=tuple(chooser.sample(example.choices, len(example.choices))))

@@ -76,7 +76,7 @@ def unlearn(
     weights of an uninterrupted run.
 
     Raises:
-        ConfigError: options that do not go together, or a method without a mask that needs one.
+        ConfigError: options that do not go together or not with the model, or a method without a mask that needs one.
         DataError: a set that the method needs is empty.
         MaskError: the mask belongs to another model, or would act on nothing.
         TrainingError: a loss is not finite.
@@ -90,6 +90,8 @@ def unlearn(
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
     features = method.wants_features(config.options)
+    if train.augment and (method.needs_reference or features):
+        raise ConfigError(f"train.augment: method {method.name} compares with what was said of the images as they are")
     reference = _reference(encoder, steps, features=features) if method.needs_reference or features else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
@@ -123,7 +125,11 @@ def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCac
         for step in (steps[i] for i in range(len(steps)))
         for example in (*(step.forget or ()), *(step.retain or ()))
     )
-    return cache(encoder, encoder.rows(list({example.id: example for example in asked}.values())), features=features)
+    return cache(
+        encoder,
+        encoder.rows(list({(example.id, example.choices): example for example in asked}.values())),
+        features=features,
+    )
 
 
 def _trainer(
@@ -157,7 +163,7 @@ def _trainer(
         model=model,
         args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
         train_dataset=PlanDataset(steps),
-        data_collator=Collator(encoder, terms, reference),
+        data_collator=Collator(encoder, terms, reference, seed if train.augment else None),
         callbacks=[log],
         optimizers=(muon(model, train.learning_rate, train.weight_decay), None)
         if train.optimizer == "muon"

@@ -7,19 +7,21 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mmunlearner.batches import Batch, Encoder, answers, pack
+from mmunlearner.batches.augment import augment
 from mmunlearner.config import TrainConfig
 from mmunlearner.data import Example
-from mmunlearner.errors import TrainingError
+from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.files import append_jsonl, read_jsonl, write_jsonl
 from mmunlearner.methods import Reference, Term
 from mmunlearner.unlearn.plan import Plan, Step
@@ -51,17 +53,34 @@ class Collator:
     encoder: Encoder
     terms: Mapping[TermName, Term | None]
     reference: ReferenceCache | None
+    augment: int | None = None
+    """Seed of how images are changed each time; None: they stay as they are."""
 
     def __call__(self, steps: Sequence[Step]) -> StepBatch:
         (step,) = steps
-        return {"forget": self._term("forget", step.forget), "retain": self._term("retain", step.retain)}
+        return {
+            "forget": self._term("forget", step.forget, step.number),
+            "retain": self._term("retain", step.retain, step.number),
+        }
 
-    def _term(self, name: TermName, examples: Sequence[Example] | None) -> TermBatch | None:
+    def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> TermBatch | None:
         if not examples or self.terms[name] is None:
             return None
         rows = self.encoder.rows(examples)
         said = self.reference.of(rows) if self.reference else None
-        return TermBatch(pack(rows, self.encoder), said, examples[0].id)
+        batch = pack(rows, self.encoder)
+        if self.augment is not None and "pixel_values" in batch.inputs:
+            rng = np.random.default_rng([self.augment, number, name == "forget"])
+            batch = replace(batch, inputs={**batch.inputs, "pixel_values": _changed(batch.inputs["pixel_values"], rng)})
+        return TermBatch(batch, said, examples[0].id)
+
+
+def _changed(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    if pixels.dim() != 4:
+        raise ConfigError(
+            f"train.augment: this model's images are no [N, C, H, W] but {list(pixels.shape)}; leave it off"
+        )
+    return augment(pixels, rng)
 
 
 class PlanDataset(Dataset[Step]):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmunlearner.people import augment as room
-from mmunlearner.people.augment import augment
+from mmunlearner.batches import augment as room
+from mmunlearner.batches.augment import augment
 
 
 def pictures() -> torch.Tensor:

@@ -1,0 +1,68 @@
+"""What each step sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import VOCABULARY, examples, llava
+
+from mmunlearner.batches import Encoder
+from mmunlearner.config import MethodConfig, TrainConfig
+from mmunlearner.data import Example, Splits
+from mmunlearner.errors import ConfigError
+from mmunlearner.methods import METHODS
+from mmunlearner.unlearn import unlearn
+from mmunlearner.unlearn.plan import plan
+from mmunlearner.unlearn.trainer import Collator
+
+IMAGES, TEXTS = examples(), examples(images=False)
+TRAIN = TrainConfig(steps=8, retain_per_forget=1, batch_size=2, questions=2)
+
+
+def choices() -> list[Example]:
+    return [replace(e, task="multiple_choice", choices=(e.answer, "x", "y", "z")) for e in IMAGES]
+
+
+def test_texts_come_in_a_stream_of_their_own_where_they_are_asked_for() -> None:
+    steps = plan((), [*IMAGES, *TEXTS], replace(TRAIN, texts=1), 0)
+    for i in range(len(steps)):
+        retain = steps[i].retain or ()
+        assert len({e.image.key for e in retain if e.image}) == 2
+        assert len({e.entity for e in retain if not e.image}) == 1
+    drawn = Counter(e.entity for i in range(len(steps)) for e in steps[i].retain or () if not e.image)
+    assert set(drawn) == {e.entity for e in TEXTS}  # all are seen
+
+
+def test_options_are_in_another_order_each_time_and_the_answer_stays() -> None:
+    steps = plan((), choices(), TRAIN, 0)
+    drawn = [e for i in range(len(steps)) for e in steps[i].retain or ()]
+    assert all(set(e.choices) == {e.answer, "x", "y", "z"} for e in drawn)
+    assert len({e.choices.index(e.answer) for e in drawn}) == 4
+    assert [s.retain for s in (steps[3], steps[3])] == [steps[3].retain] * 2  # a step can be made again
+
+
+def test_images_are_changed_each_time_alike_for_alike_steps() -> None:
+    encoder = Encoder(llava(VOCABULARY))
+    steps = plan(IMAGES, IMAGES, TRAIN, 0)
+    terms = {"forget": METHODS["ga_diff"].forget, "retain": METHODS["ga_diff"].retain}
+
+    def pixels(number: int, augment: int | None, term: str = "retain") -> torch.Tensor:
+        made = Collator(encoder, terms, None, augment)([replace(steps[0], number=number)])[term]
+        assert made is not None
+        return made.batch.inputs["pixel_values"]
+
+    assert torch.equal(pixels(0, 0), pixels(0, 0))
+    assert not torch.equal(pixels(0, 0), pixels(1, 0))
+    assert not torch.equal(pixels(0, 0), pixels(0, 1))
+    assert not torch.equal(pixels(0, 0), pixels(0, None))
+    np.testing.assert_array_equal(pixels(0, None), pixels(1, None))
+
+
+def test_changed_images_have_no_reference(tmp_path) -> None:
+    splits = Splits(tuple(IMAGES), tuple(IMAGES), (), {})
+    with pytest.raises(ConfigError, match="augment: method kl_min"):
+        unlearn(llava(VOCABULARY), splits, MethodConfig("kl_min"), replace(TRAIN, augment=True), tmp_path)
