@@ -31,17 +31,21 @@ def compute(
     seed: int = 0,
     data_hashes: Mapping[str, str] | None = None,
     progress: Progress = lambda groups, _: groups,
+    checkpoint: Path | None = None,
 ) -> Mask:
     """The saliency mask of `splits` at the model's present weights: every pass that it takes, then the cut.
+
+    With `checkpoint`, an interrupted pass goes on from what it kept beside that path.
 
     Raises:
         DataError: a set that the mask needs is empty.
         MaskError: no weight is a candidate.
         TrainingError: a loss is not finite.
     """
-    measured: dict[DataSet, Fisher] = {
-        each.data: each.measure(encoder, splits, progress=progress) for each in passes([config])
-    }
+    measured: dict[DataSet, Fisher] = {}
+    for each in passes([config]):
+        beside = checkpoint.with_name(f".{checkpoint.name}.{each.name}.part") if checkpoint else None
+        measured[each.data] = each.measure(encoder, splits, progress=progress, checkpoint=beside)
     return cut(encoder.loaded, measured, config, seed=seed, data_hashes=data_hashes)
 
 
