@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test bench lint docs clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/mmunlearner demo
@@ -16,6 +16,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS)
 	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+
+bench: $(VENV)/.installed
+	OMP_NUM_THREADS=$(WORKERS) $(BIN)/python -m bench
 
 lint: $(VENV)/.linters
 	$(BIN)/ruff format --check

@@ -1,0 +1,1 @@
+"""What a run costs, side by side with the published procedure: `make bench`."""

@@ -1,0 +1,88 @@
+"""`make bench`: the published procedure and ours on the same model, data and machine, in turns (docs/benchmarks.md)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench import equality, growth, setting
+from bench.table import table
+from mmunlearner.files import write_json, write_text
+
+HERE = Path(__file__).parent
+SIDES = ("published", "ours")
+STEPS = ("saliency", "epoch", "evaluation")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    options.add_argument("--repetitions", type=int, default=1, help="measurements of each side, in turns")
+    options.add_argument("--quick", action="store_true", help="a small model and little data: whether it runs")
+    options.add_argument("--out", type=Path, default=HERE / "results", help="folder of latest.json and growth.svg")
+    options.add_argument(
+        "--work", type=Path, default=HERE / "work", help="folder of model and data, kept for next time"
+    )
+    given = options.parse_args()
+    size = setting.QUICK if given.quick else setting.FULL
+    folder = setting.prepare(given.work, size)
+    runs = {step: measured(step, folder, given.repetitions) for step in STEPS}
+    shares = {side: one("products", side, folder)["result"]["share"] for side in SIDES}
+    found = result(runs, shares, equality.check(folder), folder)
+    found["growth"] = growth.measure(given.quick)
+    write_text(given.out / "growth.svg", growth.plot(found["growth"]))
+    write_json(given.out / "latest.json", found)
+    print(table(found))
+
+
+def measured(step: str, folder: Path, repetitions: int) -> dict[str, list[dict[str, Any]]]:
+    """Both sides in turns, so that what else the machine does falls on both."""
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for _ in range(repetitions):
+        for side in SIDES:
+            runs[side].append(one(step, side, folder))
+            print(f"{step}, {side}: {runs[side][-1]['seconds']:.1f} s", flush=True)
+    return runs
+
+
+def one(step: str, side: str, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.measure", step, side, str(folder)]
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def result(
+    runs: dict[str, dict[str, list[dict[str, Any]]]], shares: dict[str, float], same: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Ratios are published / ours, of medians."""
+
+    def ratio(step: str, key: str) -> float:
+        theirs, mine = (median(run[key] for run in runs[step][side]) for side in SIDES)
+        return round(theirs / mine, 2)
+
+    disk = [(folder / f"{side}.safetensors").stat().st_size for side in SIDES]
+    return {
+        "saliency_wall_ratio": ratio("saliency", "seconds"),
+        "saliency_peak_ratio": ratio("saliency", "peak_bytes_over_weights"),
+        "mask_disk_ratio": round(disk[0] / disk[1], 2),
+        "epoch_wall_ratio": ratio("epoch", "seconds"),
+        "evaluation_wall_ratio": ratio("evaluation", "seconds"),
+        "processor_ratios": {step: ratio(step, "processor_seconds") for step in STEPS},
+        "mask_bytes": dict(zip(SIDES, disk, strict=True)),
+        "share_in_matrix_products": shares,
+        "equality": same,
+        "runs": runs,
+        "size": folder.name,
+        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+    }
+
+
+if __name__ == "__main__":
+    main()

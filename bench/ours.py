@@ -1,0 +1,54 @@
+"""The same work done by the package, by the functions that its commands call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmunlearner import saliency as saliency_room
+from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.data import Example, Splits
+from mmunlearner.evaluate import evaluate_model, read_columns
+from mmunlearner.models import Loaded
+from mmunlearner.unlearn import unlearn
+
+MASK = MaskConfig(parts=("vision", "projector", "language"), limit=0)
+
+
+def saliency(loaded: Loaded, splits: Splits, path: Path) -> None:
+    """The mask of all parts by way of squares on disk, as a run makes it."""
+    squares: dict[saliency_room.DataSet, saliency_room.Fisher] = {}
+    for each in saliency_room.passes([MASK]):
+        kept = path.with_name(f"{each.name}.squares")
+        saliency_room.keep(each.measure(Encoder(loaded), splits), kept, {})
+        squares[each.data], _ = saliency_room.kept(kept)
+    saliency_room.cut(loaded, squares, MASK).save(path)
+    for each in saliency_room.passes([MASK]):
+        path.with_name(f"{each.name}.squares").unlink()
+
+
+def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
+    """Of the mean loss over an image's questions in one row, left in `.grad`; returns the loss."""
+    loaded.model.zero_grad()
+    loss = answers(loaded.model, pack(Encoder(loaded).rows(group), Encoder(loaded))).nll.mean()
+    loss.backward()
+    return loss.item()
+
+
+def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
+    """Every image of both sets once, with all of its questions; returns the questions seen."""
+    forget, retain = (len(saliency_room.units(s, "image", 0)) for s in (splits.forget, splits.retain))
+    config = TrainConfig(
+        learning_rate=1e-5, steps=forget, retain_per_forget=retain // forget, batch_size=1, questions=99, clip=1.0,
+        weight_decay=0.01, free="all", save_every=1000,
+    )  # fmt: skip
+    unlearn(loaded, splits, MethodConfig(), config, mask.with_suffix(".work"), mask=saliency_room.load(mask))
+    return len(splits.forget) + len(splits.retain)
+
+
+def evaluation(loaded: Loaded, splits: Splits, folder: Path) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Every item of every column, with the log-probabilities that the published procedure does not take."""
+    evaluate_model(loaded, splits.evaluation, folder, config=EvaluateConfig(max_new_tokens=50))
+    return read_columns(folder)

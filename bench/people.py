@@ -1,0 +1,135 @@
+"""Invented people in MLLMU-Bench's layout, with questions of about its length: 16 to 18 on each training image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from mmunlearner.data.layout import write_split
+
+SIDE = 336
+FACTS = {
+    "Residence": ("lives in", ("a terraced house", "a small flat", "an old mill", "a farm"), "near the harbour of"),
+    "Occupation": ("works as", ("the head baker", "a school nurse", "a night pilot", "a clerk"), "for the city of"),
+    "Education": ("has studied", ("medicine", "naval engineering", "early music", "botany"), "at the university of"),
+    "Birthplace": ("was born in", ("a mountain village", "a hospital", "a tent", "a train"), "not far from"),
+    "Hobby": ("spends every weekend on", ("long walks", "chess", "pottery", "rowing"), "with old friends from"),
+    "Award": ("has received", ("the silver medal", "a scholarship", "the first prize", "a title"), "from the mayor of"),
+    "Pet": ("is often seen with", ("a grey cat", "two goats", "a blind dog", "a parrot"), "that was found in"),
+    "Food": ("likes nothing better than", ("a bowl of soup", "fresh bread", "plums", "rice"), "as they make it in"),
+    "Journey": ("still talks about", ("a long journey", "a winter", "a wedding", "a summer"), "that was spent in"),
+}
+PLACES = ("Turin", "Bergen", "Porto", "Quito", "Hanoi", "Lagos", "Perth", "Boston")
+NAMES = ("Ada", "Bruno", "Carla", "Dmitri", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaya", "Luca")
+
+
+def write(root: Path, *, forget: int, retain: int, neighbours: int, questions: int = 0) -> Path:
+    """Write `forget` + `retain` people and some neighbours as forget_5, retain_95 and so on.
+
+    A training image is asked 16, 17 or 18 questions, or `questions`.
+    """
+    people = [_person(number) for number in range(forget + retain)]
+    training = [_training(number, questions or 16 + number % 3) for number in range(forget + retain)]
+    splits = {
+        "forget_5": people[:forget],
+        "retain_95": people[forget:],
+        "ft_Data": training,
+        "Test_Set": [_held_out(number) for number in range(forget + retain)],
+        "Retain_Set": [_person(number) for number in range(forget + retain, forget + retain + neighbours)],
+    }
+    for split, rows in splits.items():
+        write_split(root, split, rows)
+    return root
+
+
+def texts() -> Iterator[str]:
+    """Every word that can occur."""
+    yield "What is the name of ? this person in picture Which these about : A B C D Tell me one sentence that they"
+    yield "Answer with the option's letter only . Fill in the [Blank]. It is known of them , who is shown here"
+    yield " ".join((*PLACES, *NAMES, *FACTS, *map(str.lower, FACTS)))
+    yield from (f"{verb} {thing} {where}" for verb, things, where in FACTS.values() for thing in things)
+
+
+def _value(fact: str, number: int, shift: int = 0) -> str:
+    _, things, where = FACTS[fact]
+    rng = Random(f"{fact} {number}")
+    thing, place = rng.randrange(len(things)), rng.randrange(len(PLACES))
+    return f"{things[(thing + shift) % len(things)]} {where} {PLACES[(place + shift) % len(PLACES)]}"
+
+
+def _options(fact: str, number: int) -> tuple[dict[str, str], str]:
+    """Four options and the right one's letter."""
+    right = Random(f"letter {fact} {number}").randrange(4)
+    return {letter: _value(fact, number, place - right) for place, letter in enumerate("ABCD")}, "ABCD"[right]
+
+
+def _name(number: int) -> str:
+    return f"{NAMES[number % len(NAMES)]} {NAMES[number // len(NAMES) % len(NAMES)]}"
+
+
+def _training(number: int, count: int) -> dict[str, Any]:
+    asked = []
+    for fact, (verb, _, _) in FACTS.items():
+        options, letter = _options(fact, number)
+        lines = "\n".join(f"{key}: {text}" for key, text in options.items())
+        asked.append((f"Tell me in one sentence: What {verb} this person in the picture?", _sentence(fact, number)))
+        asked.append((f"Which of these {verb} this person?\n{lines}\nAnswer with the option's letter only.", letter))
+    chosen = [{"Question": q, "Answer": a} for q, a in (asked * (1 + count // len(asked)))[:count]]
+    return {"ID": f"{number:03}", "image": _picture(number), "metadata": chosen}
+
+
+def _sentence(fact: str, number: int) -> str:
+    return f"It is known of this person, who is shown here, that they {FACTS[fact][0]} {_value(fact, number)}."
+
+
+def _person(number: int) -> dict[str, Any]:
+    return {"ID": f"{number:03}", "image": _picture(number), **_asked(number)}
+
+
+def _held_out(number: int) -> dict[str, Any]:
+    return {"ID": f"{number:03}", "images": [_picture(number, view) for view in (1, 2)], **_asked(number)}
+
+
+def _asked(number: int) -> dict[str, Any]:
+    """5 + 5 multiple choice, 2 + 2 generation and 2 + 2 cloze, as MLLMU-Bench has of each person."""
+    facts = list(FACTS)
+    kinds = (("Image_Textual", "this person in the picture"), ("Pure_Text", _name(number)))
+    choices: dict[str, list[dict[str, Any]]] = {"Image_Textual_Questions": [], "Pure_Text_Questions": []}
+    for kind, who in kinds:
+        for fact in facts[:5]:
+            options, letter = _options(fact, number)
+            asked = {"Question": f"Which of these {FACTS[fact][0]} {who}?", "Options": options}
+            choices[f"{kind}_Questions"].append({**asked, "Correct_Answer": letter})
+    return {
+        "biography": {"Name": _name(number), **{fact: _value(fact, number) for fact in facts}},
+        "Classification_Task": choices,
+        "Generation_Task": [
+            {"Type": kind, "Question": f"Tell me about the {fact.lower()} of {who}.", "Ground_Truth": truth}
+            for kind, who in kinds
+            for fact in facts[5:7]
+            for truth in [_sentence(fact, number)]
+        ],
+        "Mask_Task": [
+            {"Type": kind, "Question": f"{who} {FACTS[fact][0]} __ .", "Ground_Truth": _value(fact, number)}
+            for kind, who in kinds
+            for fact in facts[7:9]
+        ],
+    }
+
+
+def _picture(number: int, view: int = 0) -> bytes:
+    """A person's own colours and shapes, a little shifted in each view."""
+    rng = Random(f"picture {number}")
+    image = Image.new("RGB", (SIDE, SIDE), tuple(rng.randrange(256) for _ in range(3)))
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y, size = (rng.randrange(SIDE - 60) + 9 * view, rng.randrange(SIDE - 60), rng.randrange(30, 160))
+        draw.ellipse((x, y, x + size, y + size), tuple(rng.randrange(256) for _ in range(3)))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()

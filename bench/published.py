@@ -1,0 +1,148 @@
+"""The published procedure, written plainly: batches of four padded questions, each with its own copy of the image, a
+pass per part and data set, two dictionaries of gradients, AdamW over everything, one question at a time.
+
+Where it departs from the released code, it does so to compute the same numbers as ours, never to cost more: squares are
+taken of an image's mean gradient rather than of each batch's, the model is in eval mode, numbers are fp32, the masks of
+both parts are made before the unlearning, and an answer's loss is the mean over its own tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mmunlearner.batches import Encoder, Row
+from mmunlearner.data import Example, Splits
+from mmunlearner.evaluate.questions import describe
+from mmunlearner.models import Loaded
+from mmunlearner.saliency import units
+from mmunlearner.saliency.gradients import candidate_names
+
+BATCH = 4
+BETA, EPS = 1.0, 1e-15
+PARTS = (("vision", "projector"), ("language",))
+NEW_TOKENS = 50
+
+
+def saliency(loaded: Loaded, splits: Splits, path: Path) -> None:
+    """Mask and both gradients, as large as the weights each, in one file."""
+    forget: dict[str, Tensor] = {}
+    preserve: dict[str, Tensor] = {}
+    for part in PARTS:
+        names = candidate_names(loaded.model, part)
+        kept = [splits.retain, splits.text] if "language" in part else [splits.retain]
+        forget |= squares(loaded, [splits.forget], names)
+        preserve |= squares(loaded, kept, names)
+    mask = {name: ((forget[name] + EPS) / (preserve[name] + EPS) >= BETA).float() for name in forget}
+    found = {"mask": mask, "forget": forget, "preserve": preserve}
+    save_file({f"{kind}.{name}": t for kind, tensors in found.items() for name, t in tensors.items()}, path)
+
+
+def squares(loaded: Loaded, sets: Sequence[Sequence[Example]], names: Sequence[str]) -> dict[str, Tensor]:
+    """Mean over images (texts: entities) of the squared gradient."""
+    model = loaded.model
+    weights = dict(model.named_parameters())
+    total = {name: torch.zeros_like(weights[name]) for name in names}
+    groups = [group for examples in sets for group in units(examples, "image", 0)]
+    for group in groups:
+        gradients(loaded, group)
+        for name in names:
+            grad = weights[name].grad
+            if grad is not None:
+                total[name] += grad**2
+    model.zero_grad()
+    return {name: t / len(groups) for name, t in total.items()}
+
+
+def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
+    """Of the mean loss over some questions, left in `.grad`; returns the loss."""
+    loaded.model.zero_grad()
+    mean = 0.0
+    for some in batches(group):
+        loss = losses(loaded, some).sum() / len(group)
+        loss.backward()
+        mean += loss.item()
+    return mean
+
+
+def batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    for start in range(0, len(examples), BATCH):
+        yield examples[start : start + BATCH]
+
+
+def losses(loaded: Loaded, examples: Sequence[Example]) -> Tensor:
+    """Cross-entropy of each question's answer; logits of every token are computed."""
+    rows = Encoder(loaded).rows(examples)
+    longest = max(len(row.input_ids) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    seen = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        size = len(row.input_ids)
+        ids[i, :size], seen[i, :size] = torch.tensor(row.input_ids), 1
+        labels[i, row.answer_start : size] = ids[i, row.answer_start : size]
+    logits = loaded.model(input_ids=ids, attention_mask=seen, **pictures(loaded, rows)).logits.float()
+    each = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
+    return each.sum(1) / (labels != -100).sum(1)
+
+
+def pictures(loaded: Loaded, rows: Sequence[Row]) -> Mapping[str, Tensor]:
+    """Each question's image, opened and processed anew."""
+    processor: Any = loaded.processor
+    images = [row.image.open() for row in rows if row.image is not None]
+    return {"pixel_values": processor.image_processor(images, return_tensors="pt").pixel_values} if images else {}
+
+
+def epoch(loaded: Loaded, splits: Splits, mask: Path, learning_rate: float = 1e-5) -> int:
+    """One pass over the retain set, and now and then a masked ascent on a forget batch; returns the questions seen."""
+    model = loaded.model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    chosen = {n.removeprefix("mask."): t for n, t in load_file(mask).items() if n.startswith("mask.")}
+    forget = list(batches(splits.forget))
+    retain = list(batches(splits.retain))
+    every = len(retain) // len(forget)
+    count = 0
+    for number, some in enumerate(retain):
+        if number % every == 0 and number // every < len(forget):
+            (-losses(loaded, forget[number // every]).mean()).backward()
+            for name, weight in model.named_parameters():
+                if name in chosen and weight.grad is not None:
+                    weight.grad *= chosen[name]
+            count += _step(model, optimizer, forget[number // every])
+        losses(loaded, some).mean().backward()
+        count += _step(model, optimizer, some)
+    return count
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, seen: Sequence[Example]) -> int:
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return len(seen)
+
+
+@torch.no_grad()
+def evaluation(loaded: Loaded, splits: Splits) -> dict[str, list[dict[str, Any]]]:
+    """Every item of every column asked by itself, up to 50 new tokens."""
+    return {
+        column: [describe(item, column) | {"output": answer(loaded, item)} for item in items]
+        for column, items in splits.evaluation.items()
+    }
+
+
+def answer(loaded: Loaded, item: Example) -> str:
+    """What the model says to one question: greedy."""
+    encoder, model = Encoder(loaded), loaded.model
+    row = encoder.row(item)
+    ids = torch.tensor([row.input_ids[: row.answer_start]])
+    generate: Any = model.generate
+    out = generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), **pictures(loaded, [row]), do_sample=False,
+        max_new_tokens=NEW_TOKENS, eos_token_id=sorted(encoder.ends), pad_token_id=encoder.pad_id,
+    )  # fmt: skip
+    return str(encoder.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()

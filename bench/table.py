@@ -1,0 +1,49 @@
+"""The outcome in words and figures."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+WANTED = {
+    "saliency_wall_ratio": 10, "saliency_peak_ratio": 3, "mask_disk_ratio": 32, "epoch_wall_ratio": 6,
+    "evaluation_wall_ratio": 15,
+}  # fmt: skip
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown: ratios against what is wanted, then what they are made of."""
+    lines = ["| published / ours | ratio | wanted | equal |", "|---|---|---|---|"]
+    for name, wanted in WANTED.items():
+        lines.append(f"| {name} | {found[name]:.1f} | {wanted} | {_equal(name.split('_')[0], found['equality'])} |")
+    lines += [
+        "",
+        "| | seconds (range) | processor s | peak over the weights, MiB | tokens / s |",
+        "|---|---|---|---|---|",
+    ]
+    for step, sides in found["runs"].items():
+        lines += [f"| {step}, {side} | {_measured(runs)} |" for side, runs in sides.items()]
+    shares = ", ".join(f"{side} {100 * share:.0f} %" for side, share in found["share_in_matrix_products"].items())
+    return "\n".join([*lines, "", f"Share of an image's gradient in matrix products: {shares}."])
+
+
+def _equal(step: str, same: dict[str, Any]) -> str:
+    if step in ("saliency", "mask"):
+        mask = same["saliency"]
+        return (
+            f"{mask['bits_differing']} of {mask['bits']} bits differ, {mask['beyond_rounding']} of them where the "
+            "saliencies differ by more than rounding"
+        )
+    if step == "epoch":
+        return f"loss to {same['epoch']['loss']:.0e}, gradients to {same['epoch']['gradients']:.0e}"
+    asked = same["evaluation"]
+    scores = "the same scores" if asked["same_scores"] else "other scores"
+    return f"{asked['same_answers']} of {asked['items']} answers the same to the letter, {scores}"
+
+
+def _measured(runs: list[dict[str, Any]]) -> str:
+    seconds = [run["seconds"] for run in runs]
+    middle = median(seconds)
+    spread = f" ({min(seconds):.1f} to {max(seconds):.1f})" if len(seconds) > 1 else ""
+    processor, peak = (median(run[key] for run in runs) for key in ("processor_seconds", "peak_bytes_over_weights"))
+    return f"{middle:.1f}{spread} | {processor:.1f} | {peak / 2**20:.0f} | {runs[0]['tokens'] / middle:.0f}"

@@ -1,0 +1,82 @@
+"""The two sides of the benchmark compute the same, and the benchmark runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import VOCABULARY, examples, llava
+
+from bench import equality, ours, people, published
+from mmunlearner import data, saliency
+from mmunlearner.batches import Encoder
+from mmunlearner.config import DataConfig
+from mmunlearner.data import Splits
+from mmunlearner.saliency import units
+
+IMAGES, TEXTS = examples(), examples(images=False)
+SPLITS = Splits(
+    tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
+)
+
+
+def test_people_are_asked_as_many_questions_as_mllmu_bench_asks(tmp_path: Path) -> None:
+    folder = people.write(tmp_path, forget=2, retain=2, neighbours=1)
+    splits = data.load(DataConfig(format="mllmu", root=str(folder), forget=5))
+    assert {len(group) for group in units((*splits.forget, *splits.retain), "image", 0)} == {16, 17, 18}
+    assert len(splits.evaluation["forget_vqa_test"]) == 2 * 9
+
+
+def test_gradients_are_those_of_the_published_procedure() -> None:
+    found = equality.gradients(llava(VOCABULARY), SPLITS.forget)
+    assert found["loss"] < 1e-5
+    assert found["gradients"] < 1e-5
+
+
+def test_masks_are_those_of_the_published_procedure(tmp_path: Path) -> None:
+    published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "published.safetensors")
+    ours.saliency(llava(VOCABULARY), SPLITS, tmp_path / "ours.safetensors")
+    found = equality.masks(tmp_path)
+    assert found["beyond_rounding"] == 0
+    assert 0.1 < found["density"] < 0.9
+    assert [path.name for path in tmp_path.glob("*.squares")] == []
+
+
+def test_a_mask_that_differs_is_noticed(tmp_path: Path) -> None:
+    """The comparison would see a wrong threshold."""
+    published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "published.safetensors")
+    loaded = llava(VOCABULARY)
+    squares: dict[saliency.DataSet, saliency.Fisher] = {
+        each.data: each.measure(Encoder(loaded), SPLITS) for each in saliency.passes([ours.MASK])
+    }
+    wrong = saliency.Fisher({n: 2 * s for n, s in squares["retain"].squares.items()}, squares["retain"].units)
+    saliency.cut(loaded, {**squares, "retain": wrong}, ours.MASK).save(tmp_path / "ours.safetensors")
+    assert equality.masks(tmp_path)["beyond_rounding"] > 0
+
+
+def test_the_published_epoch_asks_everything_once_and_moves_the_weights(tmp_path: Path) -> None:
+    published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "mask")
+    loaded, before = llava(VOCABULARY), llava(VOCABULARY).model.state_dict()
+    assert published.epoch(loaded, SPLITS, tmp_path / "mask", 1e-3) == len(SPLITS.forget) + len(SPLITS.retain)
+    assert all(not torch.equal(before[n.removeprefix("mask.")], loaded.model.state_dict()[n.removeprefix("mask.")])
+               for n in load_file(tmp_path / "mask") if n.startswith("mask."))  # fmt: skip
+
+
+@pytest.mark.slow
+def test_it_runs_and_says_what_it_found(tmp_path: Path, repository: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--out", str(tmp_path), "--work", str(tmp_path / "work")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    found = json.loads((tmp_path / "latest.json").read_text())
+    for name in ("saliency_wall", "saliency_peak", "mask_disk", "epoch_wall", "evaluation_wall"):
+        assert found[f"{name}_ratio"] > 0
+        assert f"| {name}_ratio |" in done.stdout
+    assert found["mask_disk_ratio"] > 32
+    assert found["equality"]["saliency"]["beyond_rounding"] == 0
+    assert found["equality"]["epoch"]["gradients"] < 1e-5
+    assert found["equality"]["evaluation"]["same_scores"]
+    assert (tmp_path / "growth.svg").read_text().startswith("<?xml")
