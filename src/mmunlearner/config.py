@@ -115,6 +115,8 @@ class TrainConfig:
     """Steps that contain the forget term (optimizer steps, in fine-tuning)."""
     retain_per_forget: AtLeastOne = 3
     """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
+    retain_fraction: Fraction = 1.0
+    """Share of the retain images (and texts) that a run may draw, spread over the entities; at least one of each."""
     batch_size: AtLeastOne = 16
     """Images (or texts) in a batch, each with `questions` questions."""
     texts: Count = 0

@@ -37,6 +37,15 @@ def test_texts_come_in_a_stream_of_their_own_where_they_are_asked_for() -> None:
     assert set(drawn) == {e.entity for e in TEXTS}  # all are seen
 
 
+@pytest.mark.parametrize(("fraction", "images"), [(0.0, 1), (0.5, 4), (0.6, 5), (1.0, 8)])
+def test_a_share_of_the_retain_set_covers_the_entities_first(fraction: float, images: int) -> None:
+    steps = plan(IMAGES, IMAGES, replace(TRAIN, retain_fraction=fraction), 0)
+    drawn = [e for i in range(len(steps)) for e in steps[i].retain or ()]
+    assert len({e.image.key for e in drawn if e.image}) == images
+    assert len({e.entity for e in drawn}) == min(images, 4)
+    assert len({e.image.key for i in range(len(steps)) for e in steps[i].forget or () if e.image}) == 8
+
+
 def test_options_are_in_another_order_each_time_and_the_answer_stays() -> None:
     steps = plan((), choices(), TRAIN, 0)
     drawn = [e for i in range(len(steps)) for e in steps[i].retain or ()]

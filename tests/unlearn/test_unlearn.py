@@ -74,6 +74,14 @@ def test_parts_not_chosen_are_frozen(tmp_path):
     assert done.moved.outside > 0  # by the retain term, which the table states
 
 
+def test_the_optimizer_keeps_moments_of_what_trains_alone(tmp_path):
+    run(tmp_path, mask=mask(("vision",)))
+    state = torch.load(tmp_path / "work" / "checkpoint-8" / "optimizer.pt", weights_only=True)["state"]
+    kept = sum(moments["exp_avg"].numel() for moments in state.values())
+    reached = [n for n in parts(llava(VOCABULARY).model)["vision"] if "post_layernorm" not in n]  # LLaVA skips it
+    assert kept == sum(START[name].numel() for name in reached)
+
+
 @pytest.mark.parametrize("free", ["all", "parts", "mask"])
 def test_forget_gradient_is_the_masked_gradient(free):
     """The hook gives m * grad CE(forget) exactly, and nothing to any other weight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -95,11 +96,20 @@ class Plan:
 def plan(
     forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int, *, processes: int = 1
 ) -> Plan:
-    """The steps of one run; an empty set leaves its term out. Texts are drawn like images, one entity's at a time."""
+    """The steps of one run; an empty set leaves its term out. Texts are drawn like images, one entity's at a time.
+
+    Of the retain set only `config.retain_fraction` is drawn: one image of each entity before a second of any.
+    """
     width = config.accumulation * processes
     apart = [e for e in retain if e.image is None] if config.texts else []
     images = [e for e in retain if e.image is not None] if config.texts else retain
-    return Plan(units(forget, "image", 0), units(images, "image", 0), config, seed, width, units(apart, "image", 0))
+    kept, kept_apart = (_share(units(some, "image", 0), config.retain_fraction) for some in (images, apart))
+    return Plan(units(forget, "image", 0), kept, config, seed, width, kept_apart)
+
+
+def _share(groups: list[list[Example]], fraction: float) -> list[list[Example]]:
+    """The first of these, which stand with their entities in turn; none of none."""
+    return groups[: max(1, math.ceil(fraction * len(groups)))]
 
 
 def _reordered(example: Example, chooser: random.Random) -> Example:
