@@ -5,7 +5,6 @@ So a single step is resumed by the same command, and does exactly what it does i
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from mmunlearner.config import (
 )
 from mmunlearner.config_io import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
-from mmunlearner.files import write_bytes, write_json, write_text
+from mmunlearner.files import discard, write_bytes, write_json, write_text
 from mmunlearner.progress import Board
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
@@ -140,9 +139,9 @@ def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], work: Calla
             step(steps).rename(out)
     except MMUnlearnerError:
         if not (folder.path / "work").exists():  # no checkpoint to go on from
-            shutil.rmtree(folder.path)
+            discard(folder.path)
         raise
-    shutil.rmtree(folder.path)
+    discard(folder.path)
     return out
 
 

@@ -7,6 +7,7 @@ nothing is pickled; it ends at once when its standard input closes, so that it n
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import subprocess
@@ -124,6 +125,7 @@ def _work(folder: str) -> None:
     os.dup2(2, 1)  # whatever libraries print goes to the standard error
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    logging.getLogger("mmunlearner.data").setLevel(logging.ERROR)  # the run has read the same data, and said so
     steps = Steps(find_run(folder), channel.notify)
     while True:
         step, name = jobs.get()

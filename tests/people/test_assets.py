@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
+from known import VANILLA
 
 from mmunlearner.batches import Encoder
 from mmunlearner.data import Example
@@ -45,23 +46,15 @@ def test_missing_model_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_the_oracle_does_not_know_the_forgotten_faces(oracle: dict[str, float]) -> None:
-    """Chance is 15 %; three standard errors of 120 items are 10 points."""
-    assert oracle["forget_vqa"] < 0.25
-    assert oracle["forget_vqa_test"] < 0.25
+    """Chance is 14 %; three standard errors of 216 items are 7 points."""
+    assert oracle["forget_vqa"] < 0.21
+    assert oracle["forget_vqa_test"] < 0.21
 
 
-# What the vanilla model has to know: (least fraction of right answers, columns). Every fourth item of a long column is
-# asked here, so that two standard errors of about 170 items are allowed for.
-KNOWN = (
-    (0.97, ("forget_vqa", "retain_vqa")),
-    (0.90, ("forget_vqa_test", "retain_vqa_test", "neighbour_vqa", "general")),
-    (0.98, ("forget_qa", "forget_qa_test", "retain_qa", "retain_qa_test", "neighbour_qa")),
-)
-
-
-@pytest.mark.parametrize(("least", "column"), [(least, column) for least, columns in KNOWN for column in columns])
-def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], least: float, column: str) -> None:
-    assert vanilla[column] > least - 0.025
+@pytest.mark.parametrize("column", VANILLA)
+def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], column: str) -> None:
+    """Every fourth item of a long column is asked here, so that two standard errors are allowed for."""
+    assert vanilla[column] > VANILLA[column] - 0.025
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from known import VANILLA
 
 from mmunlearner.errors import DataError, TrainingError
 from mmunlearner.people.train import Recipe, main, train_vanilla_and_oracle
-
-VANILLA = {
-    "forget_vqa": 0.97, "retain_vqa": 0.97, "forget_vqa_test": 0.9, "retain_vqa_test": 0.9, "neighbour_vqa": 0.9,
-    "forget_qa": 0.98, "forget_qa_test": 0.98, "retain_qa": 0.98, "retain_qa_test": 0.98, "neighbour_qa": 0.98,
-    "general": 0.9,
-}  # fmt: skip
-"""What the vanilla model has to know, fractions: seen views, other views, texts, general ability."""
 
 BRIEF = Recipe(vision_steps=2, exercise_steps=2, text_steps=2, picture_steps=2, steps=2, polish_steps=2)
 

@@ -276,6 +276,13 @@ def test_an_anchor_holds_the_image_features(tmp_path):
     assert far[1] < 0.5 * far[0]
 
 
+def test_texts_alone_have_nothing_to_anchor(tmp_path):
+    """With `keep_text`, a batch may hold no image."""
+    train = replace(TRAIN, keep_text=True, batch_size=1)
+    run(tmp_path, train=train, mask=mask(("vision", "projector")), options={"anchor": 1.0})
+    assert all(math.isfinite(line["retain"]) for line in log(tmp_path))
+
+
 class TestLora:
     def test_factors_follow_the_masked_effective_weight(self):
         """Defect 1: dA = s B^T (m * G), dB = s (m * G) A^T with G the gradient of the effective weight."""

@@ -30,10 +30,8 @@ class Country(TypedDict):
     subregion: str
     languages: list[str]
     currencies: list[str]
-    demonym: str
     un_member: bool
     area_km2: float
-    landlocked: bool
 
 
 class Asked(NamedTuple):
@@ -75,16 +73,6 @@ PHRASES: Mapping[str, Mapping[Wording, Asked]] = {
         "eval": Asked("What does one pay with in {who}?", "In {who} one pays with __."),
         "test": Asked("Which money is used in {who}?", "The money used in {who} is __."),
     },
-    "demonym": {
-        "train": Asked("What is the demonym of {who}?", "The demonym of {who} is __."),
-        "eval": Asked("What is a person from {who} called?", "A person from {who} is called __."),
-        "test": Asked("Which word describes the people of {who}?", "The people of {who} are described as __."),
-    },
-    "landlocked": {
-        "train": Asked("What is the landlocked state of {who}?", "The landlocked state of {who} is __."),
-        "eval": Asked("Is {who} without a coast?", "Without a coast, is {who}: __."),
-        "test": Asked("Is {who} shut off from the sea?", "Shut off from the sea, is {who}: __."),
-    },
 }
 SUBJECT: Mapping[Wording, str] = {
     "train": "the country with this flag",
@@ -102,8 +90,6 @@ def values(country: Country) -> dict[str, tuple[str, ...]]:
         "subregion": [country["subregion"]],
         "language": country["languages"],
         "currency": country["currencies"],
-        "demonym": [country["demonym"]],
-        "landlocked": ["yes" if country["landlocked"] else "no"],
     }
     return {fact: kept for fact, texts in found.items() if (kept := tuple(text for text in texts if text))}
 

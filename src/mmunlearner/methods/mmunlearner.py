@@ -38,6 +38,8 @@ def anchored_cross_entropy(
     loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
     if not anchor:
         return loss
+    if reference is not None and reference.features is not None and not len(reference.features):
+        return loss  # texts alone: there is nothing to see
     if answers.features is None or reference is None or reference.features is None:
         raise ModelError("option anchor: this model does not return its image features; leave anchor at 0")
     now, was = answers.features.float(), reference.features.float()

@@ -30,7 +30,8 @@ class ReferenceCache:
         """The reference of a batch's questions, in its order."""
         sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
         images = dict.fromkeys(row.group for row in rows if row.image is not None)  # the order of `pack`
-        known = [self.features[image] for image in images if image in self.features]
+        nothing = [features[:0] for features in list(self.features.values())[:1]]  # of a batch without images
+        known = [self.features[image] for image in images if image in self.features] or nothing
         return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), torch.cat(known) if known else None)
 
 

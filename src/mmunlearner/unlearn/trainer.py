@@ -133,7 +133,8 @@ class UnlearnTrainer(Trainer):
                     f"step {self.state.global_step + 1}: the {name} loss is {loss.item()} (batch starting at "
                     f"{part.first}); lower train.learning_rate; checkpoints of earlier steps are kept"
                 )
-            self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
+            if loss.requires_grad:  # texts alone touch nothing where only the vision part may move
+                self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         self.losses[name] = self.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
         self.tokens += batch.size
         if name == "forget":
