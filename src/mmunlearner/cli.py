@@ -180,6 +180,7 @@ def evaluate(
     *,
     out: Path,
     model: str = "",
+    oracle: Path | None = None,
     data: DataConfig = DataConfig(),
     evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
     load: Load = LoadConfig(),
@@ -190,6 +191,7 @@ def evaluate(
     Args:
         out: Directory for the answers (a line of JSON per item) and scores.json.
         model: Directory or hub id of the model to evaluate, or `people:vanilla`.
+        oracle: Directory of the retain oracle's answers: the distance to them is shown, by KS and JS of truth ratios.
     """
     if model:
         from mmunlearner import single
@@ -197,7 +199,7 @@ def evaluate(
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
     from mmunlearner import show
 
-    show.scores(out)
+    show.scores(out, oracle)
 
 
 @app.command

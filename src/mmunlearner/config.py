@@ -171,6 +171,8 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
+    shots: Count = 0
+    """Solved questions about others that are shown (in words) before each question; 0: zero-shot."""
 
 
 @dataclass(frozen=True)

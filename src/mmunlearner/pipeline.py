@@ -30,7 +30,7 @@ def run(config: RunConfig) -> Path:
     with Board(total_work(folder)) as board:
         board.skip(done_work(folder))
         steps = Steps(folder, board.notify)
-        _check(folder, steps)
+        board.say(f"data: {_check(folder, steps)}")
         references = _references(folder, steps)
         workers = _workers(config)
         _do(folder, [("finetune", name) for name in references], workers, board)
@@ -44,8 +44,8 @@ def run(config: RunConfig) -> Path:
     return page
 
 
-def _check(folder: RunDir, steps: Steps) -> None:
-    """What can be wrong is found before anything long begins."""
+def _check(folder: RunDir, steps: Steps) -> data.Overlap:
+    """What can be wrong is found before anything long begins; returns which evaluated questions are trained on."""
     for name, method in folder.config.methods.items():
         try:
             train_config(folder.config.train, method)
@@ -56,6 +56,7 @@ def _check(folder: RunDir, steps: Steps) -> None:
     if not (folder.path / "data.json").exists():
         hashes = data.data_hashes(folder.root) if folder.root else {}
         write_json(folder.path / "data.json", {"hashes": hashes, "overlap": overlap._asdict()})
+    return overlap
 
 
 def _references(folder: RunDir, steps: Steps) -> list[str]:

@@ -81,8 +81,8 @@ def moved(model: Path, *, masked: bool) -> None:
         print(f"weights moved: {change['inside']:,} of {change['total']:,}")
 
 
-def scores(folder: Path) -> None:
-    """The main metrics of an evaluation folder, scored again from its answers."""
+def scores(folder: Path, oracle: Path | None = None) -> None:
+    """The main metrics of an evaluation folder, scored again from its answers; its distance to the oracle's."""
     from mmunlearner.evaluate import rescore
 
     columns = rescore(folder).columns
@@ -93,6 +93,24 @@ def scores(folder: Path) -> None:
     heads = ("", *(metric.replace("_", " ") for metric in SHOWN), "n")
     table("per cent, ± standard error clustered by entity", heads, rows, numbers=True)
     print(f"these and all other metrics: {folder / 'scores.json'}")
+    if oracle is not None:
+        _distances(folder, oracle)
+
+
+def _distances(folder: Path, oracle: Path) -> None:
+    """Forget quality of each forget column and task, and the harmonic means of CLEAR."""
+    from mmunlearner.evaluate import read_columns
+    from mmunlearner.evaluate.summary import forget_quality, harmonic_means
+
+    ours, theirs = read_columns(folder), read_columns(oracle)
+    rows = [
+        (f"{column}, {task.replace('_', ' ')}", f"{found.ks_p:.2g}", f"{found.ks:.3f}", f"{1 - found.js:.3f}")
+        for (column, task), found in forget_quality(ours, theirs).items()
+    ]
+    table("forget quality: truth ratios against the oracle's", ("", "KS p", "KS", "1 - JS"), rows, numbers=True)
+    means = ((f"{value:.3f}" for value in found.values()) for found in (harmonic_means(ours), harmonic_means(theirs)))
+    heads = ("harmonic means (CLEAR)", *harmonic_means(ours))
+    table("", heads, [(name, *values) for name, values in zip(("this", "oracle"), means, strict=True)], numbers=True)
 
 
 def _score(score: Score | None) -> str:

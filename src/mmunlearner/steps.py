@@ -45,7 +45,8 @@ class Steps:
     @cached_property
     def splits(self) -> Splits:
         config = self.run.config
-        return data.load(replace(config.data, root=self.run.root), seed=config.seed)
+        read = data.load(replace(config.data, root=self.run.root), seed=config.seed)
+        return replace(read, evaluation=data.with_shots(read.evaluation, config.evaluate.shots, seed=config.seed))
 
     @cached_property
     def validation(self) -> Mapping[str, Sequence[Example]]:

@@ -61,6 +61,13 @@ def _probability(line: Line) -> float | None:
     return metrics.answer_probability(line["answer_logp"], line["answer_tokens"]) if "answer_logp" in line else None
 
 
+def _choice_probability(line: Line) -> float | None:
+    if not line.get("perturbed_logps"):
+        return None
+    wrong = list(zip(line["perturbed_logps"], line["perturbed_tokens"], strict=True))
+    return metrics.choice_probability((line["answer_logp"], line["answer_tokens"]), wrong)
+
+
 def _likeliest(line: Line) -> str:
     """The letter of the option with the highest log-probability."""
     logps = line["option_logps"]
@@ -103,6 +110,7 @@ METRICS: dict[str, Callable[[Line], float | None]] = {
     "rouge_l_recall": _of_text(metrics.rouge_l_recall),
     "bleu": _of_text(metrics.bleu),
     "probability": _probability,
+    "choice_probability": _choice_probability,
     "truth_ratio": _truth_ratio,
 }
 """Metric -> value of one line, None where it does not apply.
