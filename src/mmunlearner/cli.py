@@ -16,6 +16,7 @@ from mmunlearner import __version__
 from mmunlearner.config import (
     DataConfig,
     EvaluateConfig,
+    JudgeConfig,
     LoadConfig,
     MaskConfig,
     MethodConfig,
@@ -183,6 +184,7 @@ def evaluate(
     oracle: Path | None = None,
     data: DataConfig = DataConfig(),
     evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
+    judge: JudgeConfig = JudgeConfig(),
     load: Load = LoadConfig(),
     seed: int = 0,
 ) -> None:
@@ -199,6 +201,8 @@ def evaluate(
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
     from mmunlearner import show
 
+    if judge.endpoint:
+        show.judged(out, judge)
     show.scores(out, oracle)
 
 

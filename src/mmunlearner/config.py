@@ -176,6 +176,22 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class JudgeConfig:
+    """A language model that judges answers to open questions."""
+
+    endpoint: str = ""
+    """Address of an OpenAI-compatible API, e.g. `https://api.openai.com/v1`; empty: no judge."""
+    model: str = ""
+    """The judge, as the endpoint knows it."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable with the key; where it is unset, none is sent."""
+    timeout: AtLeastOne = 60
+    """Seconds to wait for a reply."""
+    attempts: AtLeastOne = 4
+    """Requests per judgement before giving up."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole run: everything from the data to the report."""
 

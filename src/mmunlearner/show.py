@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mmunlearner.catalogue import Entry
+from mmunlearner.config import JudgeConfig
+from mmunlearner.config_io import check
 from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
 
@@ -95,6 +97,14 @@ def scores(folder: Path, oracle: Path | None = None) -> None:
     print(f"these and all other metrics: {folder / 'scores.json'}")
     if oracle is not None:
         _distances(folder, oracle)
+
+
+def judged(folder: Path, config: JudgeConfig) -> None:
+    """Have an evaluation folder's answers judged, and say what came of it."""
+    from mmunlearner.evaluate.judge import judge, unscored
+
+    asked, without = judge(folder, check(config)), unscored(folder)
+    print(f"judge {config.model}: {asked} answers judged now, {len(without)} replies without a number from 1 to 10")
 
 
 def _distances(folder: Path, oracle: Path) -> None:
