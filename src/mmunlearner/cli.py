@@ -42,6 +42,10 @@ app = App(
 )
 
 
+OWN = ("--dry-run", "--flops", "--grid")
+"""Options of the commands that run recipes themselves."""
+
+
 class _Flags:
     """The options of `run` as they were typed.
 
@@ -55,7 +59,7 @@ class _Flags:
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         self.given = {}
         for argument in arguments:
-            if argument.name.startswith("--"):
+            if argument.name.startswith("--") and argument.name not in OWN:
                 self._take(argument.name.removeprefix("--"), argument.tokens)
                 argument.tokens.clear()
 
@@ -82,7 +86,14 @@ def demo(*, options: Options = RunConfig()) -> None:
 
 
 @app.command(config=_flags)
-def run(recipe: str, /, *, options: Options = RunConfig()) -> None:
+def run(
+    recipe: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
+    flops: float = 0.0,
+    options: Options = RunConfig(),
+) -> None:
     """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
 
     What is complete in OUT/NAME is skipped: the same command resumes an interrupted run.
@@ -91,8 +102,17 @@ def run(recipe: str, /, *, options: Options = RunConfig()) -> None:
         recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
             Defaults shown are those of options that the recipe leaves out.
+        dry_run: Say what the recipe would do (data, tokens, steps, memory, time) without loading a weight.
+        flops: With --dry-run: floating-point operations per second to reckon times with; 0: measured here.
     """
-    _run(recipe)
+    if not dry_run:
+        _run(recipe)
+        return
+    config = load_config(recipe, _flags.given)
+    from mmunlearner import show
+    from mmunlearner.dry_run import forecast
+
+    show.forecast(forecast(config, speed=flops))
 
 
 def _run(recipe: str) -> None:

@@ -15,8 +15,10 @@ from mmunlearner.config import JudgeConfig
 from mmunlearner.config_io import check
 from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
+from mmunlearner.report.words import duration, memory
 
 if TYPE_CHECKING:
+    from mmunlearner.dry_run import Forecast, Work
     from mmunlearner.evaluate import Score
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -105,6 +107,35 @@ def judged(folder: Path, config: JudgeConfig) -> None:
 
     asked, without = judge(folder, check(config)), unscored(folder)
     print(f"judge {config.model}: {asked} answers judged now, {len(without)} replies without a number from 1 to 10")
+
+
+def forecast(found: Forecast) -> None:
+    """What a recipe would do."""
+    counted = [
+        (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
+        for s in found.sets
+        if s.questions
+    ]
+    if counted:
+        table(f"{found.name}: data", ("", "questions", "images", "entities", "tokens each"), counted, numbers=True)
+        print(f"{found.overlap}\n")
+    for part, count in found.weights.items():
+        print(f"{part}: {count / 1e6:,.1f} million weights")
+    heads = ("", "steps", "tokens", "memory", "time")
+    table(f"{found.name}: work", heads, [_work(work, found.speed) for work in found.works])
+    if found.seconds is not None:
+        print(f"time: about {duration(found.seconds)} at {found.speed_is}.")
+        print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")
+        print("without the allocator's own. A mask's steps are gradients, an evaluation's are questions.")
+    for reason in found.untold:
+        print(f"not counted: {reason}")
+
+
+def _work(work: Work, speed: float) -> tuple[str, ...]:
+    tokens = "" if work.tokens is None else f"{work.tokens:,.0f}"
+    needed = "" if work.memory is None else memory(work.memory.on_device)
+    seconds = "" if work.operations is None else duration(work.operations / speed)
+    return work.name, f"{work.steps:,}", tokens, needed, seconds
 
 
 def _distances(folder: Path, oracle: Path) -> None:
