@@ -42,7 +42,7 @@ app = App(
 )
 
 
-OWN = ("--dry-run", "--flops", "--grid")
+OWN = ("--dry-run", "--flops")
 """Options of the commands that run recipes themselves."""
 
 
@@ -113,6 +113,26 @@ def run(
     from mmunlearner.dry_run import forecast
 
     show.forecast(forecast(config, speed=flops))
+
+
+@app.command(config=_flags)
+def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
+    """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
+
+    Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half,
+    which chose nothing. `--grid.learning_rate 1e-5,3e-5 --grid.retain_weight 1,3`: all combinations of training options
+    and of what each method has.
+
+    Args:
+        recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
+    """
+    config = load_config(recipe, _flags.given)
+    from mmunlearner import pipeline, show
+    from mmunlearner.tuning import swept
+
+    page = pipeline.run(swept(config))
+    show.report(page)
+    show.trials(page.parent)
 
 
 def _run(recipe: str) -> None:

@@ -214,5 +214,7 @@ class RunConfig:
     """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
+    grid: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """What `mmunlearner sweep` tries: option -> values. Training options or the methods' own; `run` tries none."""
     jobs: Count = 0
     """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""

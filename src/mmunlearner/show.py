@@ -58,6 +58,19 @@ def report(page: Path) -> None:
     print(f"report: {page}")
 
 
+def trials(run: Path) -> None:
+    """What was tried of each method and how far from the goal it ended on the validation half; the best is marked."""
+    rows = []
+    for path in sorted(run.glob("models/*/train.json")):
+        tried = read_json(path).get("tuning", {}).get("trials", [])
+        best = min((trial["objective"] for trial in tried), default=None)
+        for trial in tried:
+            settings = ", ".join(f"{name} {value:g}" for name, value in trial["settings"].items())
+            chosen = "chosen" if trial["objective"] == best else ""
+            rows.append((path.parent.name, settings, f"{trial['objective']:.3f}", chosen))
+    table("distance to the goal on the validation half", ("", "settings", "distance", ""), rows)
+
+
 def mask(file: Path) -> None:
     """Selected fractions by part and by layer, from the statistics beside a mask."""
     statistics = read_json(file.with_suffix(".json"))
