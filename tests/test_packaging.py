@@ -36,7 +36,7 @@ API = {
 """The Python API: a dozen names and their arguments. A change here is a change for every user."""
 
 COMMANDS = {
-    "demo", "doctor", "evaluate", "finetune", "list", "mask", "people", "report", "run", "unlearn",
+    "demo", "doctor", "evaluate", "finetune", "list", "mask", "people", "report", "run", "sweep", "unlearn",
 }  # fmt: skip
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "rouge_score": "rouge-score"}
 
@@ -65,6 +65,7 @@ def test_the_commands_are_those_of_the_readme(repository: Path) -> None:
         "people",
         "report",
         "run",
+        "sweep",
         "unlearn",
     ]
     used = re.findall(

@@ -101,6 +101,18 @@ def test_scores_are_read_again_without_the_model(
     assert "forget_vqa" in capsys.readouterr().out
 
 
+def test_the_distance_to_the_oracle_s_answers_is_shown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for model in ("vanilla", "other"):
+        told = ["--model", model, "--out", f"few-{model}", *DATA, "--data.root", "data", "--device", "cpu"]
+        assert run(work, "evaluate", *told, "--max_new_tokens", "3", "--shots", "1") == 0
+    assert "Answer: " in (work / "few-other" / "forget_vqa.jsonl").read_text()
+    capsys.readouterr()
+    assert run(work, "evaluate", "--out", "few-vanilla", "--oracle", "few-other") == 0
+    told = capsys.readouterr().out
+    assert "forget_vqa, multiple choice" in told
+    assert "harmonic means (CLEAR)" in told
+
+
 def test_a_model_is_taught_a_benchmark(work: Path) -> None:
     told = ["--model", "vanilla", "--out", "taught", *DATA, "--data.root", "data", *BUDGET]
     assert run(work, "finetune", *told, "--oracle") == 0

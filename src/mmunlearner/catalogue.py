@@ -21,7 +21,9 @@ MEANING = {
     "rouge_l_recall": "ROUGE-L recall of the answer, stemmed (CLEAR)",
     "bleu": "BLEU of the answer",
     "probability": "p(truth), to the power of 1 / tokens",
+    "choice_probability": "the same as a share of what the truth and the wrong answers have together (TOFU, CLEAR)",
     "truth_ratio": "wrong answers' probability over the truth's, folded as TOFU does per column",
+    "factuality": "a judge's score of the answer, 1 to 10, as a tenth of it (MLLMU-Bench; --judge.endpoint)",
 }
 
 

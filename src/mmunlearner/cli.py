@@ -16,6 +16,7 @@ from mmunlearner import __version__
 from mmunlearner.config import (
     DataConfig,
     EvaluateConfig,
+    JudgeConfig,
     LoadConfig,
     MaskConfig,
     MethodConfig,
@@ -41,6 +42,10 @@ app = App(
 )
 
 
+OWN = ("--dry-run", "--flops")
+"""Options of the commands that run recipes themselves."""
+
+
 class _Flags:
     """The options of `run` as they were typed.
 
@@ -54,7 +59,7 @@ class _Flags:
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         self.given = {}
         for argument in arguments:
-            if argument.name.startswith("--"):
+            if argument.name.startswith("--") and argument.name not in OWN:
                 self._take(argument.name.removeprefix("--"), argument.tokens)
                 argument.tokens.clear()
 
@@ -81,7 +86,14 @@ def demo(*, options: Options = RunConfig()) -> None:
 
 
 @app.command(config=_flags)
-def run(recipe: str, /, *, options: Options = RunConfig()) -> None:
+def run(
+    recipe: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
+    flops: float = 0.0,
+    options: Options = RunConfig(),
+) -> None:
     """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
 
     What is complete in OUT/NAME is skipped: the same command resumes an interrupted run.
@@ -90,8 +102,37 @@ def run(recipe: str, /, *, options: Options = RunConfig()) -> None:
         recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
             Defaults shown are those of options that the recipe leaves out.
+        dry_run: Say what the recipe would do (data, tokens, steps, memory, time) without loading a weight.
+        flops: With --dry-run: floating-point operations per second to reckon times with; 0: measured here.
     """
-    _run(recipe)
+    if not dry_run:
+        _run(recipe)
+        return
+    config = load_config(recipe, _flags.given)
+    from mmunlearner import show
+    from mmunlearner.dry_run import forecast
+
+    show.forecast(forecast(config, speed=flops))
+
+
+@app.command(config=_flags)
+def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
+    """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
+
+    Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half,
+    which chose nothing. `--grid.learning_rate 1e-5,3e-5 --grid.retain_weight 1,3`: all combinations of training options
+    and of what each method has.
+
+    Args:
+        recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
+    """
+    config = load_config(recipe, _flags.given)
+    from mmunlearner import pipeline, show
+    from mmunlearner.tuning import swept
+
+    page = pipeline.run(swept(config))
+    show.report(page)
+    show.trials(page.parent)
 
 
 def _run(recipe: str) -> None:
@@ -180,8 +221,10 @@ def evaluate(
     *,
     out: Path,
     model: str = "",
+    oracle: Path | None = None,
     data: DataConfig = DataConfig(),
     evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
+    judge: JudgeConfig = JudgeConfig(),
     load: Load = LoadConfig(),
     seed: int = 0,
 ) -> None:
@@ -190,6 +233,7 @@ def evaluate(
     Args:
         out: Directory for the answers (a line of JSON per item) and scores.json.
         model: Directory or hub id of the model to evaluate, or `people:vanilla`.
+        oracle: Directory of the retain oracle's answers: the distance to them is shown, by KS and JS of truth ratios.
     """
     if model:
         from mmunlearner import single
@@ -197,7 +241,9 @@ def evaluate(
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
     from mmunlearner import show
 
-    show.scores(out)
+    if judge.endpoint:
+        show.judged(out, judge)
+    show.scores(out, oracle)
 
 
 @app.command

@@ -178,6 +178,24 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
+    shots: Count = 0
+    """Solved questions about others that are shown (in words) before each question; 0: zero-shot."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """A language model that judges answers to open questions."""
+
+    endpoint: str = ""
+    """Address of an OpenAI-compatible API, e.g. `https://api.openai.com/v1`; empty: no judge."""
+    model: str = ""
+    """The judge, as the endpoint knows it."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable with the key; where it is unset, none is sent."""
+    timeout: AtLeastOne = 60
+    """Seconds to wait for a reply."""
+    attempts: AtLeastOne = 4
+    """Requests per judgement before giving up."""
 
 
 @dataclass(frozen=True)
@@ -203,5 +221,7 @@ class RunConfig:
     """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
+    grid: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """What `mmunlearner sweep` tries: option -> values. Training options or the methods' own; `run` tries none."""
     jobs: Count = 0
     """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""

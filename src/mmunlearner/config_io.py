@@ -106,7 +106,7 @@ def find_recipe(recipe: Path | str) -> Path:
 
 
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's content, laid over that of the recipe which it `extends`, if any (a path relative to it).
+    """A recipe's content, laid over those which it `extends`, if any: a path relative to it, or several in order.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML of options, or extends itself.
@@ -114,12 +114,13 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in readers:
         raise ConfigError(f"{path}: extends itself")
     content = _read_yaml(path)
-    base = content.pop("extends", None)
-    if base is None:
-        return content
-    if not isinstance(base, str) or not (path.parent / base).is_file():
-        raise ConfigError(f"{path}: extends: {base}: no such file beside it")
-    return _merge(read_recipe(path.parent / base, (*readers, path.resolve())), content)
+    extended = content.pop("extends", [])
+    merged: dict[str, Any] = {}
+    for base in extended if isinstance(extended, list) else [extended]:
+        if not isinstance(base, str) or not (path.parent / base).is_file():
+            raise ConfigError(f"{path}: extends: {base}: no such file beside it")
+        merged = _merge(merged, read_recipe(path.parent / base, (*readers, path.resolve())))
+    return _merge(merged, content)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -27,3 +27,7 @@ class MaskError(MMUnlearnerError, ValueError):
 
 class TrainingError(MMUnlearnerError, ValueError):
     """Training cannot go on: a loss that is not finite, a checkpoint of another run."""
+
+
+class JudgeError(MMUnlearnerError, ValueError):
+    """The judge of answers refuses or does not answer."""

@@ -12,8 +12,7 @@ from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.files import sweep, write_json
 from mmunlearner.progress import Board
 from mmunlearner.run_dir import REFERENCES, RunDir, open_run
-from mmunlearner.steps import Steps
-from mmunlearner.unlearn import train_config
+from mmunlearner.steps import NO_MODEL, Steps, check_methods
 from mmunlearner.workers import Job, run_jobs
 
 
@@ -30,7 +29,7 @@ def run(config: RunConfig) -> Path:
     with Board(total_work(folder)) as board:
         board.skip(done_work(folder))
         steps = Steps(folder, board.notify)
-        _check(folder, steps)
+        board.say(f"data: {_check(folder, steps)}")
         references = _references(folder, steps)
         workers = _workers(config)
         _do(folder, [("finetune", name) for name in references], workers, board)
@@ -46,23 +45,19 @@ def run(config: RunConfig) -> Path:
     return page
 
 
-def _check(folder: RunDir, steps: Steps) -> None:
-    """What can be wrong is found before anything long begins."""
-    for name, method in folder.config.methods.items():
-        try:
-            train_config(folder.config.train, method)
-            steps.check(name)
-        except ConfigError as error:
-            raise ConfigError(f"methods.{name}: {error}") from None
+def _check(folder: RunDir, steps: Steps) -> data.Overlap:
+    """What can be wrong is found before anything long begins; returns which evaluated questions are trained on."""
+    check_methods(folder.config)
     overlap = data.overlap(steps.splits)
     if not (folder.path / "data.json").exists():
         hashes = data.data_hashes(folder.root) if folder.root else {}
         write_json(folder.path / "data.json", {"hashes": hashes, "overlap": overlap._asdict()})
+    return overlap
 
 
 def _references(folder: RunDir, steps: Steps) -> list[str]:
     if not steps.source("vanilla"):
-        raise ConfigError("model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train")
+        raise ConfigError(NO_MODEL)
     return [name for name in REFERENCES if steps.source(name)]
 
 

@@ -16,6 +16,7 @@ from mmunlearner.config_io import plain
 from mmunlearner.data import Example
 from mmunlearner.evaluate import distance_to_oracle, memorisation_gate, oracle_gap, read_columns
 from mmunlearner.evaluate.score import Line, score_lines
+from mmunlearner.evaluate.summary import summary
 from mmunlearner.files import read_json, write_bytes, write_json
 from mmunlearner.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.tuning import FORGOTTEN
@@ -23,6 +24,8 @@ from mmunlearner.tuning import FORGOTTEN
 TITLES = {"vqa": "VQA", "qa": "QA", "test": "(unseen)"}
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12
+SUMMARISED = ("clear",)
+"""Formats whose benchmark sums a model up by harmonic means."""
 Lines = dict[str, list[Line]]
 Columns = Mapping[str, Sequence[Example]]
 """Column -> the items of it."""
@@ -134,6 +137,7 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
         "scores_validation": {column: _scores(lines) for column, lines in half.items()} or None,
         "oracle_gap": {column: {"value": score.value, "stderr": score.stderr} for column, score in gap.items()},
         "forget_quality": quality._asdict() if quality else None,
+        "summary": summary(test, oracle) if run.config.data.format in SUMMARISED else {},
         "moved": trained.get("moved"),
         **_costs(run, name, method, trained),
     }

@@ -11,10 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mmunlearner.catalogue import Entry
+from mmunlearner.config import JudgeConfig
+from mmunlearner.config_io import check
 from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
+from mmunlearner.report.words import duration, memory
 
 if TYPE_CHECKING:
+    from mmunlearner.dry_run import Forecast, Work
     from mmunlearner.evaluate import Score
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -54,6 +58,19 @@ def report(page: Path) -> None:
     print(f"report: {page}")
 
 
+def trials(run: Path) -> None:
+    """What was tried of each method and how far from the goal it ended on the validation half; the best is marked."""
+    rows = []
+    for path in sorted(run.glob("models/*/train.json")):
+        tried = read_json(path).get("tuning", {}).get("trials", [])
+        best = min((trial["objective"] for trial in tried), default=None)
+        for trial in tried:
+            settings = ", ".join(f"{name} {value:g}" for name, value in trial["settings"].items())
+            chosen = "chosen" if trial["objective"] == best else ""
+            rows.append((path.parent.name, settings, f"{trial['objective']:.3f}", chosen))
+    table("distance to the goal on the validation half", ("", "settings", "distance", ""), rows)
+
+
 def mask(file: Path) -> None:
     """Selected fractions by part and by layer, from the statistics beside a mask."""
     statistics = read_json(file.with_suffix(".json"))
@@ -81,8 +98,8 @@ def moved(model: Path, *, masked: bool) -> None:
         print(f"weights moved: {change['inside']:,} of {change['total']:,}")
 
 
-def scores(folder: Path) -> None:
-    """The main metrics of an evaluation folder, scored again from its answers."""
+def scores(folder: Path, oracle: Path | None = None) -> None:
+    """The main metrics of an evaluation folder, scored again from its answers; its distance to the oracle's."""
     from mmunlearner.evaluate import rescore
 
     columns = rescore(folder).columns
@@ -93,6 +110,61 @@ def scores(folder: Path) -> None:
     heads = ("", *(metric.replace("_", " ") for metric in SHOWN), "n")
     table("per cent, ± standard error clustered by entity", heads, rows, numbers=True)
     print(f"these and all other metrics: {folder / 'scores.json'}")
+    if oracle is not None:
+        _distances(folder, oracle)
+
+
+def judged(folder: Path, config: JudgeConfig) -> None:
+    """Have an evaluation folder's answers judged, and say what came of it."""
+    from mmunlearner.evaluate.judge import judge, unscored
+
+    asked, without = judge(folder, check(config)), unscored(folder)
+    print(f"judge {config.model}: {asked} answers judged now, {len(without)} replies without a number from 1 to 10")
+
+
+def forecast(found: Forecast) -> None:
+    """What a recipe would do."""
+    counted = [
+        (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
+        for s in found.sets
+        if s.questions
+    ]
+    if counted:
+        table(f"{found.name}: data", ("", "questions", "images", "entities", "tokens each"), counted, numbers=True)
+        print(f"{found.overlap}\n")
+    for part, count in found.weights.items():
+        print(f"{part}: {count / 1e6:,.1f} million weights")
+    heads = ("", "steps", "tokens", "memory", "time")
+    table(f"{found.name}: work", heads, [_work(work, found.speed) for work in found.works])
+    if found.seconds is not None:
+        print(f"time: about {duration(found.seconds)} at {found.speed_is}.")
+        print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")
+        print("without the allocator's own. A mask's steps are gradients, an evaluation's are questions.")
+    for reason in found.untold:
+        print(f"not counted: {reason}")
+
+
+def _work(work: Work, speed: float) -> tuple[str, ...]:
+    tokens = "" if work.tokens is None else f"{work.tokens:,.0f}"
+    needed = "" if work.memory is None else memory(work.memory.on_device)
+    seconds = "" if work.operations is None else duration(work.operations / speed)
+    return work.name, f"{work.steps:,}", tokens, needed, seconds
+
+
+def _distances(folder: Path, oracle: Path) -> None:
+    """Forget quality of each forget column and task, and the harmonic means of CLEAR."""
+    from mmunlearner.evaluate import read_columns
+    from mmunlearner.evaluate.summary import forget_quality, harmonic_means
+
+    ours, theirs = read_columns(folder), read_columns(oracle)
+    rows = [
+        (f"{column}, {task.replace('_', ' ')}", f"{found.ks_p:.2g}", f"{found.ks:.3f}", f"{1 - found.js:.3f}")
+        for (column, task), found in forget_quality(ours, theirs).items()
+    ]
+    table("forget quality: truth ratios against the oracle's", ("", "KS p", "KS", "1 - JS"), rows, numbers=True)
+    means = ((f"{value:.3f}" for value in found.values()) for found in (harmonic_means(ours), harmonic_means(theirs)))
+    heads = ("harmonic means (CLEAR)", *harmonic_means(ours))
+    table("", heads, [(name, *values) for name, values in zip(("this", "oracle"), means, strict=True)], numbers=True)
 
 
 def _score(score: Score | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MaskConfig, MethodConfig
+from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
 from mmunlearner.cost import Cost, measured
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.errors import ConfigError
@@ -25,10 +25,27 @@ from mmunlearner.results import floor, validation_values
 from mmunlearner.run_dir import RunDir, mask_name
 from mmunlearner.saliency import DataSet, Fisher, Mask, Pass
 from mmunlearner.tuning import COLUMNS, Values, objective, with_settings
-from mmunlearner.unlearn import Trained, unlearn
+from mmunlearner.unlearn import Trained, train_config, unlearn
 
+NO_MODEL = "model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train"
 Notify = Callable[[str, str, int, int], None]
 """(model, what is being done, done, of): called as a step goes on."""
+
+
+def check_methods(config: RunConfig) -> None:
+    """Refuse the methods' settings before anything long begins.
+
+    Raises:
+        ConfigError: a method, one of its options or of its trials' does not exist.
+    """
+    for name, method in config.methods.items():
+        try:
+            train_config(config.train, method)
+            for settings in method.trials or ({},):
+                tried = with_settings(method, settings)
+                resolve(tried.method, METHODS).bind(tried.options)
+        except ConfigError as error:
+            raise ConfigError(f"methods.{name}: {error}") from None
 
 
 def quiet(*_: object) -> None:
@@ -45,7 +62,8 @@ class Steps:
     @cached_property
     def splits(self) -> Splits:
         config = self.run.config
-        return data.load(replace(config.data, root=self.run.root), seed=config.seed)
+        read = data.load(replace(config.data, root=self.run.root), seed=config.seed)
+        return replace(read, evaluation=data.with_shots(read.evaluation, config.evaluate.shots, seed=config.seed))
 
     @cached_property
     def validation(self) -> Mapping[str, Sequence[Example]]:
@@ -245,17 +263,6 @@ class Steps:
         """Unlearn, then evaluate."""
         self.unlearn(name)
         self.evaluate(name)
-
-    def check(self, name: str) -> None:
-        """Refuse a method's settings before anything long begins.
-
-        Raises:
-            ConfigError: the method, one of its options or of its trials' does not exist.
-        """
-        method = self.run.method(name)
-        for settings in method.trials or ({},):
-            tried = with_settings(method, settings)
-            resolve(tried.method, METHODS).bind(tried.options)
 
     def evaluate(self, name: str) -> None:
         """Ask one model everything."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from itertools import product
 
-from mmunlearner.config import Goal, MethodConfig, TrainConfig
+from mmunlearner.config import Goal, MethodConfig, RunConfig, TrainConfig
+from mmunlearner.config_io import nearest
+from mmunlearner.errors import ConfigError
+from mmunlearner.methods import METHODS, resolve
 
 Values = Mapping[str, float]
 """Column -> accuracy."""
@@ -39,12 +43,43 @@ def _mean(values: Values, group: tuple[str, ...]) -> float:
     return sum(present) / len(present) if present else 0.0
 
 
+TRAINING: Mapping[str, type] = {f.name: type(f.default) for f in fields(TrainConfig) if type(f.default) in (int, float)}
+"""Training options that are numbers, and which kind."""
+
+
+def swept(config: RunConfig) -> RunConfig:
+    """The recipe with its grid as the trials of every method: all combinations of what the method has.
+
+    Raises:
+        ConfigError: there is no grid, or no method has one of its options.
+    """
+    if not config.grid:
+        raise ConfigError("grid: nothing to try; name options and values, e.g. --grid.learning_rate 1e-5,3e-5")
+    has = {name: (*TRAINING, *resolve(m.method, METHODS).options) for name, m in config.methods.items()}
+    known = {option for options in has.values() for option in options}
+    for option, values in config.grid.items():
+        if option not in known:
+            raise ConfigError(
+                f"grid.{option}: no method of the recipe has this option; {nearest(option, sorted(known))}"
+            )
+        if not values:
+            raise ConfigError(f"grid.{option}: no value to try")
+    methods = {
+        name: replace(method, trials=_combinations({o: v for o, v in config.grid.items() if o in has[name]}))
+        for name, method in config.methods.items()
+    }
+    return replace(config, name=f"{config.name}-sweep", methods=methods, grid={})
+
+
+def _combinations(grid: Mapping[str, tuple[float, ...]]) -> tuple[Mapping[str, float], ...]:
+    return tuple(dict(zip(grid, values, strict=True)) for values in product(*grid.values())) if grid else ()
+
+
 def with_settings(method: MethodConfig, settings: Mapping[str, float]) -> MethodConfig:
     """The method with a trial's settings: training options by their names, anything else is the method's own."""
-    training = {field.name for field in fields(TrainConfig)}
     return replace(
         method,
-        train={**method.train, **{k: v for k, v in settings.items() if k in training}},
-        options={**method.options, **{k: v for k, v in settings.items() if k not in training}},
+        train={**method.train, **{k: TRAINING[k](v) for k, v in settings.items() if k in TRAINING}},
+        options={**method.options, **{k: v for k, v in settings.items() if k not in TRAINING}},
         trials=(),
     )

@@ -3,14 +3,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import layouts
 import pytest
-from layouts import mllmu, png
+from layouts import png
 
 from mmunlearner import data
 from mmunlearner.config import DataConfig
-from mmunlearner.data import FORMATS, Example, ImageRef, Splits, load
+from mmunlearner.data import FORMATS, Example, ImageRef, Splits, clear, fiubench, load, mllmu, rows, sets, umu
 from mmunlearner.data.loaders import find_loader
 from mmunlearner.data.rows import as_row, write
 from mmunlearner.errors import ConfigError, DataError
@@ -31,7 +33,7 @@ def general(root: Path) -> Path:
 
 
 def test_a_format_by_name(tmp_path: Path):
-    splits = load(DataConfig("mllmu", str(mllmu(tmp_path / "b")), forget=25))
+    splits = load(DataConfig("mllmu", str(layouts.mllmu(tmp_path / "b")), forget=25))
     assert splits == data.mllmu.load(tmp_path / "b", forget=25)
 
 
@@ -48,7 +50,7 @@ def test_a_function_of_the_users_own_gets_what_it_asks_for():
 
 
 def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
-    root = mllmu(tmp_path / "b")
+    root = layouts.mllmu(tmp_path / "b")
     assert "general" not in load(DataConfig("mllmu", str(root), forget=25)).evaluation
     elsewhere = general(tmp_path / "elsewhere")
     named = load(DataConfig("mllmu", str(root), forget=25, general=str(elsewhere)))
@@ -97,3 +99,42 @@ def test_reading_data_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
+def written(root: Path) -> dict[str, DataConfig]:
+    """A small data set in every layout, by the layout's own writer, and how it is read."""
+    everybody = [layouts.umu_person(n) for n in range(3)]
+    for split, people in (("forget_25", everybody[:1]), ("retain_75", everybody[1:])):
+        umu.write_split(root / "umu", split, people)
+    for split, captions in (("forget05", [layouts.picture_of(0)]), ("retain95", [layouts.picture_of(1)])):
+        clear.write_split(root / "clear", split, captions)
+    clear.write_split(root / "clear", "full+tofu", layouts.mixed([0, 1]))
+    fiubench.write(root / "fiubench", [layouts.identity(n) for n in range(3)], {"forget5": [f"{0:06d}"]})
+    layouts.mllmu(root / "mllmu")
+    known = mllmu.load(root / "mllmu", forget=25)
+    rows.write(
+        root / "rows", [rows.as_row(replace(e, id=f"t/{e.id}"), "train") for e in (*known.forget, *known.retain)]
+    )
+    for name, store in (("conversations", sets.write_conversations), ("chat", sets.write_chat)):
+        store(root / name, {"forget": known.forget, "retain": known.retain})
+    shares = {"mllmu": 25, "umu": 25}
+    names = ("mllmu", "umu", "clear", "fiubench", "rows", "conversations", "chat")
+    made = {name: DataConfig(format=name, root=str(root / name), forget=shares.get(name, 5)) for name in names}
+    return made | {"rows": replace(made["rows"], forget_entities=("001",))}
+
+
+def test_every_layout_has_a_writer_whose_data_are_read_back(tmp_path: Path):
+    for name, config in written(tmp_path).items():
+        splits = load(config)
+        assert splits.forget, name
+        assert not splits.forget_entities & {e.entity for e in splits.retain}, name
+
+
+def test_a_folder_of_another_format_is_recognised(tmp_path: Path):
+    configs = written(tmp_path)
+    for name in ("mllmu", "clear", "fiubench", "rows"):
+        for other, config in configs.items():
+            if other != name:
+                mistaken = replace(config, root=configs[name].root)
+                with pytest.raises(DataError, match=rf"\. The folder looks like {name}: use --data.format {name}$"):
+                    load(mistaken)

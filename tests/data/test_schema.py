@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypedDict
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import png
+from PIL import Image
 
 from mmunlearner.data import ImageRef
 from mmunlearner.data.schema import Cell, Json, Text, check_names, fit, shown
@@ -97,6 +99,12 @@ def test_images_are_bytes_cells_or_paths(tmp_path: Path):
     cell = Cell(tmp_path / "rows.jsonl", 2)
     for value in (png(1), {"bytes": png(1), "path": "x.png"}, {"bytes": None, "path": "a.png"}, "a.png"):
         assert fit({"image": value}, Pictured, cell)["image"].open().getpixel((0, 0)) == (37, 91, 1)
+
+
+def test_a_pil_image_is_taken_with_its_pixels():
+    for mode in ("RGB", "CMYK", "L"):
+        image = Image.open(io.BytesIO(png(3))).convert(mode)
+        assert fit({"image": image}, Pictured, CELL)["image"].open().tobytes() == image.convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize(

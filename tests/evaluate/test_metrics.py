@@ -43,6 +43,34 @@ def test_truth_ratio_equals_the_published_logs_item_by_item(shared_data, model):
     assert ours == pytest.approx(list(log["truth_ratio"].values()), rel=1e-5)  # they were computed in float32
 
 
+@pytest.mark.parametrize("oracle", ["retain90", "retain95", "retain99"])
+def test_js_distance_equals_its_definition_on_the_published_logs(shared_data, oracle):
+    """Half the mean divergences to the mixture, base 2, of histograms of 1 / (1 + r) in twenty bins."""
+    folder = shared_data / "tofu_eval_logs"
+    ratios = [tofu_log_ratios(folder, model) for model in ("full", oracle)]
+    p, q = ([0.0] * 20, [0.0] * 20)
+    for shares, logs in zip((p, q), ratios, strict=True):
+        for log in logs:
+            shares[int(20 / (1 + math.exp(log)))] += 1 / len(logs)
+    mixture = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    divergence = sum(a * math.log2(a / m) for shares in (p, q) for a, m in zip(shares, mixture, strict=True) if a)
+    assert metrics.forget_quality(*ratios).js == pytest.approx(math.sqrt(divergence / 2), rel=1e-6)
+
+
+@pytest.mark.parametrize("task", ["eval_real_author_wo_options", "eval_real_world_wo_options"])
+def test_choice_probability_equals_the_published_logs_item_by_item(shared_data, task):
+    log = json.loads((shared_data / "tofu_eval_logs" / "llama2-7b_full.json").read_text())[f"{task}.json"]
+    for k, published in log["normalized_gt_loss"].items():
+        wrong = [(-loss, 1) for loss in log["average_perturb_loss"][k]]
+        ours = metrics.choice_probability((-log["avg_gt_loss"][k], 1), wrong)
+        assert -math.log(ours) == pytest.approx(published, rel=1e-9)
+
+
+def test_choice_probability_survives_likelihoods_beyond_the_floats():
+    assert metrics.choice_probability((-1e6, 1), [(-1.0, 1)]) < 1e-300
+    assert metrics.choice_probability((-1.0, 1), [(-1e6, 1)]) == 1
+
+
 def test_truth_ratio_divides_sums_by_their_own_lengths():
     """p(truth) = 0.5^2 over 2 tokens, p(wrong) = 0.25^3 over 3 and 0.0625 over 1: r = sqrt(0.25 * 0.0625) / 0.5."""
     wrong = [(3 * math.log(0.25), 3), (math.log(0.0625), 1)]

@@ -40,6 +40,8 @@ def test_each_metric_counts_the_items_it_applies_to(tmp_path):
         "rouge_l_recall": (1, 1),
         # item 1: r = e^-2 / e^-1 against the answer; item 4: r = e^-2 / e^-3 against its paraphrase; both 1/e from 1
         "truth_ratio": (pytest.approx(0.36787944), 2),
+        # e^-1 against e^-2 and e^-2
+        "choice_probability": (pytest.approx(0.5761169), 2),
     }
     assert scores["probability"].value == pytest.approx(0.36787944)
 

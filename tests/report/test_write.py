@@ -80,6 +80,18 @@ def test_markdown_report_tells_what_the_page_tells(written: Path) -> None:
 # --- summary --------------------------------------------------------------------------------------------------------
 
 
+def test_harmonic_means_are_told_of_a_benchmark_that_has_some(run_dir: Path) -> None:
+    write(run_dir)
+    assert "Harmonic means" not in (run_dir / "report.md").read_text()
+    results = json.loads((run_dir / "results.json").read_text())
+    results["models"][0]["summary"] = {"real": 0.5, "retain": 0.25, "forget": 0.125, "ks_p": 1.8e-21}
+    (run_dir / "results.json").write_text(json.dumps(results))
+    write(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "| Model | Real | Retain | Forget ↓ | KS p | 1 − JS |" in text
+    assert "| Vanilla | 0.5 | 0.25 | 0.125 | 1.8e-21 | – |" in text
+
+
 def test_summary_has_the_layout_that_scripts_rely_on(written: Path) -> None:
     made = json.loads((written / "summary.json").read_text())
     assert set(made) == {"models", "seconds", "peak_memory_bytes"}

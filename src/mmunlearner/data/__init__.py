@@ -4,6 +4,7 @@ from mmunlearner.data.checks import Overlap, data_hashes, overlap, validation
 from mmunlearner.data.example import Example, ImageRef, Splits
 from mmunlearner.data.loaders import FORMATS, load
 from mmunlearner.data.prompts import prompt, target
+from mmunlearner.data.shots import with_shots
 
 __all__ = [
     "FORMATS",
@@ -17,4 +18,5 @@ __all__ = [
     "prompt",
     "target",
     "validation",
+    "with_shots",
 ]

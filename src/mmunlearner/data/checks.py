@@ -58,12 +58,12 @@ def validation(splits: Splits) -> tuple[Splits, Splits]:
     """
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for column, items in splits.evaluation.items():
-        groups[_group(column)] |= {_unit(column, e) for e in items}
+        groups[_group(column)] |= {unit(column, e) for e in items}
     chosen = {group: _half(units, group) for group, units in groups.items()}
 
     def keep(inside: bool) -> Splits:
         halves = {
-            column: tuple(e for e in items if (_unit(column, e) in chosen[_group(column)]) == inside)
+            column: tuple(e for e in items if (unit(column, e) in chosen[_group(column)]) == inside)
             for column, items in splits.evaluation.items()
         }
         return replace(splits, evaluation=halves)
@@ -75,7 +75,8 @@ def _group(column: str) -> str:
     return column.split("_", maxsplit=1)[0]
 
 
-def _unit(column: str, example: Example) -> str:
+def unit(column: str, example: Example) -> str:
+    """What stands for itself in a column: an entity with all its questions; an item, where they are about no entity."""
     return example.id if column == "general" else example.entity
 
 

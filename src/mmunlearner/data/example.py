@@ -75,6 +75,8 @@ class Example:
     """The truth in other words, for the truth ratio; empty where there is none."""
     attribute: str = ""
     """Which fact is asked (e.g. `Occupation`), where the benchmark says."""
+    shots: tuple[Example, ...] = ()
+    """Few-shot: questions of the same kind about others, shown with their answers before this one is asked."""
 
     @property
     def modality(self) -> Literal["vqa", "qa"]:

@@ -95,8 +95,8 @@ def layout_of(split: str) -> type:
 def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write ROOT/SPLIT/train-00000-of-00001.parquet, whole or not at all; returns the file.
 
-    A row has the columns of `layout_of(split)`. Images are encoded bytes (PNG, JPEG) or `ImageRef`; `biography` and
-    `metadata` may be given as JSON text or as values. Equal rows give equal bytes.
+    A row has the columns of `layout_of(split)`. Images are encoded bytes (PNG, JPEG), PIL images or `ImageRef`;
+    `biography` and `metadata` may be given as JSON text or as values. Equal rows give equal bytes.
 
     Raises:
         DataError: a row does not fit the layout; names row and column.

@@ -17,7 +17,7 @@ from mmunlearner.config_io import nearest
 from mmunlearner.data.checks import checked
 from mmunlearner.data.example import Splits
 from mmunlearner.data.hub import local_folder
-from mmunlearner.errors import ConfigError
+from mmunlearner.errors import ConfigError, DataError
 
 Loader = Callable[..., Splits]
 
@@ -33,6 +33,15 @@ FORMATS: Mapping[str, str] = {
     "flags": "mmunlearner.data.flags:load",
 }
 """Name -> its loader."""
+
+MARKS: Mapping[str, tuple[str, ...]] = {
+    "mllmu": ("ft_Data",),
+    "clear": ("full+tofu",),
+    "fiubench": ("full.json", "split.json"),
+    "rows": ("questions.jsonl",),
+    "flags": ("facts.json", "waving"),
+}
+"""Format -> what its folder holds and no other format's does."""
 
 GENERAL = "general"
 """Folder within a benchmark's own that holds its general-ability set, in the rows format."""
@@ -50,7 +59,17 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
     options = _options(loader, config, seed)
     root = local_folder(config.root) if config.format in FORMATS and config.root else config.root
-    return checked(_with_general(loader(root, **options), root, config.general), config.root or config.format)
+    try:
+        splits = loader(root, **options)
+    except DataError as error:
+        raise DataError(f"{error}{_hint(root, config.format)}") from None
+    return checked(_with_general(splits, root, config.general), config.root or config.format)
+
+
+def _hint(root: Path | str, name: str) -> str:
+    """What the folder looks like, where that is another format's."""
+    like = [other for other, marks in MARKS.items() if root and all((Path(root) / mark).exists() for mark in marks)]
+    return f". The folder looks like {like[0]}: use --data.format {like[0]}" if like and name not in like else ""
 
 
 def find_loader(name: str) -> Loader:

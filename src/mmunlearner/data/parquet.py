@@ -24,8 +24,8 @@ _PLAIN = {str: _TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_(), Im
 def write_parquet(path: Path, kind: type, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write rows, whole or not at all; returns the file. Equal rows give equal bytes.
 
-    Images are encoded bytes (PNG, JPEG) or `ImageRef`; `Json` columns are JSON text or values. `datasets` decodes the
-    images, by the metadata that its own files have.
+    Images are encoded bytes (PNG, JPEG), PIL images or `ImageRef`; `Json` columns are JSON text or values.
+    `datasets` decodes the images, by the metadata that its own files have.
 
     Raises:
         DataError: a row does not fit the layout; names row and column.

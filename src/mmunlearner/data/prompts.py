@@ -1,4 +1,4 @@
-"""What a model is shown and what it should say, by the rules of MLLMU-Bench (zero-shot)."""
+"""What a model is shown and what it should say, by the rules of MLLMU-Bench (zero-shot and few-shot)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ CLOZE_INSTRUCTION = "Fill in the [Blank]."
 
 
 def prompt(example: Example) -> str:
-    """The text of the user's turn, without the image."""
+    """The text of the user's turn, without the image: the shots with their answers, then the question."""
+    shown = [f"{_asked(shot)}\nAnswer: {target(shot)}" for shot in example.shots]
+    return "\n\n".join([*shown, _asked(example)])
+
+
+def _asked(example: Example) -> str:
     if example.task == "multiple_choice":
         options = [f"{letter}: {choice}" for letter, choice in zip(ascii_uppercase, example.choices, strict=False)]
         return "\n".join([example.question, *options, LETTER_INSTRUCTION])

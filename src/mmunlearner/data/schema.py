@@ -1,7 +1,7 @@
 """Rows against the layout that they should have: the first cell that does not fit is named, with what was expected.
 
 A layout is a `TypedDict`, and checked rows have exactly its type. Besides plain types it may hold `Text` (not empty),
-`Json` (`Annotated[X, Json]`: an X written as JSON text) and `ImageRef` (an image as bytes, as a path, or as both).
+`Json` (`Annotated[X, Json]`: an X written as JSON text) and `ImageRef` (an image: bytes, a path, both, or PIL's).
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from typing import (
     is_typeddict,
 )
 
+from PIL import Image
+
 from mmunlearner.data.example import ImageRef
-from mmunlearner.data.pictures import image_problem
+from mmunlearner.data.pictures import encoded, image_problem
 from mmunlearner.errors import DataError
 
 T = TypeVar("T")
@@ -187,9 +189,11 @@ def check_names(value: Any, kind: type, cell: Cell) -> None:
 
 
 def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
-    """A table's {bytes, path}, bare bytes, or the path of a file relative to the folder of the table."""
+    """A table's {bytes, path}, bare bytes, a PIL image, or the path of a file relative to the folder of the table."""
     if isinstance(value, ImageRef):
         return value
+    if isinstance(value, Image.Image):
+        return encoded(value if value.has_transparency_data else value.convert("RGB"), str(cell))
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, value)
     if isinstance(data, bytes) and data:
         image = ImageRef(str(cell), data)

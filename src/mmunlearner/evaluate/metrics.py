@@ -94,6 +94,16 @@ def answer_probability(logp: float, tokens: int) -> float:
     return exp(logp / tokens)
 
 
+def choice_probability(truth: tuple[float, int], wrong: Sequence[tuple[float, int]]) -> float:
+    """p(y) / (p(y) + sum of p over the wrong answers), each to the power of 1 / tokens (TOFU, CLEAR: p(y) / sum p).
+
+    Each argument is (sum of log p, tokens).
+    """
+    own = truth[0] / truth[1]
+    others = (min(_LARGEST_LOG, logp / tokens - own) for logp, tokens in wrong)
+    return 1 / (1 + sum(exp(other) for other in others))
+
+
 def log_truth_ratio(truth: tuple[float, int], perturbed: Sequence[tuple[float, int]]) -> float:
     """log r = mean over perturbed of (log p / tokens), minus log p / tokens of the truth (its paraphrase, if any).
 

@@ -3,7 +3,7 @@
 A line is one item: id, entity, column, task, modality, attribute, image, prompt, target, answer, output; choices and
 option_logps (log-probability of each option's letter) for multiple choice; answer_logp and answer_tokens; where there
 are any, paraphrase_logp and paraphrase_tokens, perturbed_logps and perturbed_tokens. Log-probabilities are sums over
-the answer's tokens, its end token included.
+the answer's tokens, its end token included. Judgements, where there are some, stand in `judge/COLUMN.jsonl`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from mmunlearner.files import read_json, read_jsonl, write_json
 Line = Mapping[str, Any]
 Columns = Mapping[str, Mapping[str, Score]]
 
+JUDGE = "judge"
+"""Folder of the judgements within an evaluation folder."""
 _REQUIRED = ("id", "entity", "column", "task", "target", "answer", "output")
 
 
@@ -59,6 +61,13 @@ def _of_text(measure: Callable[[str, str], float]) -> Callable[[Line], float | N
 
 def _probability(line: Line) -> float | None:
     return metrics.answer_probability(line["answer_logp"], line["answer_tokens"]) if "answer_logp" in line else None
+
+
+def _choice_probability(line: Line) -> float | None:
+    if not line.get("perturbed_logps"):
+        return None
+    wrong = list(zip(line["perturbed_logps"], line["perturbed_tokens"], strict=True))
+    return metrics.choice_probability((line["answer_logp"], line["answer_tokens"]), wrong)
 
 
 def _likeliest(line: Line) -> str:
@@ -103,7 +112,9 @@ METRICS: dict[str, Callable[[Line], float | None]] = {
     "rouge_l_recall": _of_text(metrics.rouge_l_recall),
     "bleu": _of_text(metrics.bleu),
     "probability": _probability,
+    "choice_probability": _choice_probability,
     "truth_ratio": _truth_ratio,
+    "factuality": lambda line: line.get("factuality"),
 }
 """Metric -> value of one line, None where it does not apply.
 
@@ -142,10 +153,19 @@ def read_columns(out_dir: Path | str) -> dict[str, list[Line]]:
     Raises:
         DataError: there is none.
     """
-    columns = {path.stem: read_lines(path) for path in sorted(Path(out_dir).glob("*.jsonl"))}
+    columns = {path.stem: _judged(path, read_lines(path)) for path in sorted(Path(out_dir).glob("*.jsonl"))}
     if not columns:
         raise DataError(f"{out_dir}: no evaluated items there; run `mmunlearner evaluate` first")
     return columns
+
+
+def _judged(path: Path, lines: list[Line]) -> list[Line]:
+    """The lines with their factuality, a tenth of the latest judgement's score, where they have been judged."""
+    beside = path.parent / JUDGE / path.name
+    if not beside.exists():
+        return lines
+    scores = {each["id"]: each["score"] / 10 for each in read_jsonl(beside) if each["score"] is not None}
+    return [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
 
 
 def rescore(out_dir: Path | str) -> ModelScores:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmunlearner.report.findings import Finding, findings, headline
-from mmunlearner.report.results import Run
+from mmunlearner.report.results import Results, Run
 from mmunlearner.report.table import escape_markdown, markdown, table
 
+SUMMARY = {"real": "Real", "retain": "Retain", "forget": "Forget ↓", "ks_p": "KS p", "one_minus_js": "1 − JS"}
+"""CLEAR's columns: what the run recorded -> its head."""
 SIGNS = {"met": "✓", "missed": "✗", "note": "–"}
 
 
@@ -24,10 +26,23 @@ def report(run: Run) -> str:
             "## Results\n",
             markdown(shown),
             f"{escape_markdown(shown.caption)} In brackets: distance to the oracle in points.\n",
+            *summaries(results),
             "## Findings\n",
             bullets(findings(run)),
         ]
     )
+
+
+def summaries(results: Results) -> list[str]:
+    """CLEAR's table, of runs on CLEAR: nothing for others."""
+    models = [model for model in results.models if model.summary]
+    if not models:
+        return []
+    lines = [["Model", *SUMMARY.values()], ["---", *["---:"] * len(SUMMARY)]]
+    for model in models:
+        values = [f"{model.summary[name]:.3g}" if name in model.summary else "–" for name in SUMMARY]
+        lines.append([escape_markdown(model.title), *values])
+    return ["## Harmonic means\n", "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"]
 
 
 def bullets(found: Sequence[Finding]) -> str:

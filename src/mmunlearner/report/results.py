@@ -52,6 +52,8 @@ class Model:
     oracle_gap: Mapping[str, Score] = field(default_factory=dict)
     """Score minus the oracle's, per column."""
     forget_quality: Mapping[str, float] = field(default_factory=dict)
+    summary: Mapping[str, float] = field(default_factory=dict)
+    """The benchmark's own means, where it has some (CLEAR)."""
     moved: Mapping[str, int] = field(default_factory=dict)
     """Counts of weights that moved: inside and outside the mask, and of them for the forget term."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -221,6 +223,7 @@ def _model(raw: Any, where: str) -> Model:
             for column, gap in _mapping(raw.get("oracle_gap") or {}, f"{where}: oracle_gap").items()
         },
         forget_quality=_numbers(raw.get("forget_quality"), f"{where}: forget_quality"),
+        summary=_numbers(raw.get("summary"), f"{where}: summary"),
         moved=_counts(raw.get("moved"), f"{where}: moved"),
         seconds=_numbers(raw.get("seconds"), f"{where}: seconds"),
         peak_memory_bytes=_counts(raw.get("peak_memory_bytes"), f"{where}: peak_memory_bytes"),

@@ -1,0 +1,152 @@
+"""The memory estimate against what is counted and measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import VOCABULARY, examples, llava
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, Qwen2VLConfig
+
+from mmunlearner import models
+from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.config import LoraConfig, TrainConfig
+from mmunlearner.errors import ModelError
+from mmunlearner.memory import ORDER, Load, Memory, activations, meta_model, patches, saliency, sizes, training
+from mmunlearner.models import part_of
+
+TESTS = Path(__file__).parent
+PARTS = [ORDER, ("vision", "projector"), ("projector",), ("language",)]
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return llava(VOCABULARY, width=128)
+
+
+def test_sizes_are_those_of_the_weights_on_any_device(loaded, tmp_path):
+    found = sizes(loaded.model)
+    assert found.total == sum(p.numel() for p in loaded.model.parameters())
+    weights = dict(loaded.model.named_parameters())
+    assert sum(found.candidates.values()) == sum(weights[name].numel() for name in models.candidates(loaded.model))
+    loaded.model.config.save_pretrained(tmp_path)
+    on_meta = meta_model(str(tmp_path))
+    assert {p.device.type for p in on_meta.parameters()} == {"meta"}
+    assert sizes(on_meta) == found
+
+
+def saved_bytes(loaded, batch, parts) -> int:
+    """What autograd keeps of a forward pass beside the weights themselves."""
+    owner = part_of(loaded.model)
+    for name, parameter in loaded.model.named_parameters():
+        parameter.requires_grad_(owner[name] in parts)
+    weights = {p.untyped_storage().data_ptr() for p in loaded.model.parameters()}
+    kept: dict[int, int] = {}
+    alive = []
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        alive.append(storage)  # or another tensor could be given its place
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        answers(loaded.model, batch).nll.mean()
+    loaded.model.requires_grad_(True)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_activations_are_within_a_quarter_of_what_autograd_saves(loaded, parts):
+    encoder = Encoder(loaded)
+    batch = pack(encoder.rows(examples(4, 2)), encoder)
+    images = batch.inputs["pixel_values"].shape[0]
+    load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
+    assert activations(sizes(loaded.model), load, parts) == pytest.approx(saved_bytes(loaded, batch, parts), rel=0.25)
+
+
+def test_nothing_is_kept_of_what_comes_before_the_first_part_that_trains(loaded):
+    size = sizes(loaded.model)
+    assert activations(size, Load(0, vision=1000), ("language",)) == 0
+    assert activations(size, Load(100, vision=0), ()) == 0
+    assert activations(size, Load(100), ("vision",)) > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_gradients_and_states_are_exact(loaded, optimizer: str):
+    needed = training(sizes(loaded.model), Load(0), TrainConfig(optimizer=optimizer), parts=("language",))
+    owner = part_of(loaded.model)
+    chosen = [p for name, p in loaded.model.named_parameters() if owner[name] == "language"]
+    made = torch.optim.AdamW(chosen) if optimizer == "adamw" else torch.optim.SGD(chosen)
+    for parameter in chosen:
+        parameter.grad = torch.zeros_like(parameter)
+    made.step()
+    states = sum(v.nbytes for state in made.state.values() for v in state.values() if v.dim())
+    assert needed.gradients == sum(p.nbytes for p in chosen)
+    assert needed.optimizer == states
+    for parameter in chosen:
+        parameter.grad = None
+
+
+def test_adapters_train_in_the_place_of_weights(loaded):
+    size = sizes(loaded.model)
+    full = training(size, Load(0), TrainConfig(), masked=True)
+    low = training(size, Load(0), TrainConfig(), lora=LoraConfig(rank=2), masked=True)
+    weights, chosen = dict(loaded.model.named_parameters()), models.candidates(loaded.model)
+    factors = 2 * sum(sum(weights[name].shape) for name in chosen if weights[name].dim() == 2)
+    assert low.gradients == 4 * (factors + size.largest)
+    assert low.optimizer == 2 * 4 * factors < full.optimizer
+    assert low.mask == full.mask == sum(size.candidates.values()) // 8
+
+
+def test_the_copy_counts_where_the_device_is_the_cpu():
+    assert (Memory(weights=3, copy=5).on_device, Memory(weights=3, copy=5).total) == (3, 8)
+
+
+def test_saliency_holds_an_accumulator_for_each_set(loaded):
+    size = sizes(loaded.model)
+    vision, language = size.candidates["vision"], size.candidates["language"]
+    assert saliency(size, Load(0), ("vision",)).saliency == 4 * 3 * vision
+    assert saliency(size, Load(0), ("language",)).saliency == 4 * 4 * language
+
+
+def test_published_models_have_their_published_sizes(tmp_path):
+    """LLaVA-1.5-7B and Qwen2-VL-7B by their configurations, without a weight."""
+    text = LlamaConfig(vocab_size=32064)
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
+        patch_size=14, projection_dim=768,
+    )  # fmt: skip
+    qwen = Qwen2VLConfig(
+        text_config={
+            "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+            "num_key_value_heads": 4, "vocab_size": 152064,
+        },
+        vision_config={"hidden_size": 3584},
+    )  # fmt: skip
+    llava_config = LlavaConfig(vision_config=vision, text_config=text)
+    for name, config, billions, seen in (("llava", llava_config, 7.063, 577), ("qwen", qwen, 8.291, 4 * 576)):
+        config.save_pretrained(tmp_path / name)
+        model = meta_model(str(tmp_path / name))
+        assert sizes(model).total / 1e9 == pytest.approx(billions, abs=1e-3)
+        assert patches(model, 576) == seen
+
+
+def test_a_folder_without_a_configuration_is_told(tmp_path):
+    with pytest.raises(ModelError, match="no configuration to be had"):
+        meta_model(str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", ["vision,projector,language", "language"])
+def test_the_estimate_is_within_a_quarter_of_the_measured_peak(parts: str):
+    """A training run of a model of some 40 million weights in a process of its own, by the system's own counter."""
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "measure_memory.py"), parts], capture_output=True, text=True, check=True
+    )
+    estimated, measured = map(int, done.stdout.split()[-2:])
+    assert estimated == pytest.approx(measured, rel=0.25)
