@@ -60,8 +60,9 @@ class Collator:
         if not examples or self.terms[name] is None:
             return None
         rows = self.encoder.rows(examples)
-        said = self.reference.of(rows) if self.reference else None
-        return TermBatch(pack(rows, self.encoder), said, examples[0].id)
+        batch = pack(rows, self.encoder)
+        said = self.reference.of(rows, batch.images) if self.reference else None
+        return TermBatch(batch, said, examples[0].id)
 
 
 class PlanDataset(Dataset[Step]):
