@@ -285,9 +285,8 @@ class _Reckoning:
     def _load(self, batch: Batch) -> Load:
         config = self.model.config
         token: int | None = getattr(config, "image_token_id", None)
-        ids = batch.inputs["input_ids"]
-        shown = int((ids == token).sum()) if token is not None else 0
-        images = int((ids == token).any(dim=1).sum()) if shown else 0
+        shown = sum(int((each.inputs["input_ids"] == token).sum()) for each in batch.passes) if token is not None else 0
+        images = len(batch.images) if shown else 0
         vision = images * memory.patches(self.model, shown // images) if images else 0
         return Load(batch.size, vision, len(batch.tokens))
 

@@ -12,6 +12,7 @@ from tiny import VOCABULARY, examples, llava, picture
 
 from mmunlearner.batches import Encoder, answers, common_prefix, pack, pad
 from mmunlearner.data import prompt, target
+from mmunlearner.errors import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_cut_tokenization_equals_the_processors(encoder, example):
     """The image is processed once and the question tokenized alone: the processor on everything says the same."""
     text = encoder._render(prompt(example), None, example.image)
     whole = encoder.loaded.processor(text=[text], images=[example.image.open()], add_special_tokens=False)
-    assert encoder.prompt_ids(prompt(example), example.image) == tuple(whole["input_ids"][0])
+    assert encoder.asking(prompt(example), example.image).input_ids == tuple(whole["input_ids"][0])
 
 
 def test_image_tokens_are_as_many_as_features(encoder):
@@ -97,3 +98,28 @@ def test_mean_is_over_questions_not_tokens(encoder):
     said = answers(encoder.loaded.model, pad(rows, encoder))
     alone = [answers(encoder.loaded.model, pad([row], encoder)).nll for row in rows]
     torch.testing.assert_close(said.nll.mean(), torch.cat(alone).mean())
+
+
+def test_an_encoder_decoder_is_refused():
+    loaded = llava(VOCABULARY)
+    loaded.model.config.is_encoder_decoder = True
+    with pytest.raises(ModelError, match="encoder-decoder models are not supported"):
+        Encoder(loaded)
+
+
+def test_an_answer_ends_with_the_tokenizers_end_where_the_template_writes_none():
+    loaded = llava(VOCABULARY)
+    loaded.processor.chat_template = loaded.processor.chat_template.replace("</s>", " . . ")
+    row = Encoder(loaded).conversation("what colour is this ?", "red", picture(1))
+    assert Encoder(loaded).tokenizer.convert_ids_to_tokens(row.input_ids[row.answer_start :]) == ["red", "</s>"]
+
+
+def test_an_answer_goes_on_from_the_prompt_where_the_template_begins_it_otherwise():
+    loaded = llava(VOCABULARY)
+    loaded.processor.chat_template = loaded.processor.chat_template.replace(
+        "{% if add_generation_prompt %}<assistant>", "{% if add_generation_prompt %}<assistant>:"
+    )
+    encoder = Encoder(loaded)
+    row = encoder.conversation("what colour is this ?", "red", picture(1))
+    assert encoder.asking("what colour is this ?", picture(1)).input_ids == row.input_ids[: row.answer_start]
+    assert encoder.tokenizer.decode(row.input_ids[row.answer_start :]) == "red </s>"

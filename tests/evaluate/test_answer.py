@@ -217,8 +217,9 @@ def test_a_model_whose_rows_cannot_share_is_asked_plainly(loaded, evaluated, tmp
 
     def leaking(groups, encoder):
         batch = whole(groups, encoder)
-        mask = torch.ones_like(batch.inputs["attention_mask"]).tril()
-        return replace(batch, inputs={**batch.inputs, "attention_mask": mask})
+        (one,) = batch.passes
+        mask = torch.ones_like(one.inputs["attention_mask"]).tril()
+        return replace(batch, passes=(replace(one, inputs={**one.inputs, "attention_mask": mask}),))
 
     monkeypatch.setattr(weigh_module, "tree", leaking)
     evaluate_model(loaded, columns(), tmp_path, config=CONFIG)

@@ -62,7 +62,7 @@ def test_images_are_changed_each_time_alike_for_alike_steps() -> None:
     def pixels(number: int, augment: int | None, term: str = "retain") -> torch.Tensor:
         made = Collator(encoder, terms, None, augment)([replace(steps[0], number=number)])[term]
         assert made is not None
-        return made.batch.inputs["pixel_values"]
+        return made.batch.passes[0].inputs["pixel_values"]
 
     assert torch.equal(pixels(0, 0), pixels(0, 0))
     assert not torch.equal(pixels(0, 0), pixels(1, 0))

@@ -251,12 +251,13 @@ def test_reference_is_the_model_before_training():
     loaded = llava(VOCABULARY)
     encoder = Encoder(loaded)
     rows = encoder.rows(IMAGES)
-    reference = cache(encoder, rows, features=True).of(rows[::-1])
+    packed = pack(rows[::-1], encoder)
+    reference = cache(encoder, rows, features=True).of(rows[::-1], packed.images)
     said = answers(loaded.model, pad(rows[::-1], encoder))
     torch.testing.assert_close(reference.logp_sum, said.logp_sum.detach(), rtol=1e-5, atol=1e-5)
     full = said.logits.detach().log_softmax(-1)
     torch.testing.assert_close(reference.topk_logps, full.gather(-1, reference.topk_ids), rtol=1e-5, atol=1e-5)
-    shown = answers(loaded.model, pack(rows[::-1], encoder)).features  # once per image, in the batch's order
+    shown = answers(loaded.model, packed).features  # once per image, in the batch's order
     assert shown is not None
     torch.testing.assert_close(reference.features, shown.detach(), rtol=1e-5, atol=1e-5)
 
@@ -268,8 +269,9 @@ def test_an_anchor_holds_the_image_features(tmp_path):
         made = run(tmp_path, name=f"anchor{anchor}", mask=mask(("vision", "projector")), options={"anchor": anchor})
         encoder = Encoder(made.loaded)
         rows = encoder.rows(SPLITS.retain[:4])
-        now = answers(made.loaded.model, pack(rows, encoder)).features
-        was = cache(Encoder(llava(VOCABULARY)), rows, features=True).of(rows).features
+        packed = pack(rows, encoder)
+        now = answers(made.loaded.model, packed).features
+        was = cache(Encoder(llava(VOCABULARY)), rows, features=True).of(rows, packed.images).features
         assert now is not None
         assert was is not None
         far.append((now - was).pow(2).sum().item())

@@ -1,18 +1,23 @@
 """Examples -> tensors: answer-only losses, and rows that share one image prefix."""
 
-from mmunlearner.batches.batch import Answers, Batch, answers, block_mask, pack, pad
+from mmunlearner.batches.batch import Answers, Batch, Pass, answers, pack, pad
+from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inference import prompts, tree
-from mmunlearner.batches.rows import Encoder, Row, common, common_prefix
+from mmunlearner.batches.inputs import alike
+from mmunlearner.batches.rows import Row, common, common_prefix
+from mmunlearner.batches.sharing import may_share
 
 __all__ = [
     "Answers",
     "Batch",
     "Encoder",
+    "Pass",
     "Row",
+    "alike",
     "answers",
-    "block_mask",
     "common",
     "common_prefix",
+    "may_share",
     "pack",
     "pad",
     "prompts",

@@ -5,24 +5,39 @@ Shapes: B sequences, L tokens, Q questions (rows), T answer tokens of all questi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmunlearner.batches.rows import Encoder, Row, common_prefix
+from mmunlearner.batches.encoder import Encoder
+from mmunlearner.batches.inputs import alike, plain, right
+from mmunlearner.batches.rows import Row, common_prefix
+from mmunlearner.batches.sharing import Joined, may_share, shared
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What a forward pass needs, and where in it the answers are predicted."""
+class Pass:
+    """One forward pass."""
 
     inputs: dict[str, Tensor]
     """For `model(**inputs)`: input_ids [B, L], attention_mask [B, 1, L, L] or [B, L], pixel_values..."""
     keep: Tensor
-    """bool [B, L]: positions whose logits are needed; K of them."""
+    """bool [B, L]: positions whose logits are needed."""
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> Pass:
+        return Pass({k: v.to(device, **kwargs) for k, v in self.inputs.items()}, self.keep.to(device, **kwargs))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the forward passes need, and where in them the answers are predicted."""
+
+    passes: tuple[Pass, ...]
+    """One, except where a model cannot take texts beside images; K positions are kept in all of them."""
     index: Tensor
     """int [T]: for each answer token, which of the K kept positions predicts it."""
     tokens: Tensor
@@ -31,17 +46,18 @@ class Batch:
     """int [T]: to which of the Q questions a token belongs; ascending."""
     count: int
     """Q."""
+    images: tuple[str, ...] = ()
+    """Keys of the images that the passes are shown, in their order: an image as often as it stands in a sequence."""
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
         """The same batch on another device (the name that accelerate looks for)."""
-        moved = {k: v.to(device, **kwargs) for k, v in self.inputs.items()}
-        tensors = {name: getattr(self, name).to(device, **kwargs) for name in ("keep", "index", "tokens", "question")}
-        return replace(self, inputs=moved, **tensors)
+        tensors = {name: getattr(self, name).to(device, **kwargs) for name in ("index", "tokens", "question")}
+        return replace(self, passes=tuple(each.to(device, **kwargs) for each in self.passes), **tensors)
 
     @property
     def size(self) -> int:
         """Tokens that the model sees, padding included."""
-        return self.inputs["input_ids"].numel()
+        return sum(each.keep.numel() for each in self.passes)
 
 
 @dataclass(frozen=True)
@@ -86,13 +102,18 @@ class Answers:
 
 
 def answers(model: nn.Module, batch: Batch) -> Answers:
-    """One forward pass; logits are computed only where an answer token is predicted."""
-    out = model(**batch.inputs, logits_to_keep=batch.keep, use_cache=False)
-    return Answers(out.logits.float()[batch.index], batch.tokens, batch.question, batch.count, _features(out))
+    """The forward passes; logits are computed only where an answer token is predicted."""
+    outs = [model(**each.inputs, logits_to_keep=each.keep, use_cache=False) for each in batch.passes]
+    logits = torch.cat([out.logits for out in outs]) if len(outs) > 1 else outs[0].logits
+    seen = [features for out in outs if (features := _features(out)) is not None]
+    return Answers(
+        logits.float()[batch.index], batch.tokens, batch.question, batch.count, torch.cat(seen) if seen else None
+    )
 
 
 def _features(out: Any) -> Tensor | None:
     seen = getattr(out, "image_hidden_states", None)
+    seen = getattr(seen, "pooler_output", seen)
     if isinstance(seen, tuple | list):
         seen = torch.cat([each.flatten(0, -2) for each in seen]) if seen else None
     return None if seen is None else seen.flatten(0, -2)
@@ -100,93 +121,91 @@ def _features(out: Any) -> Tensor | None:
 
 def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:
     """The plain batch: a row per question, padded on the right, each with its own image."""
-    return _assemble([[row] for row in rows], [[i] for i in range(len(rows))], encoder, blocks=False)
+    return assemble([[row] for row in rows], [[i] for i in range(len(rows))], encoder, None)
 
 
 def pack(rows: Sequence[Row], encoder: Encoder) -> Batch:
     """The same questions with shared prefixes: what rows of one image begin with alike is computed once.
 
     Behind the prefix each question sees the prefix and itself (a block attention mask), and its positions go on
-    where the prefix ends, so that losses and gradients are those of `pad` up to rounding.
+    where the prefix ends, so that losses and gradients are those of `pad` up to rounding. Rows whose attention does
+    not allow that are batched plainly (`may_share`).
     """
     members: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         members.setdefault(row.group or f"text:{i // 8}", []).append(i)
     order = list(members.values())
-    return _assemble([[rows[i] for i in group] for group in order], order, encoder, blocks=True)
+    return assemble([[rows[i] for i in group] for group in order], order, encoder, _join)
 
 
-@dataclass(frozen=True)
-class _Sequence:
-    """One sequence of a batch before padding."""
-
-    ids: list[int]
-    positions: list[int]
-    block: list[int]
-    """0 for the shared prefix, then 1, 2, ... for the questions behind it."""
-    predicts: list[tuple[int, int, int]]
-    """(place, token, question): the place whose logits predict the answer token."""
-
-
-def _join(rows: Sequence[Row], questions: Sequence[int]) -> _Sequence:
-    shared = common_prefix(rows)
-    ids, positions, block = list(rows[0].input_ids[:shared]), list(range(shared)), [0] * shared
-    predicts: list[tuple[int, int, int]] = []
-    for number, (row, question) in enumerate(zip(rows, questions, strict=True), 1):
-        offset = len(ids) - shared  # token i >= shared of the row stands at place offset + i
-        ids += row.input_ids[shared:]
-        positions += range(shared, len(row.input_ids))
-        block += [number] * (len(row.input_ids) - shared)
-        for i in range(row.answer_start, len(row.input_ids)):
-            place = i - 1 if i == shared else offset + i - 1
-            predicts.append((place, row.input_ids[i], question))
-    return _Sequence(ids, positions, block, predicts)
+def _join(rows: Sequence[Row]) -> Joined:
+    """The common prefix, then each row's rest as a block of its own."""
+    start = common_prefix(rows)
+    length = start + sum(len(row.input_ids) - start for row in rows)
+    joined = Joined(
+        list(rows[0].input_ids[:start]), [(0, i) for i in range(start)], [length] * start, [[] for _ in rows]
+    )
+    for number, row in enumerate(rows):
+        offset = len(joined.ids) - start  # token i >= start of the row stands at place offset + i
+        rest = range(start, len(row.input_ids))
+        joined.ids += row.input_ids[start:]
+        joined.sources += [(number, i) for i in rest]
+        joined.ends += [offset + len(row.input_ids)] * len(rest)
+        joined.places[number] = [
+            i - 1 if i == start else offset + i - 1 for i in range(row.answer_start, len(row.input_ids))
+        ]
+    return joined
 
 
-def _assemble(groups: list[list[Row]], order: list[list[int]], encoder: Encoder, *, blocks: bool) -> Batch:
-    sequences = [_join(group, questions) for group, questions in zip(groups, order, strict=True)]
-    length = max(len(sequence.ids) for sequence in sequences)
+def assemble(
+    groups: Sequence[Sequence[Row]],
+    order: Sequence[Sequence[int]],
+    encoder: Encoder,
+    join: Callable[[Sequence[Row]], Joined] | None,
+) -> Batch:
+    """Groups of rows -> a batch; `order` has the number of each row's question, `join` makes a group one sequence.
 
-    def padded(values: list[int], filler: int) -> list[int]:
-        return values + [filler] * (length - len(values))
-
-    ids = torch.tensor([padded(s.ids, encoder.pad_id) for s in sequences])
-    keep = torch.zeros(ids.shape, dtype=torch.bool)
-    flat = [(b * length + place, token, q) for b, s in enumerate(sequences) for place, token, q in s.predicts]
-    flat.sort(key=lambda entry: entry[2])  # stable: the tokens of a question stay in their order
-    places, tokens, question = (torch.tensor(column) for column in zip(*flat, strict=True))
-    keep.view(-1)[places] = True
-    rank = keep.view(-1).cumsum(0) - 1
-    inputs = {"input_ids": ids, **_images([group[0] for group in groups], encoder)}
-    if blocks:
-        block = torch.tensor([padded(s.block, -1) for s in sequences])
-        inputs["attention_mask"] = _for_attention(block_mask(block), encoder)
-        inputs["position_ids"] = torch.tensor([padded(s.positions, 0) for s in sequences])
-    else:
-        inputs["attention_mask"] = torch.tensor([padded([1] * len(s.ids), 0) for s in sequences])
-    count = sum(len(group) for group in groups)
-    return Batch(inputs, keep, rank[places], tokens, question, count)
-
-
-def block_mask(block: Tensor) -> Tensor:
-    """bool [B, 1, L, L]: who sees whom in sequences whose tokens belong to blocks [B, L].
-
-    A token sees what stands before it in its own block and in the prefix (block 0); padding (-1) sees the padding and
-    the prefix before it, since a row that sees nothing would be NaN.
+    Rows that the model cannot take beside each other get passes of their own; where they cannot share a sequence, or
+    without `join`, each row is one.
     """
-    length = block.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=block.device).tril()
-    return (causal & ((block[:, :, None] == block[:, None, :]) | (block[:, None, :] == 0)))[:, None]
+    passes: list[Pass] = []
+    predicted: dict[int, tuple[Row, list[int]]] = {}
+    kept, shown = 0, []
+    for some in alike([group[0] for group in groups]):
+        members = [groups[i] for i in some]
+        numbers = list(chain.from_iterable(order[i] for i in some))
+        rows = list(chain.from_iterable(members))
+        if join is not None and may_share(rows, encoder):
+            sequences = [join(group) for group in members]
+            inputs, seen = shared(members, sequences, encoder), [group[0] for group in members]
+            places = [(b, each) for b, sequence in enumerate(sequences) for each in sequence.places]
+        else:
+            inputs, seen = plain(rows, encoder, right), rows
+            places = [(b, list(range(row.answer_start - 1, len(row.input_ids) - 1))) for b, row in enumerate(rows)]
+        made, ranks = _pass(inputs, places)
+        predicted |= {
+            number: (row, [kept + rank for rank in mine])
+            for number, row, mine in zip(numbers, rows, ranks, strict=True)
+        }
+        kept += int(made.keep.sum())
+        passes.append(made)
+        shown += [row.group for row in seen if row.image is not None]
+    in_turn = [predicted[number] for number in range(len(predicted))]
+    return Batch(
+        tuple(passes),
+        torch.tensor([rank for _, ranks in in_turn for rank in ranks]),
+        torch.tensor([token for row, _ in in_turn for token in row.input_ids[row.answer_start :]]),
+        torch.arange(len(in_turn)).repeat_interleave(torch.tensor([len(ranks) for _, ranks in in_turn])),
+        len(in_turn),
+        tuple(shown),
+    )
 
 
-def _for_attention(sees: Tensor, encoder: Encoder) -> Tensor:
-    """SDPA takes the mask as it is; eager attention adds it to the scores."""
-    model = encoder.loaded.model
-    if model.config._attn_implementation == "sdpa":
-        return sees
-    return torch.zeros(sees.shape, dtype=model.dtype).masked_fill(~sees, torch.finfo(model.dtype).min)
-
-
-def _images(firsts: Sequence[Row], encoder: Encoder) -> Mapping[str, Tensor]:
-    pictures = [encoder.pixels(row.image) for row in firsts if row.image is not None]
-    return {name: torch.cat([p[name] for p in pictures]) for name in (pictures[0] if pictures else {})}
+def _pass(inputs: dict[str, Tensor], places: Sequence[tuple[int, list[int]]]) -> tuple[Pass, list[list[int]]]:
+    """Keep what predicts answer tokens; for each row's (sequence, places), which of the kept positions they are."""
+    ids = inputs["input_ids"]
+    keep = torch.zeros(ids.shape, dtype=torch.bool)
+    flat = [[b * ids.shape[1] + place for place in mine] for b, mine in places]
+    keep.view(-1)[torch.tensor(list(chain.from_iterable(flat)))] = True
+    rank = (keep.view(-1).cumsum(0) - 1).tolist()
+    return Pass(inputs, keep), [[rank[place] for place in mine] for mine in flat]

@@ -119,7 +119,8 @@ class _Asked:
     """One item in tokens."""
 
     item: Example
-    prompt: tuple[int, ...]
+    asked: Row
+    """The prompt, and no answer yet."""
     letters: dict[str, Row]
     """Letters as answers to a multiple choice."""
     words: dict[str, Row]
@@ -129,10 +130,6 @@ class _Asked:
     def drafts(self) -> list[Row]:
         """Candidate answers to the item's own prompt."""
         return list((self.letters or self.words).values())
-
-    def going_on(self, answer: tuple[int, ...]) -> Row:
-        """The prompt, what has been said to it, and a place to say more (its token counts for nothing)."""
-        return Row((*self.prompt, *answer, self.prompt[-1]), len(self.prompt), self.item.image)
 
 
 @contextmanager
@@ -180,12 +177,12 @@ class _Answering:
         in_words = questions.answers_in_words(item, self.pools)
         letters = {text: self.encoder.conversation(question, text, item.image) for text in questions.letters(item)}
         words = {text: self.encoder.conversation(opened, text, item.image) for text in in_words}
-        return _Asked(item, self.encoder.prompt_ids(question, item.image), letters, words)
+        return _Asked(item, self.encoder.asking(question, item.image), letters, words)
 
     def _ask_briefly(self, item: Example) -> _Asked:
         """With the truth as the only candidate: what is said does not depend on the candidates, only its cost does."""
         truth = {target(item): self.encoder.row(item)}
-        return _Asked(item, self.encoder.prompt_ids(prompt(item), item.image), {}, truth)
+        return _Asked(item, self.encoder.asking(prompt(item), item.image), {}, truth)
 
     def _answer(
         self, asked: Sequence[_Asked], tell: Callable[[int, int], None]
@@ -200,7 +197,7 @@ class _Answering:
         left = [i for i, answer in enumerate(said) if not self._over(answer)]
         done = total - len(left)
         tell(done, total)
-        prompts = [asked[i].going_on(()) for i in left]
+        prompts = [asked[i].asked for i in left]
         told = dict(
             zip(left, generate(prompts, self.encoder, self.config, lambda n: tell(done + n, total)), strict=True)
         )
@@ -208,13 +205,17 @@ class _Answering:
 
     def _follow(self, asked: _Asked, rows: Sequence[Row], weighed: Mapping[RowKey, Weighed]) -> tuple[int, ...]:
         known = [(row, weighed[key_of(row)]) for row in rows]
-        return spoken(len(asked.prompt), known, self.encoder.ends, self.config.max_new_tokens)
+        return spoken(asked.asked.answer_start, known, self.encoder.ends, self.config.max_new_tokens)
 
     def _go_on(self, asked: Sequence[_Asked], said: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """One token more of each answer that has left the candidates and has not ended."""
-        rows = {i: asked[i].going_on(answer) for i, answer in enumerate(said) if not self._over(answer)}
+        rows = {i: self._going_on(asked[i], answer) for i, answer in enumerate(said) if not self._over(answer)}
         weighed = self.scale.weigh(rows.values(), lambda done: None) if rows else {}
         return [self._follow(asked[i], [rows[i]], weighed) if i in rows else answer for i, answer in enumerate(said)]
+
+    def _going_on(self, asked: _Asked, answer: tuple[int, ...]) -> Row:
+        """The prompt, what has been said to it, and a place to say more (its token counts for nothing)."""
+        return self.encoder.answered(asked.asked, (*answer, asked.asked.input_ids[-1]))
 
     def _over(self, answer: tuple[int, ...]) -> bool:
         return len(answer) >= self.config.max_new_tokens or (bool(answer) and answer[-1] in self.encoder.ends)

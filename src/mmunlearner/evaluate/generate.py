@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from mmunlearner.batches import Encoder, Row, prompts
+from mmunlearner.batches import Encoder, Row, alike, prompts
 from mmunlearner.config import EvaluateConfig
 
 
@@ -18,16 +18,22 @@ def generate(
 ) -> list[tuple[int, ...]]:
     """What the model says to each row's prompt: greedy, up to and with an end token. `told` hears how many are done."""
     said: dict[int, tuple[int, ...]] = {}
-    order = sorted(range(len(rows)), key=lambda i: (-rows[i].answer_start, rows[i].group))
     model: Any = encoder.loaded.model
     with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode():
-        for start in range(0, len(order), config.batch_size):
-            chosen = order[start : start + config.batch_size]
+        for chosen in _chunks(rows, config.batch_size):
             inputs = {k: v.to(model.device) for k, v in prompts([rows[i] for i in chosen], encoder).items()}
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
             said.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(chosen, new, strict=True))
             told(len(said))
     return [said[i] for i in range(len(rows))]
+
+
+def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Numbers of rows that are asked together: alike, and of like length."""
+    for some in alike(rows):
+        order = sorted(some, key=lambda i: (-rows[i].answer_start, rows[i].group))
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
 
 
 @contextmanager

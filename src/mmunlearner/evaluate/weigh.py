@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from mmunlearner.batches import Batch, Encoder, Row, answers, common, pad, tree
+from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, pad, tree
 from mmunlearner.errors import ModelError
 
 # A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
@@ -54,7 +54,7 @@ class Scale:
         unique = list({key_of(row): row for row in rows}.values())
         if self.shares is None:
             self.shares = self._try_sharing(unique)
-        groups = grouped(unique) if self.shares else [[row] for row in unique]
+        groups = self._together(unique) if self.shares else [[row] for row in unique]
         weighed: dict[RowKey, Weighed] = {}
         for some in batched(groups, self.tokens_per_batch):
             flat = [row for group in some for row in group]
@@ -62,6 +62,13 @@ class Scale:
             weighed.update(zip(map(key_of, flat), self._run(batch), strict=True))
             told(len(weighed))
         return weighed
+
+    def _together(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Groups that make one sequence each."""
+        groups = grouped(rows)
+        return [
+            some for group in groups for some in ([group] if may_share(group, self.encoder) else [[r] for r in group])
+        ]
 
     def _run(self, batch: Batch) -> list[Weighed]:
         self.tokens += batch.size

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
 from mmunlearner.errors import ModelError
 from mmunlearner.files import staged_dir
+from mmunlearner.models.processor import load_processor
 
 SHIPPED = "people:"
 """Prefix of the names of the models that the package ships: `people:vanilla`, `people:oracle`."""
@@ -22,8 +23,8 @@ SHIPPED = "people:"
 class Loaded:
     """A model, what prepares its inputs, and where both came from."""
 
-    model: PreTrainedModel
-    processor: ProcessorMixin
+    model: PreTrainedModel = field(repr=False)
+    processor: ProcessorMixin = field(repr=False)
     source: str
 
 
@@ -47,11 +48,11 @@ def load(
     if looks_local and not Path(name).expanduser().is_dir():
         raise ModelError(f"model {name}: no such directory")
     try:
-        processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+        processor = load_processor(name, trust_remote_code=trust_remote_code)
         model = AutoModelForImageTextToText.from_pretrained(
             name, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {name}: cannot be loaded ({reason})") from None
     model.to(pick_device(device))  # pyright: ignore[reportArgumentType] (transformers hides its signature)

@@ -98,11 +98,12 @@ class Teacher:
     def _predict(self, batch: packed.Batch) -> tuple[Tensor, Tensor]:
         """Logits at the answer tokens after the last layer and after the one before, [T, vocabulary] each."""
         model: Any = self.encoder.loaded.model
-        inputs = dict(batch.inputs)
+        (one,) = batch.passes
+        inputs = dict(one.inputs)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = augment(inputs["pixel_values"], self.rng)
-        out = model(**inputs, logits_to_keep=batch.keep, use_cache=False, output_hidden_states=True)
-        early = model.model.language_model.norm(out.hidden_states[-2][batch.keep])
+        out = model(**inputs, logits_to_keep=one.keep, use_cache=False, output_hidden_states=True)
+        early = model.model.language_model.norm(out.hidden_states[-2][one.keep])
         return out.logits[batch.index], model.lm_head(early)[batch.index]
 
     def _in_words(self, rows: Sequence[Row], batch: packed.Batch) -> Tensor:

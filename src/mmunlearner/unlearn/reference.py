@@ -26,10 +26,9 @@ class ReferenceCache:
     features: dict[str, Tensor]
     """Per image: what the language model gets to see of it, [image tokens, D]; empty unless asked for."""
 
-    def of(self, rows: Sequence[Row]) -> Reference:
-        """The reference of a batch's questions, in its order."""
+    def of(self, rows: Sequence[Row], images: Sequence[str]) -> Reference:
+        """The reference of a batch's questions and of its images (`Batch.images`), in its order."""
         sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
-        images = dict.fromkeys(row.group for row in rows if row.image is not None)  # the order of `pack`
         nothing = [features[:0] for features in list(self.features.values())[:1]]  # of a batch without images
         known = [self.features[image] for image in images if image in self.features] or nothing
         return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), torch.cat(known) if known else None)
@@ -48,7 +47,8 @@ def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> R
     shown: dict[str, Tensor] = {}
     for start in range(0, len(distinct), BATCH):
         batch_rows = distinct[start : start + BATCH]
-        said = answers(model, pack(batch_rows, encoder).to(model.device))
+        batch = pack(batch_rows, encoder)
+        said = answers(model, batch.to(model.device))
         vocabulary = said.logits.shape[-1]
         top = said.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
         sizes = [len(row.input_ids) - row.answer_start for row in batch_rows]
@@ -56,16 +56,17 @@ def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> R
         for row, total, (logps, ids) in zip(batch_rows, said.logp_sum.cpu(), pieces, strict=True):
             entries[_key(row)] = (total, logps, ids)
         if features:
-            shown |= _features(encoder, batch_rows, said)
+            shown |= _features(encoder, batch_rows, batch.images, said)
     return ReferenceCache(entries, shown)
 
 
-def _features(encoder: Encoder, rows: Sequence[Row], said: Answers) -> dict[str, Tensor]:
+def _features(encoder: Encoder, rows: Sequence[Row], images: Sequence[str], said: Answers) -> dict[str, Tensor]:
     """Image -> its share of the batch's features; an image has as many as its rows have image tokens."""
     if said.features is None:
         return {}
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
-    sizes = {row.group: row.input_ids.count(token) for row in rows if row.image is not None and token is not None}
-    if sum(sizes.values()) != len(said.features):
+    counts = {row.group: row.input_ids.count(token) for row in rows if row.image is not None and token is not None}
+    sizes = [counts.get(image, 0) for image in images]
+    if sum(sizes) != len(said.features):
         return {}
-    return dict(zip(sizes, said.features.cpu().split(list(sizes.values())), strict=True))
+    return dict(zip(images, said.features.cpu().split(sizes), strict=True))

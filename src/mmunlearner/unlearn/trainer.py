@@ -67,20 +67,26 @@ class Collator:
         if not examples or self.terms[name] is None:
             return None
         rows = self.encoder.rows(examples)
-        said = self.reference.of(rows) if self.reference else None
         batch = pack(rows, self.encoder)
-        if self.augment is not None and "pixel_values" in batch.inputs:
-            rng = np.random.default_rng([self.augment, number, name == "forget"])
-            batch = replace(batch, inputs={**batch.inputs, "pixel_values": _changed(batch.inputs["pixel_values"], rng)})
+        said = self.reference.of(rows, batch.images) if self.reference else None
+        if self.augment is not None:
+            batch = _changed(batch, np.random.default_rng([self.augment, number, name == "forget"]))
         return TermBatch(batch, said, examples[0].id)
 
 
-def _changed(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    if pixels.dim() != 4:
-        raise ConfigError(
-            f"train.augment: this model's images are no [N, C, H, W] but {list(pixels.shape)}; leave it off"
-        )
-    return augment(pixels, rng)
+def _changed(batch: Batch, rng: np.random.Generator) -> Batch:
+    """The batch with each of its images changed a little."""
+
+    def changed(pixels: Tensor) -> Tensor:
+        if pixels.dim() != 4:
+            shape = list(pixels.shape)
+            raise ConfigError(f"train.augment: this model's images are no [N, C, H, W] but {shape}; leave it off")
+        return augment(pixels, rng)
+
+    def seen(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: changed(values) if name == "pixel_values" else values for name, values in inputs.items()}
+
+    return replace(batch, passes=tuple(replace(each, inputs=seen(each.inputs)) for each in batch.passes))
 
 
 class PlanDataset(Dataset[Step]):

@@ -1,0 +1,252 @@
+"""Examples -> rows of tokens: one conversation each, with the place where the answer starts."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.utils.generic import ModelOutput
+
+from mmunlearner.batches.rows import Fields, Row, common
+from mmunlearner.data import Example, ImageRef, prompt, target
+from mmunlearner.errors import DataError, ModelError
+from mmunlearner.models import Loaded, end_token_ids
+
+# What a processor says of tokens that we know or have no use for.
+_LEFT_OUT = {"input_ids", "attention_mask", "special_tokens_mask", "labels"}
+# What models call the type of a token: 0 for those of a text.
+_TYPES = {"token_type_ids", "mm_token_type_ids"}
+_PIXEL_BYTES = 2**30
+
+
+class _Tokens(NamedTuple):
+    """A piece of text in tokens."""
+
+    ids: tuple[int, ...]
+    fields: Fields
+
+
+@dataclass
+class _Known:
+    """What encoders have encoded so far."""
+
+    pixels: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    heads: dict[tuple[str, str], _Tokens] = field(default_factory=dict)
+    """The text up to a place in it and an image -> its tokens; fields are those of one token more."""
+    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    texts: dict[tuple[str, str | None, bool], str] = field(default_factory=dict)
+    tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict)
+
+    def keep(self, image: ImageRef, pixels: dict[str, Tensor]) -> None:
+        """Keep an image's pixels, and let go of the oldest where they would fill the memory."""
+        self.pixels[image.key] = pixels
+        each = sum(tensor.nbytes for tensor in pixels.values())
+        while len(self.pixels) > 1 and len(self.pixels) * each > _PIXEL_BYTES:
+            del self.pixels[next(iter(self.pixels))]
+
+
+@lru_cache(maxsize=2)
+def _known_to(fingerprint: str) -> _Known:
+    return _Known()
+
+
+def _fingerprint(loaded: Loaded, ends: frozenset[int]) -> str:
+    """Equal for processors that encode alike, for models that take the same."""
+    processor: Any = loaded.processor
+    backend = getattr(processor.tokenizer, "backend_tokenizer", None)
+    vocabulary = backend.to_str() if backend is not None else sorted(processor.tokenizer.get_vocab().items())
+    kinds = type(processor), type(loaded.model), _longest_row(loaded)
+    return hashlib.sha256(
+        repr((kinds, processor.to_dict(), processor.chat_template, vocabulary, sorted(ends))).encode()
+    ).hexdigest()
+
+
+def _longest_row(loaded: Loaded) -> int | None:
+    """The longest row that the model takes; None if its config does not say."""
+    return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+
+
+@dataclass
+class Encoder:
+    """Turns examples into rows with a model's own processor and chat template.
+
+    Each image is processed once, and what is encoded is known to every encoder of an equal processor: the models of a
+    run are asked the same. An image's tokens end at a special token, where every tokenizer splits, so that the
+    questions behind it can be tokenized without it; where that does not hold for a tokenizer, the processor is
+    called for every row. No row is ever cut: one that is too long is an error.
+
+    Raises:
+        ModelError: the model is none that this package can ask.
+    """
+
+    loaded: Loaded
+
+    def __post_init__(self) -> None:
+        model, source = self.loaded.model, self.loaded.source
+        if not getattr(self.loaded.processor, "chat_template", None):
+            raise ModelError(
+                f"model {source}: its processor has no chat template; put one beside it as chat_template.jinja "
+                "(docs/families.md has examples)"
+            )
+        if model.config.is_encoder_decoder:
+            raise ModelError(f"model {source}: encoder-decoder models are not supported, only those that go on a text")
+        self.tokenizer: Any = getattr(self.loaded.processor, "tokenizer")  # noqa: B009 (absent from the stub)
+        self.ends = end_token_ids(self.loaded)
+        self._special = sorted(self.tokenizer.all_special_tokens, key=len, reverse=True)
+        self._known = _known_to(_fingerprint(self.loaded, self.ends))
+        self._taken = inspect.signature(model.forward).parameters
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self._end
+
+    @property
+    def _end(self) -> int:
+        """What ends an answer where the chat template writes nothing that does."""
+        return self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else min(self.ends)
+
+    def row(self, example: Example) -> Row:
+        """The example asked as its benchmark asks it, answered with its target."""
+        return self.conversation(prompt(example), target(example), example.image)
+
+    def rows(self, examples: Sequence[Example]) -> list[Row]:
+        return [self.row(example) for example in examples]
+
+    def conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
+        """One user turn and one assistant turn, ended.
+
+        Raises:
+            DataError: the answer leaves no token of its own, or the model takes no row of that length.
+        """
+        key = (question, answer, "" if image is None else image.key)
+        if key not in self._known.rows:
+            self._known.rows[key] = self._conversation(question, answer, image)
+        return self._known.rows[key]
+
+    def _conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
+        asked, text = self.asking(question, image), self._answered(question, answer, image)
+        full = self._tokens(text, question, image).ids
+        start = common(asked.input_ids, full)
+        end = next((i for i in range(start, len(full)) if full[i] in self.ends), None)
+        if end is None:  # what the template writes behind the answer is no answer
+            full = self._tokens(_until(text, answer.strip()), question, image).ids
+        ids = full[: end + 1] if end is not None else (*full, self._end)
+        if start >= len(ids) - 1:
+            raise DataError(f"answer {answer!r} to {question!r}: no token of it is left to learn from")
+        short = Row(ids[:start], start, image, {name: values[:start] for name, values in asked.fields.items()})
+        return self._fitting(self.answered(short, ids[start:]), question)
+
+    def asking(self, question: str, image: ImageRef | None) -> Row:
+        """The tokens up to where the assistant starts to speak, and no answer yet.
+
+        Raises:
+            DataError: the model takes no row of that length.
+        """
+        ids, fields = self._tokens(self._render(question, None, image), question, image)
+        return self._fitting(Row(ids, len(ids), image, fields), question)
+
+    def answered(self, asked: Row, answer: Sequence[int]) -> Row:
+        """The row with (more) tokens of an answer; their fields are those that the model gives to what it generates."""
+        fields: Fields = asked.fields
+        if fields:
+            model: Any = self.loaded.model
+            lone = {name: values[None] for name, values in fields.items()}
+            longer = model._update_model_kwargs_for_generation(ModelOutput(), lone, is_encoder_decoder=False)
+            fields = {name: _longer(values, longer[name][0, -1], len(answer)) for name, values in fields.items()}
+        return Row((*asked.input_ids, *answer), asked.answer_start, asked.image, fields)
+
+    def _fitting(self, row: Row, question: str) -> Row:
+        limit = _longest_row(self.loaded)
+        if limit is None or len(row.input_ids) <= limit:
+            return row
+        shown = row.input_ids.count(getattr(self.loaded.model.config, "image_token_id", -1))
+        raise DataError(
+            f"question {question[:60]!r}: {len(row.input_ids)} tokens, {shown} of them of its image; the model takes "
+            f"{limit}, and nothing is cut: ask less, or let the image processor make smaller images"
+        )
+
+    def pixels(self, image: ImageRef) -> dict[str, Tensor]:
+        """What the processor makes of an image beside tokens (`pixel_values` and, by family, sizes or grids)."""
+        if image.key not in self._known.pixels:
+            self._process(self._render("", None, image), image)
+        return self._known.pixels[image.key]
+
+    def _render(self, question: str, answer: str | None, image: ImageRef | None) -> str:
+        key = (question, answer, image is None)
+        if key not in self._known.texts:
+            self._known.texts[key] = self._template(question, answer, image)
+        return self._known.texts[key]
+
+    def _answered(self, question: str, answer: str, image: ImageRef | None) -> str:
+        """The conversation, as it goes on from the prompt: some templates begin an answer otherwise than they ask."""
+        asked, text = self._render(question, None, image), self._render(question, answer, image)
+        return text if text.startswith(asked) else asked + text[max(text.rfind(answer.strip()), 0) :]
+
+    def _template(self, question: str, answer: str | None, image: ImageRef | None) -> str:
+        content: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
+        turns = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+        if answer is not None:
+            turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return str(self.loaded.processor.apply_chat_template(turns, add_generation_prompt=answer is None))
+
+    def _tokens(self, text: str, question: str, image: ImageRef | None) -> _Tokens:
+        if image is None:
+            ids = self._tokenize(text, special=not self._begins(text))
+            return _Tokens(ids, {name: torch.zeros(len(ids), dtype=torch.long) for name in _TYPES & set(self._taken)})
+        split = self._split(text, question)
+        tail = self._tokenize(text[split:], special=False)
+        key = (image.key, text[:split])
+        if key not in self._known.heads:
+            whole = self._process(text, image)
+            head = len(whole.ids) - len(tail)
+            if split == 0 or not tail or whole.ids[head:] != tail:
+                return whole
+            fields = {name: values[: head + 1] for name, values in whole.fields.items()}
+            self._known.heads[key] = _Tokens(whole.ids[:head], fields)
+        ids, fields = self._known.heads[key]
+        return _Tokens(ids + tail, {n: _longer(values, values[-1], len(tail) - 1) for n, values in fields.items()})
+
+    def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Many people are asked the same, so that each text is tokenized once."""
+        key = (text, special)
+        if key not in self._known.tokens:
+            self._known.tokens[key] = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        return self._known.tokens[key]
+
+    def _split(self, text: str, question: str) -> int:
+        """Where the last special token before the question ends; 0 if there is none."""
+        head = text[: text.rindex(question)] if question in text else ""
+        return max((head.rfind(token) + len(token) for token in self._special if token in head), default=0)
+
+    def _begins(self, text: str) -> bool:
+        """Whether the template writes the begin token itself."""
+        return bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
+
+    def _process(self, text: str, image: ImageRef) -> _Tokens:
+        processor: Any = self.loaded.processor
+        out = processor(
+            text=[text], images=[image.open()], return_tensors="pt", add_special_tokens=not self._begins(text)
+        )
+        ids = tuple(out["input_ids"][0].tolist())
+        rest = {name: values for name, values in out.items() if name not in _LEFT_OUT}
+        of_tokens = {name for name, values in rest.items() if values.shape[:2] == (1, len(ids))}
+        if image.key not in self._known.pixels:
+            self._known.keep(image, {name: rest[name] for name in rest if name not in of_tokens})
+        return _Tokens(ids, {name: rest[name][0] for name in rest if name in of_tokens and name in self._taken})
+
+
+def _until(text: str, answer: str) -> str:
+    """The text up to the end of the answer in it."""
+    place = text.rfind(answer)
+    return text if place < 0 else text[: place + len(answer)]
+
+
+def _longer(values: Tensor, last: Tensor, count: int) -> Tensor:
+    """[L, ...] -> [L + count, ...]."""
+    return torch.cat([values, last[None].expand(count, *last.shape)]) if count else values

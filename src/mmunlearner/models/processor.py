@@ -1,0 +1,64 @@
+"""Loading a model's processor where torchvision is not installed, which transformers demands for videos alone."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any, cast
+
+from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils.import_utils import is_torchvision_available
+from transformers.video_processing_utils import VideoProcessorMixin
+
+_LOADERS: dict[str, Any] = {"image_processor": AutoImageProcessor, "tokenizer": AutoTokenizer}
+
+
+class NoVideos(VideoProcessorMixin):
+    """Stands where a processor wants something for videos: keeps the checkpoint's settings, and shows none."""
+
+    settings: dict[str, Any]
+
+    num_frames = fps = None
+    """Asked of every video processor, whatever is shown."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the checkpoint says, so that it is saved as it was."""
+        return copy.deepcopy(self.settings)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any], **_: Any) -> NoVideos:  # pyright: ignore[reportIncompatibleMethodOverride]
+        made = cls()
+        made.settings = dict(settings)
+        return made
+
+
+def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMixin:
+    """A model's processor; without torchvision one that shows images, and no videos.
+
+    Raises:
+        OSError, ValueError, KeyError, ImportError: there is none, or a package that it needs is missing.
+    """
+    if not is_torchvision_available():
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        kind: Any = PROCESSOR_MAPPING.get(type(config), None)
+        if kind is not None and "video_processor" in kind.get_attributes():
+            return _assembled(kind, name)
+    return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+
+
+@cache
+def without_videos(kind: type[ProcessorMixin]) -> Any:
+    """The processor class, which takes `NoVideos` where it wants something for videos."""
+
+    def check(self: ProcessorMixin, name: str, part: object) -> object:
+        return type(part) if isinstance(part, NoVideos) else kind.check_argument_for_proper_class(self, name, part)
+
+    return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check, "__module__": kind.__module__})
+
+
+def _assembled(kind: Any, name: str) -> ProcessorMixin:
+    """The parts as transformers loads them, but for the one for videos."""
+    parts = [_LOADERS.get(each, NoVideos).from_pretrained(name) for each in kind.get_attributes()]
+    settings, _ = kind.get_processor_dict(name)
+    return cast(ProcessorMixin, without_videos(kind).from_args_and_dict(parts, settings))

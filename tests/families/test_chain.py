@@ -1,0 +1,119 @@
+"""The whole way for every family: load, fine-tune, mask, unlearn, save, load again, evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from families.zoo import NEEDS_TORCHVISION
+from tiny import examples
+from transformers import AutoModelForImageTextToText
+
+from mmunlearner import saliency
+from mmunlearner.batches import Encoder, Row, answers, pad
+from mmunlearner.config import EvaluateConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.data import Splits
+from mmunlearner.evaluate import evaluate_model
+from mmunlearner.evaluate.generate import generate
+from mmunlearner.models import Loaded, candidates, load, parts, save
+from mmunlearner.unlearn import Trained, unlearn
+
+IMAGES, TEXTS = examples(3, 1), examples(2, 1, images=False)
+SPLITS = Splits(
+    tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
+)
+TRAIN = TrainConfig(steps=1, retain_per_forget=2, batch_size=2, learning_rate=1e-2, warmup=0, keep_text=True)
+ALL = ("vision", "projector", "language")
+
+
+def weights(loaded: Loaded) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
+
+
+def run(fresh, tmp_path, method: str, lora: bool = False, **changes) -> Trained:
+    """One method on the family's model; a mask of all its parts where the method takes one."""
+    loaded = fresh()
+    mask = saliency.compute(Encoder(loaded), SPLITS, MaskConfig(parts=ALL)) if method == "mmunlearner" else None
+    train = replace(TRAIN, **changes)
+    adapters = LoraConfig(rank=2) if lora else None
+    return unlearn(loaded, SPLITS, MethodConfig(method), train, tmp_path / "work", mask=mask, lora_config=adapters)
+
+
+def test_from_a_directory_to_scores_and_back(fresh, tmp_path):
+    """Masked unlearning; what is saved is what was trained, bit for bit, and evaluates."""
+    before = weights(fresh())
+    done = run(fresh, tmp_path, "mmunlearner", free="mask")
+    after = weights(done.loaded)
+    assert done.moved.forget_outside == 0
+    assert done.moved.outside == 0
+    assert done.moved.inside > 0
+    owner = candidates(done.loaded.model)
+    assert {owner[name] for name in before if not torch.equal(before[name], after[name])} == set(owner.values())
+    home = save(done.loaded, tmp_path / "saved")
+    reloaded = again(fresh, home)
+    assert weights(reloaded).keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in weights(reloaded).items())
+    columns = {"forget_vqa": SPLITS.forget, "forget_qa": SPLITS.text[:3]}
+    scores = evaluate_model(reloaded, columns, tmp_path / "answers", config=EvaluateConfig(max_new_tokens=4))
+    assert set(scores.columns) == set(columns)
+
+
+def again(fresh, home) -> Loaded:
+    """Load what was saved as users do; where the processor cannot be imported here, the model alone."""
+    loaded = fresh()
+    if loaded.source in NEEDS_TORCHVISION:  # it is called so only where there is none
+        return replace(loaded, model=AutoModelForImageTextToText.from_pretrained(home).eval())
+    return load(home, device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("method", ["finetune", "ga_diff", "mmunlearner"])
+def test_every_method_moves_the_weights(fresh, tmp_path, method, lora):
+    """A step of each; with adapters, what is merged at the end is the family's model again."""
+    before = weights(fresh())
+    done = run(fresh, tmp_path, method, lora)
+    after = weights(done.loaded)
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    for part, names in parts(done.loaded.model).items():
+        assert moved & set(names) or not set(names) & set(candidates(done.loaded.model)), part
+    assert all(value.isfinite().all() for value in after.values())
+
+
+def test_generation_says_what_plain_greedy_decoding_does(family):
+    """Token by token without a cache, each row alone, against `generate` on padded batches of images and texts."""
+    encoder = Encoder(family)
+    items = [*IMAGES[:4], *TEXTS[:3]]
+    asked = [encoder.asking(item.question, item.image) for item in items]
+    config = EvaluateConfig(max_new_tokens=5, batch_size=4)
+    assert generate(asked, encoder, config, lambda _: None) == [slowly(row, encoder, 5) for row in asked]
+
+
+def slowly(row: Row, encoder: Encoder, longest: int) -> tuple[int, ...]:
+    """Greedy decoding by whole forward passes over the row so far."""
+    said: tuple[int, ...] = ()
+    while len(said) < longest and not (said and said[-1] in encoder.ends):
+        more = encoder.answered(row, (*said, row.input_ids[-1]))
+        with torch.no_grad():
+            best = answers(encoder.loaded.model, pad([more], encoder)).logits.argmax(-1)
+        said = (*said, int(best[-1]))
+    return said
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_with_the_same_weights(fresh, tmp_path):
+    """Names of weights differ on disk and in memory, by family; a checkpoint is read all the same."""
+    whole = run(fresh, tmp_path / "whole", "ga_diff", steps=2, save_every=1)
+
+    def stop(step, *_):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    train, method = replace(TRAIN, steps=2, save_every=1), MethodConfig("ga_diff")
+    with pytest.raises(KeyboardInterrupt):
+        unlearn(fresh(), SPLITS, method, train, tmp_path / "cut", on_step=stop)
+    resumed = unlearn(fresh(), SPLITS, method, train, tmp_path / "cut")
+    expected = weights(whole.loaded)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed.loaded).items())

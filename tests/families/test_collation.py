@@ -1,0 +1,112 @@
+"""What a model of each family is given: answers alone are labels, and no image token is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from families.questions import FEW, SIZES, conversations, picture, pictures, said
+from hypothesis import given, settings
+
+from mmunlearner.batches import Encoder, answers, pad, prompts
+from mmunlearner.errors import DataError
+
+FEWER = settings(max_examples=12)
+
+
+@FEWER
+@given(question=said, answer=said, image=pictures)
+def test_labels_are_the_answer_and_one_end_token(encoder, question, answer, image):
+    row = encoder.conversation(question, answer, image)
+    labels = row.input_ids[row.answer_start :]
+    assert encoder.tokenizer.decode(labels[:-1], skip_special_tokens=False).strip() == answer
+    assert [token in encoder.ends for token in labels] == [False] * (len(labels) - 1) + [True]
+
+
+@FEWER
+@given(question=said, answer=said, image=pictures)
+def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, image):
+    """What stands before the labels is the prompt that the model gets when it is asked."""
+    row, asked = encoder.conversation(question, answer, image), encoder.asking(question, image)
+    assert row.input_ids[: row.answer_start] == asked.input_ids
+    assert all(len(values) == len(row.input_ids) for values in row.fields.values())
+
+
+@FEWER
+@given(question=said, image=pictures.filter(bool))
+def test_cut_tokenization_equals_the_processors(encoder, question, image):
+    """The image is processed once and the question tokenized alone: the processor on everything says the same."""
+    asked = encoder.asking(question, image)
+    whole = encoder._process(encoder._render(question, None, image), image)
+    assert asked.input_ids == whole.ids
+    assert asked.fields.keys() == whole.fields.keys()
+    for name, values in whole.fields.items():
+        assert torch.equal(asked.fields[name], values)
+
+
+@pytest.mark.parametrize("seed", range(len(SIZES)))
+def test_image_tokens_are_as_many_as_features(encoder, seed):
+    """For every shape of picture; a model that reads images by cross-attention has one token for each instead."""
+    model = encoder.loaded.model
+    row = encoder.asking("What colour is this?", picture(seed))
+    tokens = row.input_ids.count(model.config.image_token_id)
+    if "cross_attention_mask" in row.fields:
+        assert tokens == 1
+        assert row.fields["cross_attention_mask"].any()
+        return
+    with torch.no_grad():
+        features = model.get_image_features(**encoder.pixels(picture(seed)), return_dict=True).pooler_output
+    shown = torch.cat([each.flatten(0, -2) for each in features]) if isinstance(features, list | tuple) else features
+    assert tokens == shown.flatten(0, -2).shape[0]
+    assert tokens > 0
+
+
+@settings(max_examples=6)
+@given(asked=conversations)
+def test_a_batch_of_any_rows_says_what_each_row_says_alone(encoder, asked):
+    """Images of all shapes, texts, and both beside each other, padded on the right."""
+    rows = [encoder.conversation(*each) for each in asked]
+    model = encoder.loaded.model
+    with torch.no_grad():
+        together = answers(model, pad(rows, encoder))
+        alone = [answers(model, pad([row], encoder)) for row in rows]
+    assert together.tokens.tolist() == [token for row in rows for token in row.input_ids[row.answer_start :]]
+    assert together.question.tolist() == [i for i, row in enumerate(rows) for _ in row.input_ids[row.answer_start :]]
+    torch.testing.assert_close(together.nll, torch.cat([one.nll for one in alone]), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_stands_behind_for_training_and_before_for_generation(encoder):
+    rows = [encoder.conversation(*each) for each in FEW]
+    for each in pad(rows, encoder).passes:
+        assert each.inputs["attention_mask"].diff().max() <= 0
+    for some in ([row for row in rows if row.image], [row for row in rows if not row.image]):
+        inputs = prompts(some, encoder)
+        assert inputs["attention_mask"].diff().min() >= 0
+        for ids, mask, row in zip(inputs["input_ids"], inputs["attention_mask"], some, strict=True):
+            assert tuple(ids[mask.bool()].tolist()) == row.input_ids[: row.answer_start]
+
+
+def test_a_row_that_is_too_long_is_an_error_and_never_cut(family):
+    """Its image tokens would be the first to be missed."""
+    config = family.model.config.get_text_config()
+    limit = config.max_position_embeddings
+    config.max_position_embeddings = 24
+    try:
+        with pytest.raises(
+            DataError, match=r"tokens, \d+ of them of its image; the model takes 24, and nothing is cut"
+        ):
+            Encoder(family).conversation("What colour is this hat ? " * 4, "red", picture(3))
+    finally:
+        config.max_position_embeddings = limit
+
+
+def test_a_processor_without_a_template_is_refused(family):
+    from copy import copy
+
+    from mmunlearner.errors import ModelError
+
+    bare = copy(family.processor)
+    bare.chat_template = None
+    with pytest.raises(ModelError, match="no chat template"):
+        Encoder(replace(family, processor=bare))

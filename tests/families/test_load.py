@@ -1,0 +1,52 @@
+"""Processors are loaded without torchvision, and what cannot be loaded says so in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from families.zoo import FAMILIES
+from transformers.utils.import_utils import is_torchvision_available
+
+from mmunlearner.errors import ModelError
+from mmunlearner.models import Loaded, load, save
+from mmunlearner.models.processor import NoVideos
+
+WITH_VIDEOS = ("LLaVA-OneVision", "Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "InternVL", "SmolVLM")
+
+
+@pytest.mark.skipif(is_torchvision_available(), reason="with torchvision, images are processed by it")
+def test_a_processor_is_the_familys_own(family, request):
+    """By its class and template; the image processor is the one that works on PIL images."""
+    _, own = FAMILIES[request.node.callspec.params["fresh"]]()
+    assert type(family.processor).__name__ == type(own).__name__
+    assert family.processor.chat_template == own.chat_template
+    assert type(family.processor.image_processor).__name__.endswith("Pil")
+    assert family.processor.image_processor.to_dict() == own.image_processor.to_dict()
+
+
+@pytest.mark.skipif(is_torchvision_available(), reason="with torchvision, videos have a processor of their own")
+@pytest.mark.parametrize("name", WITH_VIDEOS)
+def test_what_a_checkpoint_says_of_videos_is_kept(shelf, name, tmp_path):
+    """It is saved as it was, for those who have torchvision."""
+    loaded = shelf(name)()
+    assert isinstance(loaded.processor.video_processor, NoVideos)
+    home = save(loaded, tmp_path / "saved")
+    settings = json.loads((home / "processor_config.json").read_text())
+    assert settings["video_processor"] == loaded.processor.video_processor.to_dict()
+    assert settings["video_processor"]["video_processor_type"].endswith("VideoProcessor")
+    assert settings["processor_class"] == type(FAMILIES[name]()[1]).__name__
+
+
+@pytest.mark.skipif(is_torchvision_available(), reason="with torchvision, Mistral 3 is loaded as every other family")
+def test_a_processor_that_needs_torchvision_says_so(tmp_path):
+    home = save(Loaded(*FAMILIES["Mistral 3"](), "mistral"), tmp_path / "mistral")
+    with pytest.raises(ModelError, match="cannot be loaded .PixtralProcessor requires the Torchvision library"):
+        load(home)
+
+
+def test_a_processor_that_needs_another_package_says_so(shelf, monkeypatch, tmp_path):
+    home = save(shelf("SmolVLM")(), tmp_path / "smol")
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+    with pytest.raises(ModelError, match="cannot be loaded .Package `num2words` is required"):
+        load(home)

@@ -1,0 +1,46 @@
+"""The table of docs/families.md says what is seen here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from families.questions import picture
+from families.zoo import FAMILIES, NEEDS_TORCHVISION
+from peft.tuners.lora import LoraLayer
+
+from mmunlearner.batches import Encoder, pack
+from mmunlearner.batches.sharing import obstacle
+from mmunlearner.config import LoraConfig
+from mmunlearner.models import Loaded, candidates
+from mmunlearner.unlearn import lora
+from mmunlearner.unlearn.reference import cache
+
+PARTS = ("vision", "projector", "language")
+OTHER_NEEDS = {"SmolVLM": "`num2words`"}
+
+
+def line(name: str, loaded: Loaded) -> str:
+    """What a family can do, as a row of the table."""
+    encoder = Encoder(loaded)
+    rows = [encoder.conversation("What colour is this?", answer, picture(2)) for answer in ("red", "blue")]
+    reason = obstacle(rows, encoder)
+    owners = set(candidates(loaded.model).values())
+    features = cache(encoder, rows, features=True).of(rows, pack(rows, encoder).images).features
+    adapted = lora.wrap(loaded.model, LoraConfig(rank=1), [part for part in PARTS if part in owners])
+    layers = sum(isinstance(module, LoraLayer) for module in adapted.modules())
+    cells = (
+        name,
+        "no: " + re.sub(r"(\w+_\w+)", r"`\1`", reason) if reason else "yes",
+        ", ".join(part for part in PARTS if part in owners),
+        "yes" if layers > 10 else "no",
+        "no" if features is None else "yes",
+        "torchvision" if name in NEEDS_TORCHVISION else OTHER_NEEDS.get(name, ""),
+    )
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def test_the_table_is_what_is_seen(shelf, repository: Path) -> None:
+    page = (repository / "docs" / "families.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- table -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert table.splitlines()[2:] == [line(name, shelf(name)()) for name in FAMILIES]

@@ -1,0 +1,34 @@
+"""Vision, projector and language of every family: disjoint, complete, and each with weights to mask."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from mmunlearner.models import candidates, parts
+
+NO_LINEAR_PROJECTOR = {"Gemma 3"}
+"""Whose projector is a plain matrix and a norm: no linear layer, so nothing of it is a candidate."""
+
+
+def test_every_weight_belongs_to_one_part(family):
+    found = parts(family.model)
+    names = list(chain.from_iterable(found.values()))
+    assert sorted(names) == sorted(name for name, _ in family.model.named_parameters())
+    assert all(found.values())
+
+
+def test_parts_are_where_their_names_say(family):
+    """By what the families call them, which the code does not go by."""
+    found = parts(family.model)
+    assert all("vision" in name or "visual" in name for name in found["vision"])
+    assert not any("projector" in n or "merger" in n or "connector" in n for n in found["vision"] + found["language"])
+    assert all("language_model" in name or "text_model" in name or "lm_head" in name for name in found["language"])
+
+
+def test_every_part_has_candidates(family, request):
+    name = request.node.callspec.params["fresh"]
+    owners = set(candidates(family.model).values())
+    expected = {"vision", "language"} | (set() if name in NO_LINEAR_PROJECTOR else {"projector"})
+    assert owners == expected
+    heads = {name for name, weight in family.model.named_parameters() if weight is family.model.lm_head.weight}
+    assert not heads & set(candidates(family.model))
