@@ -271,12 +271,20 @@ def list_() -> None:
 
 
 @app.command
-def doctor() -> int:
-    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken."""
+def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
+    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken.
+
+    Args:
+        model: Directory or hub id of a model: what of its masks and its unlearning fits here, without loading a weight.
+        tokens: With --model: tokens of one sequence, those of its image included.
+        images: With --model: sequences in a batch, each with its own image.
+    """
     from mmunlearner import doctor, show
 
     checks = doctor.examine()
     show.checks(checks)
+    if model:
+        show.checks(doctor.examine_model(model, tokens, images))
     return 0 if doctor.healthy(checks) else 1
 
 

@@ -22,7 +22,6 @@ from mmunlearner.errors import ConfigError, MMUnlearnerError
 from mmunlearner.memory import ORDER, Load, Memory, Sizes
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, pick_device
-from mmunlearner.models.load import SHIPPED
 from mmunlearner.run_dir import REFERENCES, mask_name
 from mmunlearner.saliency import units
 from mmunlearner.steps import NO_MODEL, check_methods
@@ -158,12 +157,7 @@ class _Teller:
     @property
     def source(self) -> str:
         """Where configuration and processor are read."""
-        source = self.config.model.base or self.config.model.vanilla
-        if not source.startswith(SHIPPED):
-            return source
-        from mmunlearner.people import assets
-
-        return str(assets.FOLDER / source.removeprefix(SHIPPED))
+        return memory.shipped_folder(self.config.model.base or self.config.model.vanilla)
 
     def model(self) -> Any:
         if self.source == "tiny":

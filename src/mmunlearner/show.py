@@ -15,7 +15,6 @@ from mmunlearner.config import JudgeConfig
 from mmunlearner.config_io import check
 from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
-from mmunlearner.report.words import duration, memory
 
 if TYPE_CHECKING:
     from mmunlearner.dry_run import Forecast, Work
@@ -124,6 +123,8 @@ def judged(folder: Path, config: JudgeConfig) -> None:
 
 def forecast(found: Forecast) -> None:
     """What a recipe would do."""
+    from mmunlearner.report.words import duration
+
     counted = [
         (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
         for s in found.sets
@@ -145,6 +146,8 @@ def forecast(found: Forecast) -> None:
 
 
 def _work(work: Work, speed: float) -> tuple[str, ...]:
+    from mmunlearner.report.words import duration, memory
+
     tokens = "" if work.tokens is None else f"{work.tokens:,.0f}"
     needed = "" if work.memory is None else memory(work.memory.on_device)
     seconds = "" if work.operations is None else duration(work.operations / speed)
