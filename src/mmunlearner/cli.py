@@ -222,6 +222,9 @@ def evaluate(
     out: Path,
     model: str = "",
     oracle: Path | None = None,
+    lmms: str = "",
+    lmms_python: str = "",
+    lmms_model: str = "",
     data: DataConfig = DataConfig(),
     evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
     judge: JudgeConfig = JudgeConfig(),
@@ -234,7 +237,14 @@ def evaluate(
         out: Directory for the answers (a line of JSON per item) and scores.json.
         model: Directory or hub id of the model to evaluate, or `people:vanilla`.
         oracle: Directory of the retain oracle's answers: the distance to them is shown, by KS and JS of truth ratios.
+        lmms: Tasks of lmms-eval instead, e.g. `pope,mme,mmbench_en,mmmu_val`: general ability of the saved directory
+            --model, written to OUT/lmms.json.
+        lmms_python: Python of the environment that has lmms-eval.
+        lmms_model: The model's name in lmms-eval; without it, by the configuration's `model_type`.
     """
+    if lmms:
+        _lmms(lmms, model, out, lmms_python, lmms_model, evaluate.limit)
+        return
     if model:
         from mmunlearner import single
 
@@ -244,6 +254,14 @@ def evaluate(
     if judge.endpoint:
         show.judged(out, judge)
     show.scores(out, oracle)
+
+
+def _lmms(tasks: str, model: str, out: Path, python: str, name: str, limit: int) -> None:
+    from mmunlearner import show
+    from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
+
+    asked = [task.strip() for task in tasks.split(",") if task.strip()]
+    show.lmms(evaluate_lmms(model, asked, out, Lmms(python, name, limit)), out)
 
 
 @app.command

@@ -53,7 +53,7 @@ class Work:
     """One thing that the run would make."""
 
     name: str
-    steps: int
+    steps: int | None
     """Optimizer steps, those of all trials included; gradients of a mask, questions of an evaluation."""
     tokens: float | None = None
     memory: Memory | None = None
@@ -293,7 +293,7 @@ class _Reckoning:
         name = f"mask {mask_name(wanted)}"
         if self.splits is None:
             needed = memory.saliency(self.size, Load(0), wanted.parts) if self.size else None
-            return Work(name, 0, memory=needed)
+            return Work(name, None, memory=needed)
         sets = [self.splits.forget, self.splits.retain, *([self.splits.text] if "language" in wanted.parts else [])]
         groups = [units(examples, wanted.unit, wanted.limit) for examples in sets]
         count = sum(map(len, groups))
@@ -316,7 +316,7 @@ class _Reckoning:
         models = len(config.methods) + len(references)
         name = f"evaluation of {models} models"
         if self.splits is None:
-            return Work(name, 0)
+            return Work(name, None)
         columns = [_limited(items, config.evaluate.limit) for items in self.splits.evaluation.values()]
         count = models * sum(map(len, columns))
         if self.encoder is None or self.size is None:
