@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
+from tiny import VOCABULARY, llava
 
 from mmunlearner import cli, doctor
-from mmunlearner.doctor import Check, _assets, _disk, _package, examine, healthy
+from mmunlearner.doctor import Check, _assets, _disk, _package, examine, examine_model, healthy
 
 
 def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
@@ -78,3 +79,42 @@ def test_the_exit_code_is_the_verdict(
     assert caught.value.code == code
     told = capsys.readouterr().out
     assert all(word in told for word in ("thing", "1.0", "mend it"))
+
+
+GIB = 2**30
+
+
+def told(folder: Path, monkeypatch: pytest.MonkeyPatch, there: int, **options: int) -> dict[str, Check]:
+    monkeypatch.setattr(doctor, "_memory_here", lambda: (there, True))
+    return by_name(examine_model(str(folder), **options))
+
+
+def test_what_fits_of_a_model_is_told_without_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    plenty, little = (told(tmp_path, monkeypatch, there) for there in (GIB, 2**20))
+    assert list(plenty) == [
+        "weights", "mask of vision", "mask of language", "mask of all", "unlearning vision", "unlearning language",
+        "unlearning all", "unlearning all, adapters of rank 16",
+    ]  # fmt: skip
+    assert {check.verdict for check in plenty.values()} == {"ok"}
+    assert {check.verdict for name, check in little.items() if name != "weights"} == {"note"}
+    assert "model.lora.rank 16" in little["unlearning all"].remedy
+
+
+def test_more_tokens_need_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    few = told(tmp_path, monkeypatch, 100 * 2**20, tokens=100, images=1)["unlearning all"]
+    many = told(tmp_path, monkeypatch, 100 * 2**20, tokens=10000, images=4)["unlearning all"]
+    assert (few.verdict, many.verdict) == ("ok", "note")
+
+
+def test_the_command_tells_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--model", str(tmp_path)])
+    assert ended.value.code == 0
+    assert "unlearning language" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--model", str(tmp_path / "gone")])
+    assert ended.value.code == 2
+    assert "no configuration to be had" in capsys.readouterr().err

@@ -222,6 +222,9 @@ def evaluate(
     out: Path,
     model: str = "",
     oracle: Path | None = None,
+    lmms: str = "",
+    lmms_python: str = "",
+    lmms_model: str = "",
     data: DataConfig = DataConfig(),
     evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
     judge: JudgeConfig = JudgeConfig(),
@@ -234,7 +237,14 @@ def evaluate(
         out: Directory for the answers (a line of JSON per item) and scores.json.
         model: Directory or hub id of the model to evaluate, or `people:vanilla`.
         oracle: Directory of the retain oracle's answers: the distance to them is shown, by KS and JS of truth ratios.
+        lmms: Tasks of lmms-eval instead, e.g. `pope,mme,mmbench_en,mmmu_val`: general ability of the saved directory
+            --model, written to OUT/lmms.json.
+        lmms_python: Python of the environment that has lmms-eval.
+        lmms_model: The model's name in lmms-eval; without it, by the configuration's `model_type`.
     """
+    if lmms:
+        _lmms(lmms, model, out, lmms_python, lmms_model, evaluate.limit)
+        return
     if model:
         from mmunlearner import single
 
@@ -244,6 +254,14 @@ def evaluate(
     if judge.endpoint:
         show.judged(out, judge)
     show.scores(out, oracle)
+
+
+def _lmms(tasks: str, model: str, out: Path, python: str, name: str, limit: int) -> None:
+    from mmunlearner import show
+    from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
+
+    asked = [task.strip() for task in tasks.split(",") if task.strip()]
+    show.lmms(evaluate_lmms(model, asked, out, Lmms(python, name, limit)), out)
 
 
 @app.command
@@ -271,12 +289,20 @@ def list_() -> None:
 
 
 @app.command
-def doctor() -> int:
-    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken."""
+def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
+    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken.
+
+    Args:
+        model: Directory or hub id of a model: what of its masks and its unlearning fits here, without loading a weight.
+        tokens: With --model: tokens of one sequence, those of its image included.
+        images: With --model: sequences in a batch, each with its own image.
+    """
     from mmunlearner import doctor, show
 
     checks = doctor.examine()
     show.checks(checks)
+    if model:
+        show.checks(doctor.examine_model(model, tokens, images))
     return 0 if doctor.healthy(checks) else 1
 
 

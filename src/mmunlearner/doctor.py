@@ -13,11 +13,21 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from mmunlearner.config import Part
+
 GIB = 2**30
 NEEDED_DISK = 1 * GIB
 """Bytes that a run of the demo may write, generously."""
 NEEDED_MEMORY = 3 * GIB
 """Bytes that a run of the demo may hold, generously."""
+ANSWER_TOKENS = 32
+"""Answer tokens of a sequence, where what fits is reckoned."""
+MASKED: dict[str, tuple[Part, ...]] = {
+    "vision": ("vision", "projector"),
+    "language": ("language",),
+    "all": ("vision", "projector", "language"),
+}
+"""What is masked or trained, where what fits is reckoned."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,47 @@ def examine(folder: Path | str = ".") -> tuple[Check, ...]:
     checks = (*_packages(), _disk(Path(folder)), *_assets())
     broken = _torch_trouble()
     return (*checks, broken) if broken else (*checks, *_machine(), *_devices(), *_abilities())
+
+
+def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Check, ...]:
+    """What of a model's unlearning fits here, by the estimate: sequences of so many tokens, of so many images at once.
+
+    Raises:
+        ModelError: there is no configuration to be had.
+    """
+    from mmunlearner import memory
+    from mmunlearner.config import LoraConfig, TrainConfig
+
+    model = memory.meta_model(source)
+    size = memory.sizes(model)
+    load = memory.Load(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
+    adapters = LoraConfig(rank=16)
+    needs = {
+        f"mask of {name}": memory.saliency(size, load, parts) for name, parts in MASKED.items()
+    } | {
+        f"unlearning {name}": memory.training(size, load, TrainConfig(), parts=parts, masked=True)
+        for name, parts in MASKED.items()
+    }  # fmt: skip
+    needs["unlearning all, adapters of rank 16"] = memory.training(
+        size, load, TrainConfig(), lora=adapters, masked=True
+    )
+    there, on_cpu = _memory_here()
+    found = [Check("weights", f"{size.total / 1e9:.2f} billion, {4 * size.total / GIB:.1f} GiB", "ok")]
+    for name, needed in needs.items():
+        wanted = needed.total if on_cpu else needed.on_device
+        fits = wanted <= there
+        remedy = "" if fits else "fewer parts, smaller train.batch_size, model.lora.rank 16, or more memory"
+        found.append(Check(name, f"{wanted / GIB:.1f} of {there / GIB:.1f} GiB", "ok" if fits else "note", remedy))
+    return tuple(found)
+
+
+def _memory_here() -> tuple[int, bool]:
+    """Bytes of the first accelerator, or of the machine; and whether it is the latter."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory, False
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True
 
 
 def healthy(checks: tuple[Check, ...]) -> bool:

@@ -22,7 +22,6 @@ from mmunlearner.errors import ConfigError, MMUnlearnerError
 from mmunlearner.memory import ORDER, Load, Memory, Sizes
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, pick_device
-from mmunlearner.models.load import SHIPPED
 from mmunlearner.run_dir import REFERENCES, mask_name
 from mmunlearner.saliency import units
 from mmunlearner.steps import NO_MODEL, check_methods
@@ -54,7 +53,7 @@ class Work:
     """One thing that the run would make."""
 
     name: str
-    steps: int
+    steps: int | None
     """Optimizer steps, those of all trials included; gradients of a mask, questions of an evaluation."""
     tokens: float | None = None
     memory: Memory | None = None
@@ -158,12 +157,7 @@ class _Teller:
     @property
     def source(self) -> str:
         """Where configuration and processor are read."""
-        source = self.config.model.base or self.config.model.vanilla
-        if not source.startswith(SHIPPED):
-            return source
-        from mmunlearner.people import assets
-
-        return str(assets.FOLDER / source.removeprefix(SHIPPED))
+        return memory.shipped_folder(self.config.model.base or self.config.model.vanilla)
 
     def model(self) -> Any:
         if self.source == "tiny":
@@ -298,7 +292,7 @@ class _Reckoning:
         name = f"mask {mask_name(wanted)}"
         if self.splits is None:
             needed = memory.saliency(self.size, Load(0), wanted.parts) if self.size else None
-            return Work(name, 0, memory=needed)
+            return Work(name, None, memory=needed)
         sets = [self.splits.forget, self.splits.retain, *([self.splits.text] if "language" in wanted.parts else [])]
         groups = [units(examples, wanted.unit, wanted.limit) for examples in sets]
         count = sum(map(len, groups))
@@ -321,7 +315,7 @@ class _Reckoning:
         models = len(config.methods) + len(references)
         name = f"evaluation of {models} models"
         if self.splits is None:
-            return Work(name, 0)
+            return Work(name, None)
         columns = [_limited(items, config.evaluate.limit) for items in self.splits.evaluation.values()]
         count = models * sum(map(len, columns))
         if self.encoder is None or self.size is None:

@@ -29,5 +29,9 @@ class TrainingError(MMUnlearnerError, ValueError):
     """Training cannot go on: a loss that is not finite, a checkpoint of another run."""
 
 
+class ToolError(MMUnlearnerError, ValueError):
+    """Another program that was asked to help has failed."""
+
+
 class JudgeError(MMUnlearnerError, ValueError):
     """The judge of answers refuses or does not answer."""

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from mmunlearner.config import LoraConfig, Part, TrainConfig
 from mmunlearner.errors import ModelError
 from mmunlearner.models import candidates, part_of
+from mmunlearner.models.load import SHIPPED
 
 FLOAT = 4
 """Weights, gradients, states and accumulators are float32."""
@@ -89,6 +90,15 @@ class Memory:
         return self.on_device + self.copy
 
 
+def shipped_folder(source: str) -> str:
+    """The folder of a model that the package ships (`people:vanilla`); any other source as it is."""
+    if not source.startswith(SHIPPED):
+        return source
+    from mmunlearner.people import assets
+
+    return str(assets.FOLDER / source.removeprefix(SHIPPED))
+
+
 def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """A model without weights, from the configuration in a directory or of a hub id.
 
@@ -96,7 +106,7 @@ def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedMod
         ModelError: there is none, or it is of no image-text-to-text model.
     """
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(shipped_folder(source), trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

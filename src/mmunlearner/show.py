@@ -15,11 +15,10 @@ from mmunlearner.config import JudgeConfig
 from mmunlearner.config_io import check
 from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
-from mmunlearner.report.words import duration, memory
 
 if TYPE_CHECKING:
     from mmunlearner.dry_run import Forecast, Work
-    from mmunlearner.evaluate import Score
+    from mmunlearner.evaluate import ModelScores, Score
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
@@ -114,6 +113,17 @@ def scores(folder: Path, oracle: Path | None = None) -> None:
         _distances(folder, oracle)
 
 
+def lmms(found: ModelScores, folder: Path) -> None:
+    """Scores of lmms-eval's tasks, in each metric's own unit."""
+    rows = [
+        (task, metric, f"{score.value:.4g}", f"{score.stderr:.2g}" if score.stderr else "", str(score.n or ""))
+        for task, scores in found.columns.items()
+        for metric, score in scores.items()
+    ]
+    table("lmms-eval", ("task", "metric", "score", "± standard error", "n"), rows)
+    print(f"these: {folder / 'lmms.json'}")
+
+
 def judged(folder: Path, config: JudgeConfig) -> None:
     """Have an evaluation folder's answers judged, and say what came of it."""
     from mmunlearner.evaluate.judge import judge, unscored
@@ -124,6 +134,8 @@ def judged(folder: Path, config: JudgeConfig) -> None:
 
 def forecast(found: Forecast) -> None:
     """What a recipe would do."""
+    from mmunlearner.report.words import duration
+
     counted = [
         (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
         for s in found.sets
@@ -145,10 +157,12 @@ def forecast(found: Forecast) -> None:
 
 
 def _work(work: Work, speed: float) -> tuple[str, ...]:
+    from mmunlearner.report.words import duration, memory
+
     tokens = "" if work.tokens is None else f"{work.tokens:,.0f}"
     needed = "" if work.memory is None else memory(work.memory.on_device)
     seconds = "" if work.operations is None else duration(work.operations / speed)
-    return work.name, f"{work.steps:,}", tokens, needed, seconds
+    return work.name, "" if work.steps is None else f"{work.steps:,}", tokens, needed, seconds
 
 
 def _distances(folder: Path, oracle: Path) -> None:
