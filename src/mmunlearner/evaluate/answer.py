@@ -16,7 +16,7 @@ from mmunlearner.config import EvaluateConfig
 from mmunlearner.data import Example, prompt, target
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate import questions
-from mmunlearner.evaluate.generate import generate
+from mmunlearner.evaluate.generate import Speaker
 from mmunlearner.evaluate.metrics import Score, mean_score
 from mmunlearner.evaluate.score import ModelScores, read_lines, rescore, right
 from mmunlearner.evaluate.weigh import RowKey, Scale, Weighed, key_of, spoken
@@ -156,8 +156,10 @@ class _Answering:
     config: EvaluateConfig
     pools: questions.Pools
     scale: Scale = field(init=False)
+    speaker: Speaker = field(init=False)
 
     def __post_init__(self) -> None:
+        self.speaker = Speaker(self.encoder, self.config)
         self.scale = Scale(self.encoder, self.config.batch_size * _TOKENS_PER_QUESTION)
 
     def lines(self, items: Sequence[Example], column: str, progress: Progress) -> list[dict[str, Any]]:
@@ -201,9 +203,7 @@ class _Answering:
         done = total - len(left)
         tell(done, total)
         prompts = [asked[i].going_on(()) for i in left]
-        told = dict(
-            zip(left, generate(prompts, self.encoder, self.config, lambda n: tell(done + n, total)), strict=True)
-        )
+        told = dict(zip(left, self.speaker.say(prompts, lambda n: tell(done + n, total)), strict=True))
         return weighed, [self._text(told.get(i, answer)) for i, answer in enumerate(said)]
 
     def _follow(self, asked: _Asked, rows: Sequence[Row], weighed: Mapping[RowKey, Weighed]) -> tuple[int, ...]:
