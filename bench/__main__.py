@@ -36,10 +36,11 @@ def main() -> None:
     runs = {step: measured(step, folder, given.repetitions) for step in STEPS}
     shares = {side: one("products", side, folder)["result"]["share"] for side in SIDES}
     found = result(runs, shares, equality.check(folder), folder)
-    found["growth"] = growth.measure(given.quick)
-    write_text(given.out / "growth.svg", growth.plot(found["growth"]))
     write_json(given.out / "latest.json", found)
-    print(table(found))
+    print(table(found), flush=True)
+    found["growth"] = growth.measure(given.quick)
+    write_json(given.out / "latest.json", found)
+    write_text(given.out / "growth.svg", growth.plot(found["growth"]))
 
 
 def measured(step: str, folder: Path, repetitions: int) -> dict[str, list[dict[str, Any]]]:

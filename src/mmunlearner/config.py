@@ -68,7 +68,7 @@ class LoadConfig:
     """How a model is loaded and trained."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the weights while training."""
+    """Number format of passes through the model while training (masters stay float32) and measuring saliency."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`..."""
     trust_remote_code: bool = False

@@ -161,20 +161,21 @@ def training(
     )
 
 
-def saliency(size: Sizes, load: Load, parts: Sequence[Part]) -> Memory:
-    """A mask over these parts: a float32 accumulator per candidate for the forget, the retain and the text set.
+def saliency(
+    size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32", on_host: bool = False
+) -> Memory:
+    """One pass of a mask over these parts, as a run makes it: a float32 accumulator per candidate.
 
-    Texts count for the language part alone; each layer's gradient is squared and dropped; one more accumulator is
-    there while a set's mean is taken.
+    Each layer's gradient is squared and dropped; the sums of the other sets are on disk. `on_host`: the accumulators
+    do not lie on the device.
     """
-    chosen = sum(size.candidates[part] for part in parts)
-    texts = size.candidates["language"] if "language" in parts else 0
+    number = HALF if dtype == "bfloat16" else FLOAT
     return Memory(
-        weights=FLOAT * size.total,
-        gradients=FLOAT * size.largest,
-        saliency=FLOAT * (2 * chosen + texts + max(chosen, texts)),
+        weights=number * size.total,
+        gradients=(number + FLOAT * (dtype == "bfloat16")) * size.largest,
+        saliency=0 if on_host else FLOAT * sum(size.candidates[part] for part in parts),
         mask=_bits(size, parts),
-        activations=activations(size, load, parts),
+        activations=activations(size, load, parts, dtype=dtype),
     )
 
 

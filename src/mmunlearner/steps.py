@@ -80,9 +80,9 @@ class Steps:
         limit = self.run.config.trial_limit
         return {column: spread(items, limit) for column, items in self.validation.items()}
 
-    def load(self, source: str | Path) -> Loaded:
+    def load(self, source: str | Path, dtype: str = "float32") -> Loaded:
         model = self.run.config.model
-        return load(source, device=model.device, trust_remote_code=model.trust_remote_code)
+        return load(source, dtype=dtype, device=model.device, trust_remote_code=model.trust_remote_code)
 
     def source(self, reference: str) -> str:
         """Where the vanilla model or the oracle is; empty if the run has none."""
@@ -132,7 +132,7 @@ class Steps:
 
         checkpoint = _made(path.with_suffix(".part"))
         with measured() as cost:
-            encoder = Encoder(self.load(self.source("vanilla")))
+            encoder = Encoder(self.load(self.source("vanilla"), self.run.config.model.dtype))
             made = self.passes[name].measure(encoder, self.splits, progress=progress, checkpoint=checkpoint)
         saliency.keep(made, path, asdict(cost))
 

@@ -17,7 +17,7 @@ from mmunlearner.config import MaskConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import candidates, parts
-from mmunlearner.saliency.gradients import fisher, units
+from mmunlearner.saliency.gradients import fisher, home, units
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -199,6 +199,12 @@ def test_unreadable_mask_file(tmp_path, content):
 def test_empty_set_is_named(encoder):
     with pytest.raises(DataError, match="text set is empty"):
         saliency.compute(encoder, replace(SPLITS, text=()), MaskConfig(parts=("language",)))
+
+
+@pytest.mark.parametrize(("device", "size", "at"), [("cpu", 999, "cpu"), ("cuda", 40, "cuda"), ("cuda", 60, "cpu")])
+def test_sums_go_to_the_host_where_they_would_fill_the_accelerator(monkeypatch, device, size, at):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 200))
+    assert home(torch.device(device), size) == torch.device(at)
 
 
 def test_limit_takes_entities_in_turn():

@@ -5,7 +5,7 @@ from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inference import prompts, tree
 from mmunlearner.batches.inputs import alike
 from mmunlearner.batches.rows import Row, common, common_prefix
-from mmunlearner.batches.sharing import may_share
+from mmunlearner.batches.sharing import may_continue, may_share
 
 __all__ = [
     "Answers",
@@ -17,6 +17,7 @@ __all__ = [
     "answers",
     "common",
     "common_prefix",
+    "may_continue",
     "may_share",
     "pack",
     "pad",

@@ -46,6 +46,15 @@ def may_share(rows: Sequence[Row], encoder: Encoder) -> bool:
     return not reason
 
 
+def may_continue(rows: Sequence[Row], encoder: Encoder) -> bool:
+    """Whether generation may go on from the keys and values of what rows begin with alike.
+
+    It takes for granted that positions count tokens, which multi-dimensional ones behind an image do not.
+    """
+    counted = getattr(encoder.loaded.model.base_model, "get_rope_index", None) is None
+    return counted and not any(row.fields for row in rows) and may_share(rows, encoder)
+
+
 @cache
 def _say(source: str, reason: str) -> None:
     _log.warning("%s: each question gets a row of its own, since %s", source, reason)

@@ -1,4 +1,4 @@
-"""Plain greedy generation, batched by length."""
+"""Plain greedy generation, batched by image and length; an image is read once for all that is asked about it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig
 
-from mmunlearner.batches import Encoder, Row, alike, prompts
+from mmunlearner.batches import Encoder, Row, alike, common_prefix, may_continue, prompts
 from mmunlearner.config import EvaluateConfig
 
 
@@ -21,7 +22,9 @@ def generate(
     model: Any = encoder.loaded.model
     with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode():
         for chosen in _chunks(rows, config.batch_size):
-            inputs = {k: v.to(model.device) for k, v in prompts([rows[i] for i in chosen], encoder).items()}
+            asked = [rows[i] for i in chosen]
+            shared = _shared(asked, encoder)
+            inputs = _read(asked, shared, encoder) if shared else _to(prompts(asked, encoder), model.device)
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
             said.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(chosen, new, strict=True))
             told(len(said))
@@ -29,11 +32,44 @@ def generate(
 
 
 def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """Numbers of rows that are asked together: alike, and of like length."""
+    """Numbers of rows that are asked together: alike, of one image, and of like length."""
+    longest: dict[str, int] = {}
+    for row in rows:
+        longest[row.group] = max(longest.get(row.group, 0), row.answer_start)
     for some in alike(rows):
-        order = sorted(some, key=lambda i: (-rows[i].answer_start, rows[i].group))
+        order = sorted(some, key=lambda i: (-longest[rows[i].group], rows[i].group, -rows[i].answer_start))
         for start in range(0, len(order), size):
             yield order[start : start + size]
+
+
+def _shared(rows: Sequence[Row], encoder: Encoder) -> int:
+    """How many leading tokens, all of the image's among them, the rows of each image have alike; 0: read them whole."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
+    if token is None or len(groups) == len(rows) or any(row.image is None for row in rows):
+        return 0
+    shared = min(min(common_prefix(group), group[0].answer_start - 1) for group in groups.values())
+    return shared if may_continue(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
+
+
+def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
+    """Inputs for `generate` that go on from the images' keys and values; what differs is padded behind them."""
+    model: Any = encoder.loaded.model
+    firsts = {row.group: row for row in rows}
+    heads = prompts([Row(row.input_ids[:shared], shared, row.image) for row in firsts.values()], encoder)
+    tails = prompts([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
+    cache = model(**_to(heads, model.device), use_cache=True, logits_to_keep=1).past_key_values
+    places = list(firsts)
+    index = torch.tensor([places.index(row.group) for row in rows])
+    cache.batch_select_indices(index.to(model.device))
+    whole = {name: torch.cat([heads[name][index], tails[name]], 1) for name in ("input_ids", "attention_mask")}
+    return {**_to(whole, model.device), "past_key_values": cache}
+
+
+def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: values.to(device) for name, values in inputs.items()}
 
 
 @contextmanager

@@ -89,13 +89,28 @@ def fisher(
 
 
 def _resume(checkpoint: Path | None, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    fresh = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
+    size = sum(weight.numel() for weight in weights.values()) * torch.float32.itemsize
+    homes = {weight.device: home(weight.device, size) for weight in weights.values()}
+    fresh = {
+        name: torch.zeros_like(weight, dtype=torch.float32, device=homes[weight.device])
+        for name, weight in weights.items()
+    }
     if checkpoint is None or not checkpoint.exists():
         return fresh, 0
     with safe_open(checkpoint, framework="pt") as file:
         for name, total in fresh.items():
             total.copy_(file.get_tensor(name))
         return fresh, json.loads(file.metadata()["done"])
+
+
+def home(device: torch.device, size: int) -> torch.device:
+    """Where sums of `size` bytes lie: beside the weights, or with the host where they would take most of what is free.
+
+    Activations have to fit beside them. The host costs a transfer of each gradient.
+    """
+    if device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2:
+        return device
+    return torch.device("cpu")
 
 
 @contextmanager
@@ -116,7 +131,7 @@ def _squares_into(sums: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> 
     def hook(name: str) -> Callable[[Tensor], None]:
         def square(weight: Tensor) -> None:
             if weight.grad is not None:
-                gradient = weight.grad.float()
+                gradient = weight.grad.to(sums[name].device).float()
                 sums[name].addcmul_(gradient, gradient)
                 weight.grad = None
 
