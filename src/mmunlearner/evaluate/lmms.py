@@ -104,8 +104,8 @@ def _scores(values: Any, n: int) -> dict[str, Score]:
         name, _, kind = str(key).partition(",")
         if _is_number(value) and not name.endswith(ERRORS):
             errors = [values.get(f"{name}{ending},{kind}" if kind else f"{name}{ending}") for ending in ERRORS]
-            error = next((e for e in errors if _is_number(e)), 0.0)
-            scores[name if kind in ("", "none") else f"{name} ({kind})"] = Score(float(value), float(error), n)
+            [error, *_] = [*(float(e) for e in errors if _is_number(e)), 0.0]
+            scores[name if kind in ("", "none") else f"{name} ({kind})"] = Score(float(value), error, n)
     return scores
 
 
