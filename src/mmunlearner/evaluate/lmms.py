@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
 from mmunlearner.evaluate.metrics import Score
@@ -109,7 +109,7 @@ def _scores(values: Any, n: int) -> dict[str, Score]:
     return scores
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
