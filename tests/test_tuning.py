@@ -12,7 +12,7 @@ from mmunlearner import cli
 from mmunlearner.config import MaskConfig, MethodConfig, RunConfig, TrainConfig
 from mmunlearner.config_io import load_config, to_yaml
 from mmunlearner.errors import ConfigError
-from mmunlearner.files import read_json
+from mmunlearner.files import read_json, write_json
 from mmunlearner.tuning import objective, swept, with_settings
 
 METHODS = {"npo": MethodConfig("npo"), "mine": MethodConfig(mask=MaskConfig(), trials=({"bound": 1.0},))}
@@ -96,3 +96,9 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(
     told = capsys.readouterr().out
     assert "learning_rate 0.001, bound 3" in told
     assert "chosen" in told
+    general = {"pope": {"pope_accuracy": {"value": 0.5, "stderr": 0.0, "n": 3}}}
+    write_json(run / "evaluation" / "npo" / "lmms.json", {"columns": general})
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "--grid.learning_rate", "1e-3,1e-2", "--grid.bound", "3"])
+    models = {model["name"]: model["lmms"] for model in read_json(run / "results.json")["models"]}
+    assert models == {"vanilla": {}, "oracle": {}, "npo": general, "vision": {}}

@@ -14,7 +14,7 @@ from typing import Any
 from mmunlearner.config import MethodConfig
 from mmunlearner.config_io import plain
 from mmunlearner.data import Example
-from mmunlearner.evaluate import distance_to_oracle, memorisation_gate, oracle_gap, read_columns
+from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, oracle_gap, read_columns
 from mmunlearner.evaluate.score import Line, score_lines
 from mmunlearner.evaluate.summary import summary
 from mmunlearner.files import read_json, write_bytes, write_json
@@ -137,10 +137,16 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
         "scores_validation": {column: _scores(lines) for column, lines in half.items()} or None,
         "oracle_gap": {column: {"value": score.value, "stderr": score.stderr} for column, score in gap.items()},
         "forget_quality": quality._asdict() if quality else None,
+        "lmms": _lmms(run.evaluation(name) / lmms.FILE),
         "summary": summary(test, oracle) if run.config.data.format in SUMMARISED else {},
         "moved": trained.get("moved"),
         **_costs(run, name, method, trained),
     }
+
+
+def _lmms(path: Path) -> dict[str, Any]:
+    """What `mmunlearner evaluate --lmms` left beside a model's answers."""
+    return read_json(path)["columns"] if path.exists() else {}
 
 
 def _scores(lines: Sequence[Line]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ RESULTS = {
     "results": {
         "pope": {
             "alias": "pope", "pope_accuracy,none": 0.8667, "pope_accuracy_stderr,none": "N/A",
-            "pope_f1_score,none": 0.85, "pope_f1_score_stderr,none": "N/A", "submission,none": None, "submission_stderr,none": [],
+            "pope_f1_score,none": 0.85, "pope_f1_score_stderr,none": "N/A", "submission,none": None,
+            "submission_stderr,none": [],
         },
         "mme": {
             "alias": "mme", "mme_cognition_score,none": 348.2142857142857, "mme_cognition_score_stderr,none": "N/A",

@@ -92,6 +92,18 @@ def test_harmonic_means_are_told_of_a_benchmark_that_has_some(run_dir: Path) -> 
     assert "| Vanilla | 0.5 | 0.25 | 0.125 | 1.8e-21 | – |" in text
 
 
+def test_lmms_eval_s_scores_are_told_of_the_models_that_have_some(run_dir: Path) -> None:
+    results = json.loads((run_dir / "results.json").read_text())
+    results["models"][0]["lmms"] = {"pope": {"pope_accuracy": {"value": 0.8667, "stderr": 0.004, "n": 500}}}
+    results["models"][1]["lmms"] = {"mme": {"mme_perception_score": {"value": 1510.7, "stderr": 0.0, "n": 0}}}
+    (run_dir / "results.json").write_text(json.dumps(results))
+    write(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "| Task | Metric | Vanilla | Retain oracle |\n| --- | --- | ---: | ---: |\n" in text
+    assert "| pope | pope\\_accuracy | 0.8667 ± 0.004 | – |\n" in text
+    assert "| mme | mme\\_perception\\_score | – | 1511 |\n" in text
+
+
 def test_summary_has_the_layout_that_scripts_rely_on(written: Path) -> None:
     made = json.loads((written / "summary.json").read_text())
     assert set(made) == {"models", "seconds", "peak_memory_bytes"}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
 from mmunlearner.evaluate.metrics import Score
@@ -104,12 +104,12 @@ def _scores(values: Any, n: int) -> dict[str, Score]:
         name, _, kind = str(key).partition(",")
         if _is_number(value) and not name.endswith(ERRORS):
             errors = [values.get(f"{name}{ending},{kind}" if kind else f"{name}{ending}") for ending in ERRORS]
-            error = next((e for e in errors if _is_number(e)), 0.0)
-            scores[name if kind in ("", "none") else f"{name} ({kind})"] = Score(float(value), float(error), n)
+            [error, *_] = [*(float(e) for e in errors if _is_number(e)), 0.0]
+            scores[name if kind in ("", "none") else f"{name} ({kind})"] = Score(float(value), error, n)
     return scores
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

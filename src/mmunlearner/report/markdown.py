@@ -27,6 +27,7 @@ def report(run: Run) -> str:
             markdown(shown),
             f"{escape_markdown(shown.caption)} In brackets: distance to the oracle in points.\n",
             *summaries(results),
+            *general_ability(results),
             "## Findings\n",
             bullets(findings(run)),
         ]
@@ -42,7 +43,29 @@ def summaries(results: Results) -> list[str]:
     for model in models:
         values = [f"{model.summary[name]:.3g}" if name in model.summary else "–" for name in SUMMARY]
         lines.append([escape_markdown(model.title), *values])
-    return ["## Harmonic means\n", "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"]
+    return ["## Harmonic means\n", pipe_table(lines)]
+
+
+def general_ability(results: Results) -> list[str]:
+    """lmms-eval's scores of the models that have some: a row per metric."""
+    models = [model for model in results.models if model.lmms]
+    if not models:
+        return []
+    metrics = dict.fromkeys((task, m) for model in models for task, scores in model.lmms.items() for m in scores)
+    lines = [
+        ["Task", "Metric", *(escape_markdown(model.title) for model in models)],
+        ["---"] * 2 + ["---:"] * len(models),
+    ]
+    for task, metric in metrics:
+        scores = [model.lmms.get(task, {}).get(metric) for model in models]
+        cells = ["–" if s is None else f"{s.value:.4g}" + (f" ± {s.stderr:.2g}" if s.stderr else "") for s in scores]
+        lines.append([escape_markdown(task), escape_markdown(metric), *cells])
+    return ["## General ability (lmms-eval)\n", pipe_table(lines)]
+
+
+def pipe_table(lines: Sequence[Sequence[str]]) -> str:
+    """Rows as Markdown; the second is the rule."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def bullets(found: Sequence[Finding]) -> str:

@@ -52,6 +52,8 @@ class Model:
     oracle_gap: Mapping[str, Score] = field(default_factory=dict)
     """Score minus the oracle's, per column."""
     forget_quality: Mapping[str, float] = field(default_factory=dict)
+    lmms: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """lmms-eval's scores: task -> metric -> score, each in its own unit."""
     summary: Mapping[str, float] = field(default_factory=dict)
     """The benchmark's own means, where it has some (CLEAR)."""
     moved: Mapping[str, int] = field(default_factory=dict)
@@ -223,6 +225,7 @@ def _model(raw: Any, where: str) -> Model:
             for column, gap in _mapping(raw.get("oracle_gap") or {}, f"{where}: oracle_gap").items()
         },
         forget_quality=_numbers(raw.get("forget_quality"), f"{where}: forget_quality"),
+        lmms=_scores(raw.get("lmms") or {}, f"{where}: lmms"),
         summary=_numbers(raw.get("summary"), f"{where}: summary"),
         moved=_counts(raw.get("moved"), f"{where}: moved"),
         seconds=_numbers(raw.get("seconds"), f"{where}: seconds"),
