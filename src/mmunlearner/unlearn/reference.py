@@ -30,7 +30,8 @@ class ReferenceCache:
         """The reference of a batch's questions and of its images (`Batch.images`), in its order."""
         sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
         known = [self.features[image] for image in images if image in self.features]
-        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), torch.cat(known) if known else None)
+        features = torch.cat(known or [torch.empty(0)]) if len(known) == len(images) else None
+        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), features)
 
 
 def _key(row: Row) -> tuple[object, ...]:
