@@ -64,7 +64,7 @@ class Steps:
 
     def load(self, source: str | Path) -> Loaded:
         model = self.run.config.model
-        return load(source, device=model.device, trust_remote_code=model.trust_remote_code)
+        return load(source, dtype=model.weights, device=model.device, trust_remote_code=model.trust_remote_code)
 
     def source(self, reference: str) -> str:
         """Where the vanilla model or the oracle is; empty if the run has none."""
