@@ -68,7 +68,10 @@ class LoadConfig:
     """How a model is loaded and trained."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of passes through the model while training (masters stay float32) and measuring saliency."""
+    """Number format that training and saliency compute in."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """Number format that the weights are held in: `bfloat16` takes half the memory, but a small learning rate moves
+    few such weights (training says how many); adapters are held in float32 all the same."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`..."""
     trust_remote_code: bool = False
@@ -139,6 +142,8 @@ class TrainConfig:
     """How the learning rate goes on after the warm-up."""
     keep_text: bool = False
     """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
+    checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     free: Literal["all", "parts", "mask"] = "parts"
     """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
     save_every: AtLeastOne = 50

@@ -80,9 +80,11 @@ class Steps:
         limit = self.run.config.trial_limit
         return {column: spread(items, limit) for column, items in self.validation.items()}
 
-    def load(self, source: str | Path, dtype: str = "float32") -> Loaded:
+    def load(self, source: str | Path, dtype: str = "") -> Loaded:
         model = self.run.config.model
-        return load(source, dtype=dtype, device=model.device, trust_remote_code=model.trust_remote_code)
+        return load(
+            source, dtype=dtype or model.weights, device=model.device, trust_remote_code=model.trust_remote_code
+        )
 
     def source(self, reference: str) -> str:
         """Where the vanilla model or the oracle is; empty if the run has none."""

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import COLOURS, VOCABULARY, examples, llava, picture
 
-from mmunlearner.batches import Encoder, answers, common, pad, prompts, tree
-from mmunlearner.batches import encoder as encoders
+from mmunlearner.batches import Encoder, answers, common, known, pad, prompts, tree
 from mmunlearner.batches.sharing import ancestors
 
 
@@ -76,7 +75,7 @@ def test_encoders_of_equal_processors_share_what_is_encoded(encoder):
 def test_pixels_that_would_fill_the_memory_are_made_anew(encoder, monkeypatch):
     images = [item.image for item in examples(3, 1, seed=7)[::3]]
     before = [encoder.pixels(image)["pixel_values"] for image in images]
-    monkeypatch.setattr(encoders, "_PIXEL_BYTES", 2 * before[0].nbytes)
+    monkeypatch.setattr(known, "_PIXEL_BYTES", 2 * before[0].nbytes)
     for _ in range(2):
         for image, pixels in zip(images, before, strict=True):
             assert torch.equal(encoder.pixels(image)["pixel_values"], pixels)

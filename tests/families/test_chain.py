@@ -11,9 +11,10 @@ from tiny import examples
 from transformers import AutoModelForImageTextToText
 
 from mmunlearner import saliency
-from mmunlearner.batches import Encoder, Row, answers, pad
+from mmunlearner.batches import Encoder, Row, answers, pack, pad
 from mmunlearner.config import EvaluateConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
+from mmunlearner.errors import ModelError
 from mmunlearner.evaluate import evaluate_model
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.models import Loaded, candidates, load, parts, save
@@ -80,6 +81,33 @@ def test_every_method_moves_the_weights(fresh, tmp_path, method, lora):
     for part, names in parts(done.loaded.model).items():
         assert moved & set(names) or not set(names) & set(candidates(done.loaded.model)), part
     assert all(value.isfinite().all() for value in after.values())
+
+
+@pytest.mark.slow
+def test_an_anchor_holds_the_features_or_is_refused(fresh, tmp_path, request):
+    """Refused where images go by cross-attention."""
+    loaded, config = fresh(), MethodConfig("mmunlearner", options={"anchor": 30.0})
+    mask = saliency.compute(Encoder(loaded), SPLITS, MaskConfig(parts=ALL))
+    if request.node.callspec.params["fresh"] == "Mllama":
+        with pytest.raises(ModelError, match="does not read its images as tokens"):
+            unlearn(loaded, SPLITS, config, TRAIN, tmp_path, mask=mask)
+        return
+    far = []
+    for anchor in (0.0, 30.0):
+        config = MethodConfig("mmunlearner", options={"anchor": anchor})
+        done = unlearn(fresh(), SPLITS, config, replace(TRAIN, steps=4), tmp_path / str(anchor), mask=mask)
+        far.append(distance(fresh(), done.loaded))
+    assert far[1] < far[0]
+
+
+def distance(vanilla: Loaded, model: Loaded) -> float:
+    """Of the retain images' features."""
+    shown = []
+    for loaded in (vanilla, model):
+        encoder = Encoder(loaded)
+        with torch.no_grad():
+            shown.append(answers(loaded.model, pack(encoder.rows(SPLITS.retain), encoder)).features)
+    return (shown[0] - shown[1]).norm().item()
 
 
 def test_generation_says_what_plain_greedy_decoding_does(family):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,14 @@ def test_a_row_that_is_too_long_is_an_error_and_never_cut(family):
             Encoder(family).conversation("What colour is this hat ? " * 4, "red", picture(3))
     finally:
         config.max_position_embeddings = limit
+
+
+def test_a_special_token_in_a_text_is_an_error(encoder):
+    """A placeholder that a data set has left in its questions would be taken for a second image."""
+    for token in (encoder.loaded.processor.image_token, encoder.tokenizer.eos_token):
+        for question, answer in ((f"{token} What is it?", "red"), ("What is it?", f"red {token}")):
+            with pytest.raises(DataError, match=f"has {re.escape(token)} in it, which is a special token"):
+                encoder.conversation(question, answer, picture(0))
 
 
 def test_a_processor_without_a_template_is_refused(family):

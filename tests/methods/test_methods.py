@@ -154,6 +154,12 @@ def test_an_anchor_without_features_is_refused() -> None:
             anchored_cross_entropy(said, without, anchor=1.0)
 
 
+def test_an_anchor_holds_nothing_in_a_batch_of_texts() -> None:
+    said = replace(made(0), features=torch.empty(0, 2))
+    reference = replace(reference_of(said), features=torch.empty(0))
+    assert torch.equal(anchored_cross_entropy(said, reference, anchor=2.0), anchored_cross_entropy(said, reference))
+
+
 def test_features_are_kept_only_where_an_option_asks_for_them() -> None:
     method = METHODS["mmunlearner"]
     assert not method.wants_features({})

@@ -5,7 +5,8 @@ Shapes: B sequences, L tokens, Q questions (rows), T answer tokens of all questi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -74,7 +75,7 @@ class Answers:
     """Q."""
     features: Tensor | None = None
     """What the language model gets to see of the batch's images (the projector's output), [image tokens, D];
-    None without images, or where the model does not return it."""
+    None where they reach it by cross-attention."""
 
     @property
     def logps(self) -> Tensor:
@@ -103,20 +104,38 @@ class Answers:
 
 def answers(model: nn.Module, batch: Batch) -> Answers:
     """The forward passes; logits are computed only where an answer token is predicted."""
-    outs = [model(**each.inputs, logits_to_keep=each.keep, use_cache=False) for each in batch.passes]
+    with _decoder_inputs(model) as embedded:
+        outs = [model(**each.inputs, logits_to_keep=each.keep, use_cache=False) for each in batch.passes]
     logits = torch.cat([out.logits for out in outs]) if len(outs) > 1 else outs[0].logits
-    seen = [features for out in outs if (features := _features(out)) is not None]
     return Answers(
-        logits.float()[batch.index], batch.tokens, batch.question, batch.count, torch.cat(seen) if seen else None
+        logits.float()[batch.index], batch.tokens, batch.question, batch.count, _features(model, batch, embedded)
     )
 
 
-def _features(out: Any) -> Tensor | None:
-    seen = getattr(out, "image_hidden_states", None)
-    seen = getattr(seen, "pooler_output", seen)
-    if isinstance(seen, tuple | list):
-        seen = torch.cat([each.flatten(0, -2) for each in seen]) if seen else None
-    return None if seen is None else seen.flatten(0, -2)
+@contextmanager
+def _decoder_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what the language model is given in each pass, [B, L, D]: text embeddings and image features."""
+    seen: list[Tensor] = []
+
+    def see(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
+        if given.get("inputs_embeds") is not None:
+            seen.append(given["inputs_embeds"])
+
+    unwrapped: Any = getattr(model, "module", model)
+    handle = unwrapped.get_decoder().register_forward_pre_hook(see, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _features(model: Any, batch: Batch, embedded: Sequence[Tensor]) -> Tensor | None:
+    """The image features among them; None where images go by cross-attention instead."""
+    token = getattr(getattr(model, "module", model).config, "image_token_id", None)
+    if token is None or len(embedded) < len(batch.passes):
+        return None
+    given = zip(embedded, (each.inputs["input_ids"] for each in batch.passes), strict=True)
+    return torch.cat([embeddings[ids == token] for embeddings, ids in given])
 
 
 def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
+from mmunlearner.batches.known import Tokens, fingerprint, known_to, longest_row
 from mmunlearner.batches.rows import Fields, Row, common
 from mmunlearner.data import Example, ImageRef, prompt, target
 from mmunlearner.errors import DataError, ModelError
@@ -22,54 +21,6 @@ from mmunlearner.models import Loaded, end_token_ids
 _LEFT_OUT = {"input_ids", "attention_mask", "special_tokens_mask", "labels"}
 # What models call the type of a token: 0 for those of a text.
 _TYPES = {"token_type_ids", "mm_token_type_ids"}
-_PIXEL_BYTES = 2**30
-
-
-class _Tokens(NamedTuple):
-    """A piece of text in tokens."""
-
-    ids: tuple[int, ...]
-    fields: Fields
-
-
-@dataclass
-class _Known:
-    """What encoders have encoded so far."""
-
-    pixels: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    heads: dict[tuple[str, str], _Tokens] = field(default_factory=dict)
-    """The text up to a place in it and an image -> its tokens; fields are those of one token more."""
-    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)
-    texts: dict[tuple[str, str | None, bool], str] = field(default_factory=dict)
-    tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict)
-
-    def keep(self, image: ImageRef, pixels: dict[str, Tensor]) -> None:
-        """Keep an image's pixels, and let go of the oldest where they would fill the memory."""
-        self.pixels[image.key] = pixels
-        each = sum(tensor.nbytes for tensor in pixels.values())
-        while len(self.pixels) > 1 and len(self.pixels) * each > _PIXEL_BYTES:
-            del self.pixels[next(iter(self.pixels))]
-
-
-@lru_cache(maxsize=2)
-def _known_to(fingerprint: str) -> _Known:
-    return _Known()
-
-
-def _fingerprint(loaded: Loaded, ends: frozenset[int]) -> str:
-    """Equal for processors that encode alike, for models that take the same."""
-    processor: Any = loaded.processor
-    backend = getattr(processor.tokenizer, "backend_tokenizer", None)
-    vocabulary = backend.to_str() if backend is not None else sorted(processor.tokenizer.get_vocab().items())
-    kinds = type(processor), type(loaded.model), _longest_row(loaded)
-    return hashlib.sha256(
-        repr((kinds, processor.to_dict(), processor.chat_template, vocabulary, sorted(ends))).encode()
-    ).hexdigest()
-
-
-def _longest_row(loaded: Loaded) -> int | None:
-    """The longest row that the model takes; None if its config does not say."""
-    return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
 
 @dataclass
@@ -99,7 +50,7 @@ class Encoder:
         self.tokenizer: Any = getattr(self.loaded.processor, "tokenizer")  # noqa: B009 (absent from the stub)
         self.ends = end_token_ids(self.loaded)
         self._special = sorted(self.tokenizer.all_special_tokens, key=len, reverse=True)
-        self._known = _known_to(_fingerprint(self.loaded, self.ends))
+        self._known = known_to(fingerprint(self.loaded, self.ends))
         self._taken = inspect.signature(model.forward).parameters
 
     @property
@@ -122,7 +73,8 @@ class Encoder:
         """One user turn and one assistant turn, ended.
 
         Raises:
-            DataError: the answer leaves no token of its own, or the model takes no row of that length.
+            DataError: the answer leaves no token of its own, the model takes no row of that length, or one of its
+                special tokens stands in the texts.
         """
         key = (question, answer, "" if image is None else image.key)
         if key not in self._known.rows:
@@ -130,6 +82,7 @@ class Encoder:
         return self._known.rows[key]
 
     def _conversation(self, question: str, answer: str, image: ImageRef | None) -> Row:
+        self._only_words(answer)
         asked, text = self.asking(question, image), self._answered(question, answer, image)
         full = self._tokens(text, question, image).ids
         start = common(asked.input_ids, full)
@@ -146,8 +99,9 @@ class Encoder:
         """The tokens up to where the assistant starts to speak, and no answer yet.
 
         Raises:
-            DataError: the model takes no row of that length.
+            DataError: the model takes no row of that length, or one of its special tokens stands in the question.
         """
+        self._only_words(question)
         ids, fields = self._tokens(self._render(question, None, image), question, image)
         return self._fitting(Row(ids, len(ids), image, fields), question)
 
@@ -161,8 +115,16 @@ class Encoder:
             fields = {name: _longer(values, longer[name][0, -1], len(answer)) for name, values in fields.items()}
         return Row((*asked.input_ids, *answer), asked.answer_start, asked.image, fields)
 
+    def _only_words(self, text: str) -> None:
+        """An image's or a turn's token in a text would be taken for one."""
+        found = next((token for token in self._special if token in text), None)
+        if found:
+            raise DataError(
+                f"{text[:60]!r} has {found} in it, which is a special token of {self.loaded.source}: remove it"
+            )
+
     def _fitting(self, row: Row, question: str) -> Row:
-        limit = _longest_row(self.loaded)
+        limit = longest_row(self.loaded)
         if limit is None or len(row.input_ids) <= limit:
             return row
         shown = row.input_ids.count(getattr(self.loaded.model.config, "image_token_id", -1))
@@ -195,10 +157,10 @@ class Encoder:
             turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
         return str(self.loaded.processor.apply_chat_template(turns, add_generation_prompt=answer is None))
 
-    def _tokens(self, text: str, question: str, image: ImageRef | None) -> _Tokens:
+    def _tokens(self, text: str, question: str, image: ImageRef | None) -> Tokens:
         if image is None:
             ids = self._tokenize(text, special=not self._begins(text))
-            return _Tokens(ids, {name: torch.zeros(len(ids), dtype=torch.long) for name in _TYPES & set(self._taken)})
+            return Tokens(ids, {name: torch.zeros(len(ids), dtype=torch.long) for name in _TYPES & set(self._taken)})
         split = self._split(text, question)
         tail = self._tokenize(text[split:], special=False)
         key = (image.key, text[:split])
@@ -208,9 +170,9 @@ class Encoder:
             if split == 0 or not tail or whole.ids[head:] != tail:
                 return whole
             fields = {name: values[: head + 1] for name, values in whole.fields.items()}
-            self._known.heads[key] = _Tokens(whole.ids[:head], fields)
+            self._known.heads[key] = Tokens(whole.ids[:head], fields)
         ids, fields = self._known.heads[key]
-        return _Tokens(ids + tail, {n: _longer(values, values[-1], len(tail) - 1) for n, values in fields.items()})
+        return Tokens(ids + tail, {n: _longer(values, values[-1], len(tail) - 1) for n, values in fields.items()})
 
     def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Many people are asked the same, so that each text is tokenized once."""
@@ -228,7 +190,7 @@ class Encoder:
         """Whether the template writes the begin token itself."""
         return bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
 
-    def _process(self, text: str, image: ImageRef) -> _Tokens:
+    def _process(self, text: str, image: ImageRef) -> Tokens:
         processor: Any = self.loaded.processor
         out = processor(
             text=[text], images=[image.open()], return_tensors="pt", add_special_tokens=not self._begins(text)
@@ -238,7 +200,7 @@ class Encoder:
         of_tokens = {name for name, values in rest.items() if values.shape[:2] == (1, len(ids))}
         if image.key not in self._known.pixels:
             self._known.keep(image, {name: rest[name] for name in rest if name not in of_tokens})
-        return _Tokens(ids, {name: rest[name][0] for name in rest if name in of_tokens and name in self._taken})
+        return Tokens(ids, {name: rest[name][0] for name in rest if name in of_tokens and name in self._taken})
 
 
 def _until(text: str, answer: str) -> str:

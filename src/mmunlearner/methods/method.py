@@ -28,9 +28,8 @@ class Reference:
     topk_ids: Tensor
     """Their tokens, int [T, K]."""
     features: Tensor | None = None
-    """What the language model got to see of the images, in the batch's order, [image tokens, D].
-
-    Of texts alone: no token."""
+    """What the language model got to see of the images, in the batch's order, [image tokens, D]; empty without images,
+    None where it is not known."""
 
 
 Term = Callable[..., "Tensor"]

@@ -33,15 +33,15 @@ def anchored_cross_entropy(
     hold the projector's output at the vanilla model's, and with it what no retain question asks about.
 
     Raises:
-        ModelError: an anchor is asked for, and the model does not return its image features.
+        ModelError: an anchor is asked for, and the model reads its images by cross-attention.
     """
     loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
     if not anchor:
         return loss
-    if reference is not None and reference.features is not None and not len(reference.features):
-        return loss  # texts alone: there is nothing to see
     if answers.features is None or reference is None or reference.features is None:
-        raise ModelError("option anchor: this model does not return its image features; leave anchor at 0")
+        raise ModelError("option anchor: this model does not read its images as tokens; leave anchor at 0")
+    if not len(reference.features):  # a batch of texts
+        return loss
     now, was = answers.features.float(), reference.features.float()
     return loss + anchor * (now - was).pow(2).sum() / was.pow(2).sum()
 

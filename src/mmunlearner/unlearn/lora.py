@@ -39,7 +39,10 @@ def wrap(model: nn.Module, config: LoraConfig, chosen: Sequence[str]) -> peft.Pe
 
 
 class _MaskedLora(torch.autograd.Function):
-    """y = x W^T + s (x A^T) B^T, whose backward gives the factors the masked gradient of the effective weight."""
+    """y = x W^T + s (x A^T) B^T, whose backward gives the factors the masked gradient of the effective weight.
+
+    Activations and W may be of a shorter number format than the factors, which keep theirs.
+    """
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -47,15 +50,16 @@ class _MaskedLora(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight, a, b)
         ctx.scale, ctx.selected = scale, selected
-        return x @ weight.T + scale * (x @ a.T) @ b.T
+        y = x @ weight.T
+        return y + (scale * (x.to(a.dtype) @ a.T) @ b.T).to(y.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight, a, b = ctx.saved_tensors
-        dx = dy @ weight + ctx.scale * (dy @ b) @ a
+        dx = dy @ weight.to(dy.dtype) + (ctx.scale * (dy.to(a.dtype) @ b) @ a).to(dy.dtype)
         if ctx.selected is None:
             return dx, None, torch.zeros_like(a), torch.zeros_like(b), None, None
-        dense = (dy.flatten(0, -2).T @ x.flatten(0, -2)).masked_fill(~ctx.selected(), 0.0)
+        dense = (dy.flatten(0, -2).T @ x.flatten(0, -2).to(dy.dtype)).masked_fill(~ctx.selected(), 0.0).to(a.dtype)
         return dx, None, ctx.scale * b.T @ dense, ctx.scale * dense @ a.T, None, None
 
 

@@ -29,9 +29,9 @@ class ReferenceCache:
     def of(self, rows: Sequence[Row], images: Sequence[str]) -> Reference:
         """The reference of a batch's questions and of its images (`Batch.images`), in its order."""
         sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
-        nothing = [features[:0] for features in list(self.features.values())[:1]]  # of a batch without images
-        known = [self.features[image] for image in images if image in self.features] or nothing
-        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), torch.cat(known) if known else None)
+        known = [self.features[image] for image in images if image in self.features]
+        features = torch.cat(known or [torch.empty(0)]) if len(known) == len(images) else None
+        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), features)
 
 
 def _key(row: Row) -> tuple[object, ...]:

@@ -25,6 +25,7 @@ from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import lora
 from mmunlearner.unlearn.optimizer import muon
 from mmunlearner.unlearn.plan import Plan, plan
+from mmunlearner.unlearn.precision import checkpoint, warn_of_stuck
 from mmunlearner.unlearn.reference import ReferenceCache, cache
 from mmunlearner.unlearn.scope import Moved, moved, scope
 from mmunlearner.unlearn.trainer import Collator, PlanDataset, StepLog, UnlearnTrainer, arguments, last_checkpoint
@@ -89,6 +90,10 @@ def unlearn(
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
+    if lora_config is None or not lora_config.rank:
+        warn_of_stuck(loaded, train.learning_rate)
+    if train.checkpointing:
+        checkpoint(loaded)
     features = method.wants_features(config.options)
     if train.augment and (method.needs_reference or features):
         raise ConfigError(f"train.augment: method {method.name} compares with what was said of the images as they are")
