@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import VOCABULARY, examples, llava
 
 from mmunlearner import cli, models, saliency, single
@@ -55,6 +56,14 @@ def unlearned(work: Path, mask: Path) -> Path:
     told = ["--model", "vanilla", "--mask", "mask.safetensors", "--out", "unlearned", "--options.bound", "3"]
     assert run(work, "unlearn", *told, *DATA, "--data.root", "data", *BUDGET) == 0
     return work / "unlearned"
+
+
+def test_weights_are_held_as_asked(work: Path) -> None:
+    """In bfloat16, with activations computed again; the model that is written is of that format."""
+    told = ["--model", "vanilla", "--out", "short", "--method", "ga_diff", "--weights", "bfloat16"]
+    assert run(work, "unlearn", *told, *DATA, "--data.root", "data", *BUDGET, "--train.checkpointing") == 0
+    assert models.load(work / "short", dtype="bfloat16").model.dtype == torch.bfloat16
+    assert json.loads((work / "short" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def hidden(work: Path) -> list[str]:
