@@ -91,9 +91,8 @@ def test_every_published_experiment_is_told_without_its_weights(name: str, model
     assert found.untold == ()
     works = {work.name: work for work in found.works}
     assert list(works) == [
-        "fine-tuning vanilla", "fine-tuning oracle", "mask language-question-limit2000",
-        "mask vision-projector-question-limit2000", "mask vision-projector-language-question-limit2000", *METHODS,
-        "evaluation of 9 models",
+        "fine-tuning vanilla", "fine-tuning oracle", "saliency, retain-question-2000", "saliency, forget-question-2000",
+        "saliency, text-question-2000", *METHODS, "evaluation of 9 models",
     ]  # fmt: skip
     each = config.train.retain_per_forget
     assert [(works[n].steps or 0) / config.train.steps for n in METHODS] == [1, 1, 1, 1, each, each, each]
@@ -119,7 +118,8 @@ def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path) -> None:
         made = read_json(steps.run.trained(name))
         assert (told[name].steps, told[name].tokens) == (made["steps"], made["tokens"])
     measured = read_json(steps.run.mask("vision-projector").with_suffix(".json"))["units"]
-    assert told["mask vision-projector"].steps == measured["forget"] + measured["retain"]
+    passes = {name: work.steps for name, work in told.items() if name.startswith("saliency")}
+    assert passes == {f"saliency, {data}-image-512": measured[data] for data in ("retain", "forget")}
 
 
 def test_what_is_not_at_hand_is_said_and_the_rest_told(
@@ -130,7 +130,7 @@ def test_what_is_not_at_hand_is_said_and_the_rest_told(
     assert [reason.split(":")[0] for reason in found.untold] == ["data", "memory and time"]
     assert [work.steps for work in found.works if work.name in METHODS] == [103, 103, 103, 103, 1957, 1957, 1957]
     assert (found.sets, found.seconds) == ((), None)
-    assert [work.steps for work in found.works if work.name.startswith(("mask", "evaluation"))] == [None] * 4
+    assert [work.steps for work in found.works if work.name.startswith(("saliency", "evaluation"))] == [None] * 4
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
     overrides = {"model.base": str(tmp_path), "data.root": str(benchmarks / "mllmu")}
     half = forecast(load_config("mllmu-5-llava-1.5-7b", overrides), speed=SPEED)

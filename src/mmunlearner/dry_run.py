@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,50 +15,13 @@ import torch
 from transformers import AutoProcessor, ProcessorMixin
 
 from mmunlearner import data, memory
-from mmunlearner.batches import Batch, Encoder, pack
-from mmunlearner.config import MaskConfig, Part, RunConfig, TrainConfig
-from mmunlearner.data import Example, Splits
+from mmunlearner.batches import Encoder
+from mmunlearner.config import Part, RunConfig
+from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError
-from mmunlearner.memory import ORDER, Load, Memory, Sizes
-from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, pick_device
-from mmunlearner.run_dir import REFERENCES, mask_name
-from mmunlearner.saliency import units
+from mmunlearner.reckoning import Reckoning, SetCount, Work
 from mmunlearner.steps import NO_MODEL, check_methods
-from mmunlearner.unlearn import train_config
-from mmunlearner.unlearn.plan import Plan, plan
-
-SAMPLED_STEPS = 3
-"""Steps of a plan whose tokens are counted; the others are taken to be like them."""
-SAMPLED_ITEMS = 32
-"""Rows of a set whose tokens are counted."""
-FORWARD, BACKWARD = 2, 4
-"""Floating-point operations per weight and token, of a pass and of its gradients (Kaplan et al. 2020)."""
-
-
-@dataclass(frozen=True)
-class SetCount:
-    """One data set or evaluation column."""
-
-    name: str
-    questions: int
-    images: int
-    entities: int
-    tokens: float | None
-    """Mean tokens of a row, image tokens included; None where no processor is at hand."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One thing that the run would make."""
-
-    name: str
-    steps: int | None
-    """Optimizer steps, those of all trials included; gradients of a mask, questions of an evaluation."""
-    tokens: float | None = None
-    memory: Memory | None = None
-    operations: float | None = None
-    """Floating-point operations."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +70,7 @@ def _forecast(config: RunConfig, told: _Teller, speed: float) -> Forecast:
     if not speed:
         speed = measured_speed(config.model.device, config.model.dtype)
         speed_is = f"that of a matrix product in {config.model.dtype} on this machine: {speed:.3g} FLOP/s"
-    reckoning = _Reckoning(config, splits, size, encoder, model)
+    reckoning = Reckoning(config, splits, size, encoder, model)
     return Forecast(
         config.name,
         tuple(reckoning.counts()),
@@ -183,157 +146,3 @@ class _Teller:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self.untold.append(f"tokens, activations and time: no processor of {self.source} ({reason})")
             return None
-
-
-@dataclass(frozen=True)
-class _Reckoning:
-    """Counts from what is at hand."""
-
-    config: RunConfig
-    splits: Splits | None
-    size: Sizes | None
-    encoder: Encoder | None
-    model: Any
-
-    def counts(self) -> Iterator[SetCount]:
-        if self.splits is None:
-            return
-        named = {name: getattr(self.splits, name) for name in ("forget", "retain", "text", "background")}
-        for name, examples in {**named, **self.splits.evaluation}.items():
-            images = {e.image.key for e in examples if e.image is not None}
-            entities = {e.entity for e in examples}
-            yield SetCount(name, len(examples), len(images), len(entities), self._mean_tokens(examples))
-
-    def _mean_tokens(self, examples: Sequence[Example]) -> float | None:
-        if self.encoder is None or not examples:
-            return None
-        rows = self.encoder.rows(_spread(examples, SAMPLED_ITEMS))
-        return sum(len(row.input_ids) for row in rows) / len(rows)
-
-    def works(self) -> Iterator[Work]:
-        config = self.config
-        if config.model.base:
-            for name in REFERENCES:
-                if not getattr(config.model, name):
-                    yield self._finetuning(name)
-        made: set[MaskConfig] = set()
-        for method in config.methods.values():
-            if method.mask is not None and method.mask not in made:
-                made.add(method.mask)
-                yield self._mask(method.mask)
-        for name in config.methods:
-            yield self._method(name)
-        yield self._evaluation()
-
-    def _finetuning(self, name: str) -> Work:
-        taught: Sequence[Example] = ()
-        if self.splits is not None:
-            taught = self.splits.vanilla_training if name == "vanilla" else self.splits.oracle_training
-        steps = self._plan((), taught, self.config.finetune)
-        return self._training(f"fine-tuning {name}", steps, self.config.finetune, 1, self.config.finetune.steps)
-
-    def _method(self, name: str) -> Work:
-        method = self.config.methods[name]
-        train, known = train_config(self.config.train, method), resolve(method.method, METHODS)
-        forget: Sequence[Example] = self.splits.forget if self.splits and known.forget else ()
-        retain: Sequence[Example] = self.splits.retain if self.splits and known.retain else ()
-        if self.splits and known.retain and train.keep_text:
-            retain = (*retain, *self.splits.text)
-        trials = max(1, len(method.trials))
-        once = train.steps * (train.retain_per_forget if known.forget and known.retain else 1)
-        named = f"{name} ({trials} trials)" if trials > 1 else name
-        parts = method.mask.parts if method.mask and train.free != "all" else ORDER
-        return self._training(
-            named, self._plan(forget, retain, train), train, trials, once * trials, parts=parts,
-            masked=method.mask is not None, adapters=True,
-        )  # fmt: skip
-
-    def _plan(self, forget: Sequence[Example], retain: Sequence[Example], train: TrainConfig) -> Plan | None:
-        return plan(forget, retain, train, self.config.seed) if forget or retain else None
-
-    def _training(
-        self, name: str, steps: Plan | None, train: TrainConfig, trials: int, count: int, **more: Any
-    ) -> Work:
-        if self.size is None:
-            return Work(name, count)
-        adapters = self.config.model.lora if more.pop("adapters", False) else None
-        batches = list(self._batches(steps)) if steps else []
-        load = max((self._load(batch) for batch in batches), key=lambda each: each.language, default=Load(0))
-        needed = memory.training(self.size, load, train, lora=adapters, dtype=self.config.model.dtype, **more)
-        if steps is None or not batches:
-            return Work(name, count, memory=needed)
-        share = len(steps) * trials / min(len(steps), SAMPLED_STEPS * steps.every)
-        loads = [self._load(batch) for batch in batches]
-        operations = sum(self._operations(each, FORWARD + BACKWARD) for each in loads) * share
-        return Work(name, count, sum(each.language for each in loads) * share, needed, operations)
-
-    def _batches(self, steps: Plan) -> Iterator[Batch]:
-        """Each term's batch of the first few steps."""
-        if self.encoder is None:
-            return
-        for i in range(min(len(steps), SAMPLED_STEPS * steps.every)):
-            for examples in (steps[i].forget, steps[i].retain):
-                if examples:
-                    yield pack(self.encoder.rows(examples), self.encoder)
-
-    def _load(self, batch: Batch) -> Load:
-        config = self.model.config
-        token: int | None = getattr(config, "image_token_id", None)
-        shown = sum(int((each.inputs["input_ids"] == token).sum()) for each in batch.passes) if token is not None else 0
-        images = len(batch.images) if shown else 0
-        vision = images * memory.patches(self.model, shown // images) if images else 0
-        return Load(batch.size, vision, len(batch.tokens))
-
-    def _operations(self, load: Load, per_weight: int) -> float:
-        weights = self.size.weights if self.size else {}
-        return float(per_weight * sum(load.tokens(part) * count for part, count in weights.items()))
-
-    def _mask(self, wanted: MaskConfig) -> Work:
-        name = f"mask {mask_name(wanted)}"
-        if self.splits is None:
-            needed = memory.saliency(self.size, Load(0), wanted.parts) if self.size else None
-            return Work(name, None, memory=needed)
-        sets = [self.splits.forget, self.splits.retain, *([self.splits.text] if "language" in wanted.parts else [])]
-        groups = [units(examples, wanted.unit, wanted.limit) for examples in sets]
-        count = sum(map(len, groups))
-        if self.size is None or self.encoder is None:
-            needed = memory.saliency(self.size, Load(0), wanted.parts) if self.size else None
-            return Work(name, count, memory=needed)
-        tokens, operations, largest = 0.0, 0.0, Load(0)
-        for some in groups:
-            loads = [self._load(pack(self.encoder.rows(group), self.encoder)) for group in some[:SAMPLED_STEPS]]
-            share = len(some) / max(len(loads), 1)
-            tokens += share * sum(each.language for each in loads)
-            operations += share * sum(self._operations(each, FORWARD + BACKWARD) for each in loads)
-            largest = max([largest, *loads], key=lambda each: each.language)
-        return Work(name, count, tokens, memory.saliency(self.size, largest, wanted.parts), operations)
-
-    def _evaluation(self) -> Work:
-        """Every model reads every question once; what it generates is not known beforehand."""
-        config = self.config
-        references = [n for n in REFERENCES if getattr(config.model, n) or config.model.base]
-        models = len(config.methods) + len(references)
-        name = f"evaluation of {models} models"
-        if self.splits is None:
-            return Work(name, None)
-        columns = [_limited(items, config.evaluate.limit) for items in self.splits.evaluation.values()]
-        count = models * sum(map(len, columns))
-        if self.encoder is None or self.size is None:
-            return Work(name, count)
-        tokens = operations = 0.0
-        for items in columns:
-            sample = _spread(items, SAMPLED_ITEMS)
-            loads = [self._load(pack([row], self.encoder)) for row in self.encoder.rows(sample)]
-            share = models * len(items) / max(len(loads), 1)
-            tokens += share * sum(each.language for each in loads)
-            operations += share * sum(self._operations(each, FORWARD) for each in loads)
-        return Work(name, count, tokens, operations=operations)
-
-
-def _spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """So many, evenly through a set."""
-    return list(examples[:: max(1, -(-len(examples) // count))])
-
-
-def _limited(items: Sequence[Example], limit: int) -> Sequence[Example]:
-    return items[:limit] if limit else items

@@ -17,8 +17,9 @@ from mmunlearner.doctor import Check
 from mmunlearner.files import read_json
 
 if TYPE_CHECKING:
-    from mmunlearner.dry_run import Forecast, Work
+    from mmunlearner.dry_run import Forecast
     from mmunlearner.evaluate import ModelScores, Score
+    from mmunlearner.reckoning import Work
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
