@@ -31,6 +31,8 @@ from mmunlearner.errors import DataError
 from mmunlearner.files import staged_dir, write_text
 
 FILE = "questions.jsonl"
+GROUPS = ("forget", "retain", "neighbour", "general")
+"""Of evaluation columns, as tables show them."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
@@ -155,7 +157,8 @@ def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[s
     forget, retain, text, background = (
         tuple(places.pop(name, ())) for name in ("forget", "retain", "text", "background")
     )
-    evaluation = {column: tuple(items) for column, items in places.items()}
+    in_order = sorted(places, key=lambda column: GROUPS.index(column.split("_", maxsplit=1)[0]))
+    evaluation = {column: tuple(places[column]) for column in in_order}
     return checked(Splits(forget, retain, text, evaluation, background), source)
 
 
