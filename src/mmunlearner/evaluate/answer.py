@@ -31,6 +31,8 @@ Progress = Callable[[str, int, int], None]
 _TOKENS_PER_QUESTION = 32
 # Answers that are no candidate are mostly short too: so many more tokens are weighed before `generate` is called.
 _MORE_TOKENS = 2
+# Weighing another token reads the whole prompt again, which is not worth it where an image makes it longer than this.
+_SHORT_PROMPT = 256
 
 
 def evaluate_model(
@@ -211,8 +213,9 @@ class _Answering:
         return spoken(len(asked.prompt), known, self.encoder.ends, self.config.max_new_tokens)
 
     def _go_on(self, asked: Sequence[_Asked], said: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        """One token more of each answer that has left the candidates and has not ended."""
-        rows = {i: asked[i].going_on(answer) for i, answer in enumerate(said) if not self._over(answer)}
+        """One token more of each answer to a short prompt that has left the candidates and has not ended."""
+        short = [len(each.prompt) <= _SHORT_PROMPT for each in asked]
+        rows = {i: asked[i].going_on(answer) for i, answer in enumerate(said) if short[i] and not self._over(answer)}
         weighed = self.scale.weigh(rows.values(), lambda done: None) if rows else {}
         return [self._follow(asked[i], [rows[i]], weighed) if i in rows else answer for i, answer in enumerate(said)]
 
