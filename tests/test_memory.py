@@ -37,6 +37,11 @@ def test_only_what_trains_has_gradients_and_moments(model):
     assert plan.weights == 4 * sum(w.numel() for w in weights.values())
 
 
+def test_of_large_models_the_inputs_of_layers_are_kept(model, monkeypatch):
+    monkeypatch.setattr("mmunlearner.memory.RECOMPUTE_FROM", 0)
+    assert saliency_memory(model, ALL, 100, torch.bfloat16).activations == 2 * 100 * (2 * 32 + 2 * 32 + 17 * 32)
+
+
 def test_activations_grow_with_tokens_and_width(model):
     one, two = (training_memory(model, ALL, n, torch.bfloat16).activations for n in (100, 200))
     assert two == 2 * one == 34 * 200 * (2 * 32 + 2 * 32)

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmunlearner.config import Part
 from mmunlearner.models import candidates, part_of
+from mmunlearner.saliency.gradients import RECOMPUTE_FROM
 
 FLOAT = 4
 """Bytes of the numbers that are never rounded further: masters, gradients, moments, squares."""
@@ -45,7 +46,7 @@ def saliency_memory(
         gradients=max(chosen, default=0) * (dtype.itemsize + FLOAT),
         moments=0,
         squares=0 if squares_on_host else sum(chosen) * FLOAT,
-        activations=_activations(model, tokens, dtype),
+        activations=_activations(model, tokens, dtype, recomputed=sum(sizes.values()) >= RECOMPUTE_FROM),
     )
 
 
@@ -62,14 +63,18 @@ def training_memory(model: nn.Module, parts: Collection[Part], tokens: int, dtyp
     )
 
 
-def _activations(model: nn.Module, tokens: int, dtype: torch.dtype) -> int:
+def _activations(model: nn.Module, tokens: int, dtype: torch.dtype, *, recomputed: bool = False) -> int:
     """34 bytes per token, layer and hidden unit in 16 bits, without the attention scores, which SDPA does not keep
-    (Korthikanti et al. 2022, arXiv 2205.05198, eq. 1). An upper bound: the image's own layers count as many tokens,
-    and layers that need no gradient of their weights are counted in full.
+    (Korthikanti et al. 2022, arXiv 2205.05198, eq. 1); 2 of layers that are recomputed, and 34 of the one that is.
+
+    An upper bound: the image's own layers count as many tokens, and layers that need no gradient of their weights are
+    counted in full.
     """
     config: Any = model.config
     stacks = [config.get_text_config(), config.vision_config]
     units = sum(_layers(stack) * _width(stack) for stack in stacks)
+    if recomputed:
+        return dtype.itemsize * tokens * (units + 17 * max(map(_width, stacks)))
     return 17 * dtype.itemsize * tokens * units
 
 
