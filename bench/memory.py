@@ -30,8 +30,10 @@ def plans(config: Any) -> dict[str, Memory]:
         "mask of all parts": saliency(size, LOAD, ORDER, dtype="bfloat16"),
         "mask of all parts, squares on the host": saliency(size, LOAD, ORDER, dtype="bfloat16", on_host=True),
         "mask of vision and projector": saliency(size, LOAD, SEEING, dtype="bfloat16"),
-        "training vision and projector": training(size, LOAD, TrainConfig(), parts=SEEING, masked=True),
-        "training everything": training(size, LOAD, TrainConfig(), masked=True),
+        "training vision and projector": training(
+            size, LOAD, TrainConfig(), parts=SEEING, masked=True, dtype="bfloat16"
+        ),
+        "training everything": training(size, LOAD, TrainConfig(), masked=True, dtype="bfloat16"),
     }
 
 

@@ -116,6 +116,14 @@ def test_saliency_holds_one_accumulator_per_candidate(loaded):
     assert (half.saliency, 2 * half.weights) == (0, alone.weights)
 
 
+def test_of_large_models_what_layers_hand_on_is_kept(loaded, monkeypatch):
+    size, load = sizes(loaded.model), Load(100, vision=10)
+    assert (size.handed["language"], size.handed["vision"]) == (2 * 128, 2 * 128)
+    kept = saliency(size, load, ORDER).activations
+    monkeypatch.setattr("mmunlearner.memory.RECOMPUTE_FROM", 0)
+    assert saliency(size, load, ORDER).activations < kept
+
+
 def test_published_models_have_their_published_sizes(tmp_path):
     """LLaVA-1.5-7B and Qwen2-VL-7B by their configurations, without a weight."""
     text = LlamaConfig(vocab_size=32064)

@@ -15,11 +15,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.config import LoraConfig, Part, TrainConfig
 from mmunlearner.errors import ModelError
 from mmunlearner.models import candidates, part_of
 from mmunlearner.models.load import SHIPPED
+from mmunlearner.saliency.gradients import RECOMPUTE_FROM
 
 FLOAT = 4
 """Weights, gradients, states and accumulators are float32."""
@@ -43,6 +45,10 @@ class Sizes:
     """Sum of the linear layers' input widths: what they keep of each token."""
     outputs: Mapping[Part, int]
     """Sum of their output widths."""
+    handed: Mapping[Part, int]
+    """Sum of the widths at which one transformer layer hands on to the next."""
+    inside: Mapping[Part, int]
+    """Widths of the linear layers of its widest transformer layer."""
     vocabulary: int
     largest: int
     """Weights of the largest candidate."""
@@ -122,6 +128,12 @@ def sizes(model: nn.Module) -> Sizes:
     def by_part(numbers: Mapping[str, int]) -> dict[Part, int]:
         return {part: sum(n for name, n in numbers.items() if owner[name] == part) for part in ORDER}
 
+    layers: dict[Part, list[list[int]]] = {part: [] for part in ORDER}
+    for name, module in model.named_modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            widths = [n for m in module.modules() if isinstance(m, nn.Linear) for n in (m.in_features, m.out_features)]
+            part = next(owner[f"{name}.{inner}"] for inner, _ in module.named_parameters())
+            layers[cast(Part, part)].append(widths)
     linear = {f"{name}.weight": m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     linear = {name: module for name, module in linear.items() if name in selectable}
     return Sizes(
@@ -129,6 +141,8 @@ def sizes(model: nn.Module) -> Sizes:
         candidates=by_part({name: parameters[name].numel() for name in selectable}),
         inputs=by_part({name: module.in_features for name, module in linear.items()}),
         outputs=by_part({name: module.out_features for name, module in linear.items()}),
+        handed={part: sum(widths[0] for widths in layers[part]) for part in ORDER},
+        inside={part: max(map(sum, layers[part]), default=0) for part in ORDER},
         vocabulary=int(cast(Any, model).config.get_text_config().vocab_size),
         largest=max((parameters[name].numel() for name in selectable), default=0),
     )
@@ -175,20 +189,24 @@ def saliency(
         gradients=(number + FLOAT * (dtype == "bfloat16")) * size.largest,
         saliency=0 if on_host else FLOAT * sum(size.candidates[part] for part in parts),
         mask=_bits(size, parts),
-        activations=activations(size, load, parts, dtype=dtype),
+        activations=activations(size, load, parts, dtype=dtype, recomputed=size.total >= RECOMPUTE_FROM),
     )
 
 
-def activations(size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32") -> int:
+def activations(
+    size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32", recomputed: bool = False
+) -> int:
     """What autograd keeps of a forward pass: nothing before the first part that trains.
 
     A layer that trains keeps its input and, for what follows it, its output; of a frozen one behind it the input is
-    kept about half the time, by the norms and activation functions around it.
+    kept about half the time, by the norms and activation functions around it. `recomputed`: only what transformer
+    layers hand on is kept, and one layer at a time in full.
     """
     first = min((ORDER.index(part) for part in parts), default=len(ORDER))
     kept = 0
     for part in ORDER[first:]:
-        kept += load.tokens(part) * (size.outputs[part] + size.inputs[part] // (1 if part in parts else 2))
+        within = size.outputs[part] + size.inputs[part] // (1 if part in parts else 2)
+        kept += load.tokens(part) * (size.handed[part] + size.inside[part] if recomputed else within)
     return kept * (HALF if dtype == "bfloat16" else FLOAT) + LOGIT_COPIES * FLOAT * load.answers * size.vocabulary
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import VOCABULARY, examples, llava
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder, answers, pad
@@ -63,6 +64,25 @@ def test_dropout_is_off_while_measuring():
     encoder, names = Encoder(loaded), list(candidates(loaded.model))[-2:]
     first, second = (fisher(encoder, units(SPLITS.forget, "image", 0), names).squares[names[0]] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_what_is_computed_twice_has_the_same_squares(encoder, monkeypatch):
+    """Of large models the activations are not kept; this one counts as large here."""
+    names, groups = list(candidates(encoder.loaded.model)), units(SPLITS.retain, "image", 0)
+    kept = fisher(encoder, groups, names).squares
+    calls = 0
+
+    def counted(module, *_):
+        nonlocal calls
+        calls += isinstance(module, LlamaMLP)
+
+    monkeypatch.setattr("mmunlearner.saliency.gradients.RECOMPUTE_FROM", 0)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(counted)
+    again = fisher(encoder, groups, names).squares
+    handle.remove()
+    assert calls == 2 * 2 * len(groups)  # two layers, each twice
+    assert all(torch.equal(kept[name], again[name]) for name in names)
+    assert not any("forward" in vars(module) for module in encoder.loaded.model.modules())
 
 
 def test_sums_do_not_swamp_or_underflow():

@@ -31,6 +31,8 @@ Progress = Callable[[str, int, int], None]
 _TOKENS_PER_QUESTION = 32
 # Answers that are no candidate are mostly short too: so many more tokens are weighed before `generate` is called.
 _MORE_TOKENS = 2
+# Weighing another token reads the whole prompt again, which is not worth it where an image makes it longer than this.
+_SHORT_PROMPT = 256
 
 
 def evaluate_model(
@@ -208,8 +210,9 @@ class _Answering:
         return spoken(asked.asked.answer_start, known, self.encoder.ends, self.config.max_new_tokens)
 
     def _go_on(self, asked: Sequence[_Asked], said: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        """One token more of each answer that has left the candidates and has not ended."""
-        rows = {i: self._going_on(asked[i], answer) for i, answer in enumerate(said) if not self._over(answer)}
+        """One token more of each answer to a short prompt that has left the candidates and has not ended."""
+        short = [i for i, each in enumerate(asked) if each.asked.answer_start <= _SHORT_PROMPT]
+        rows = {i: self._going_on(asked[i], said[i]) for i in short if not self._over(said[i])}
         weighed = self.scale.weigh(rows.values(), lambda done: None) if rows else {}
         return [self._follow(asked[i], [rows[i]], weighed) if i in rows else answer for i, answer in enumerate(said)]
 

@@ -14,8 +14,8 @@ from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share,
 from mmunlearner.errors import ModelError
 
 # A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
-# repeats the beginning that its branches share.
-_BRANCHES = 256
+# repeats the beginning that its branches share, which costs the more the longer that is.
+_BRANCHES, _BRANCHES_PER_TOKEN = 256, 2
 _log = logging.getLogger(__name__)
 
 RowKey = tuple[str, tuple[int, ...]]
@@ -107,7 +107,7 @@ def grouped(rows: Iterable[Row]) -> list[list[Row]]:
     for row in sorted(rows, key=key_of):
         fits = groups and groups[-1][-1].group == row.group
         branches += len(row.input_ids) - common(groups[-1][-1].input_ids, row.input_ids) if fits else 0
-        if fits and branches <= _BRANCHES:
+        if fits and branches <= max(_BRANCHES, _BRANCHES_PER_TOKEN * len(groups[-1][0].input_ids)):
             groups[-1].append(row)
         else:
             groups.append([row])
