@@ -126,8 +126,9 @@ class TrainConfig:
     """Entities of whom only texts are asked, in a retain batch besides its images; 0: texts are drawn like images."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
-    augment: bool = False
-    """Turn, shift, zoom and light every image a little otherwise each time: for fine-tuning on few views."""
+    augment: Literal["none", "forget", "all"] = "none"
+    """Whose images are turned, shifted, zoomed and lit a little otherwise each time: of the forget term, so that other
+    views are forgotten too, or all, for fine-tuning on few views. NPO's reference is of images as they are."""
     accumulation: AtLeastOne = 1
     """Batches per optimizer step."""
     clip: NotNegative = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from tiny import VOCABULARY, examples, llava
@@ -59,19 +58,22 @@ def test_images_are_changed_each_time_alike_for_alike_steps() -> None:
     steps = plan(IMAGES, IMAGES, TRAIN, 0)
     terms = {"forget": METHODS["ga_diff"].forget, "retain": METHODS["ga_diff"].retain}
 
-    def pixels(number: int, augment: int | None, term: str = "retain") -> torch.Tensor:
-        made = Collator(encoder, terms, None, augment)([replace(steps[0], number=number)])[term]
+    def pixels(number: int, seed: int, whose: str = "all", term: str = "retain") -> torch.Tensor:
+        made = Collator(encoder, terms, None, whose, seed)([replace(steps[0], number=number)])[term]
         assert made is not None
         return made.batch.passes[0].inputs["pixel_values"]
 
     assert torch.equal(pixels(0, 0), pixels(0, 0))
     assert not torch.equal(pixels(0, 0), pixels(1, 0))
     assert not torch.equal(pixels(0, 0), pixels(0, 1))
-    assert not torch.equal(pixels(0, 0), pixels(0, None))
-    np.testing.assert_array_equal(pixels(0, None), pixels(1, None))
+    as_they_are = pixels(0, 0, "none")
+    assert not torch.equal(pixels(0, 0), as_they_are)
+    assert torch.equal(pixels(0, 0, "forget"), as_they_are)
+    assert torch.equal(pixels(1, 1, "none"), as_they_are)
+    assert not torch.equal(pixels(0, 0, "forget", "forget"), pixels(0, 0, "none", "forget"))
 
 
 def test_changed_images_have_no_reference(tmp_path) -> None:
     splits = Splits(tuple(IMAGES), tuple(IMAGES), (), {})
-    with pytest.raises(ConfigError, match="augment: method kl_min"):
-        unlearn(llava(VOCABULARY), splits, MethodConfig("kl_min"), replace(TRAIN, augment=True), tmp_path)
+    with pytest.raises(ConfigError, match="augment is all: method kl_min"):
+        unlearn(llava(VOCABULARY), splits, MethodConfig("kl_min"), replace(TRAIN, augment="all"), tmp_path)

@@ -95,8 +95,8 @@ def unlearn(
     if train.checkpointing:
         checkpoint(loaded)
     features = method.wants_features(config.options)
-    if train.augment and (method.needs_reference or features):
-        raise ConfigError(f"train.augment: method {method.name} compares with what was said of the images as they are")
+    if train.augment == "all" and (method.needs_reference or features):
+        raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
     reference = _reference(encoder, steps, features=features) if method.needs_reference or features else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
@@ -168,7 +168,7 @@ def _trainer(
         model=model,
         args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
         train_dataset=PlanDataset(steps),
-        data_collator=Collator(encoder, terms, reference, seed if train.augment else None),
+        data_collator=Collator(encoder, terms, reference, train.augment, seed),
         callbacks=[log],
         optimizers=(muon(model, train.learning_rate, train.weight_decay), None)
         if train.optimizer == "muon"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -53,8 +53,10 @@ class Collator:
     encoder: Encoder
     terms: Mapping[TermName, Term | None]
     reference: ReferenceCache | None
-    augment: int | None = None
-    """Seed of how images are changed each time; None: they stay as they are."""
+    augment: Literal["none", "forget", "all"] = "none"
+    """Whose images are changed a little each time."""
+    seed: int = 0
+    """Of how."""
 
     def __call__(self, steps: Sequence[Step]) -> StepBatch:
         (step,) = steps
@@ -69,8 +71,8 @@ class Collator:
         rows = self.encoder.rows(examples)
         batch = pack(rows, self.encoder)
         said = self.reference.of(rows, batch.images) if self.reference else None
-        if self.augment is not None:
-            batch = _changed(batch, np.random.default_rng([self.augment, number, name == "forget"]))
+        if self.augment in ("all", name):
+            batch = _changed(batch, np.random.default_rng([self.seed, number, name == "forget"]))
         return TermBatch(batch, said, examples[0].id)
 
 
