@@ -221,13 +221,17 @@ def _cost(results: Results) -> dict[str, Any] | None:
 
 METRICS = {
     "multiple_choice": "Multiple choice accuracy",
+    "multiple_choice_likelihood": "Multiple choice accuracy, by likelihood",
+    "multiple_choice_agreement": "Agreement of likelihood and written answer in multiple choice",
     "cloze": "Cloze accuracy",
     "generation": "Generation accuracy",
     "rouge_l": "ROUGE-L F1",
     "rouge_l_recall": "ROUGE-L recall",
     "bleu": "BLEU",
     "probability": "Answer probability",
+    "choice_probability": "Answer probability among the wrong answers",
     "truth_ratio": "Truth ratio",
+    "factuality": "Factuality, by a judge",
 }
 
 
