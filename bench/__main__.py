@@ -28,7 +28,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a small model and little data: whether it runs")
     options.add_argument("--out", type=Path, default=HERE / "results", help="folder of latest.json and growth.svg")
     options.add_argument(
-        "--work", type=Path, default=HERE / "work", help="folder of model and data, kept for next time"
+        "--work", type=Path, default=HERE / "made", help="folder of model and data, kept for next time"
     )
     given = options.parse_args()
     size = setting.QUICK if given.quick else setting.FULL

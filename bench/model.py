@@ -12,13 +12,12 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from bench.people import texts
 from mmunlearner.models import Loaded
-from mmunlearner.people.model import CHAT_TEMPLATE, SPECIAL
+from mmunlearner.people.model import CHAT_TEMPLATE, SPECIAL, wrapped
 
 PATCH = 14
 
@@ -63,17 +62,9 @@ def _processor(side: int) -> Any:
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(words)])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        additional_special_tokens=["<image>", "<user>", "<assistant>", "<system>"],
-    )
     return LlavaProcessor(
         CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
-        tokenizer,
+        wrapped(core),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

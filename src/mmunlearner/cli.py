@@ -156,7 +156,8 @@ def finetune(
     """Teach a model a benchmark: the vanilla model of a run, or its retain oracle.
 
     Args:
-        model: Directory or hub id to start from, or `tiny`: a new LLaVA of 1-2 million weights.
+        model: Directory or hub id to start from, or `tiny`: a LLaVA of two million weights that has seen the
+            invented people.
         out: Directory for the trained model.
         oracle: Leave out the images of those that are to be forgotten.
     """

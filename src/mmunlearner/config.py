@@ -33,6 +33,7 @@ AtLeastOne = Annotated[int, Bounds(1)]
 Count = Annotated[int, Bounds(0)]
 NotNegative = Annotated[float, Bounds(0)]
 Fraction = Annotated[float, Bounds(0, 1)]
+Augment = Literal["none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
 
@@ -126,7 +127,7 @@ class TrainConfig:
     """Entities of whom only texts are asked, in a retain batch besides its images; 0: texts are drawn like images."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
-    augment: Literal["none", "forget", "all"] = "none"
+    augment: Augment = "none"
     """Whose images are turned, shifted, zoomed and lit a little otherwise each time: of the forget term, so that other
     views are forgotten too, or all, for fine-tuning on few views. NPO's reference is of images as they are."""
     accumulation: AtLeastOne = 1

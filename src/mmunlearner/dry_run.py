@@ -8,20 +8,21 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, ProcessorMixin
+from transformers import ProcessorMixin
 
 from mmunlearner import data, memory
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.data import Splits
-from mmunlearner.errors import ConfigError, MMUnlearnerError
+from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device
+from mmunlearner.models.processor import load_processor
 from mmunlearner.reckoning import Reckoning, SetCount, Work
-from mmunlearner.steps import NO_MODEL, check_methods
+from mmunlearner.steps import NO_MODEL, check_methods, read_splits
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,7 @@ class _Teller:
         config = self.config
         root = config.data.root or (self.folder if config.data.format == "people" else "")
         try:
-            read = data.load(replace(config.data, root=root), seed=config.seed)
-            shown = data.with_shots(read.evaluation, config.evaluate.shots, seed=config.seed)
-            return replace(read, evaluation=shown)
+            return read_splits(config, root)
         except ConfigError:
             raise
         except MMUnlearnerError as error:
@@ -124,7 +123,7 @@ class _Teller:
 
     def model(self) -> Any:
         if self.source == "tiny":
-            self.untold.append("model: `tiny` is made from the data's own words; it has 1-2 million weights")
+            self.untold.append("model: `tiny` is made with the data's own words; it has two million weights")
             return None
         try:
             return memory.meta_model(self.source, trust_remote_code=self.config.model.trust_remote_code)
@@ -136,13 +135,10 @@ class _Teller:
         if model is None:
             return None
         try:
-            processor = AutoProcessor.from_pretrained(
-                self.source, trust_remote_code=self.config.model.trust_remote_code
-            )
+            processor = load_processor(self.source, trust_remote_code=self.config.model.trust_remote_code)
             if not isinstance(processor, ProcessorMixin):
                 raise ValueError(f"{type(processor).__name__} is no processor of images and text")
             return Encoder(Loaded(model, processor, self.source))
-        except (OSError, ValueError, KeyError, MMUnlearnerError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            self.untold.append(f"tokens, activations and time: no processor of {self.source} ({reason})")
+        except (OSError, ValueError, KeyError, ImportError, MMUnlearnerError) as error:
+            self.untold.append(f"tokens, activations and time: no processor of {self.source} ({reason(error)})")
             return None

@@ -35,3 +35,8 @@ class ToolError(MMUnlearnerError, ValueError):
 
 class JudgeError(MMUnlearnerError, ValueError):
     """The judge of answers refuses or does not answer."""
+
+
+def reason(error: Exception) -> str:
+    """The first line of what another library says of a failure, or else its kind."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.config import LoraConfig, Part, TrainConfig
-from mmunlearner.errors import ModelError
+from mmunlearner.errors import ModelError, reason
 from mmunlearner.models import candidates, part_of
 from mmunlearner.models.load import SHIPPED
 from mmunlearner.saliency.gradients import RECOMPUTE_FROM
@@ -116,8 +116,7 @@ def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedMod
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {source}: no configuration to be had ({reason})") from None
+        raise ModelError(f"model {source}: no configuration to be had ({reason(error)})") from None
 
 
 def sizes(model: nn.Module) -> Sizes:

@@ -41,9 +41,14 @@ class RunDir:
     def mask(self, name: str) -> Path:
         return self.path / "masks" / f"{name}.safetensors"
 
+    @property
+    def all_squares(self) -> Path:
+        """What masks are cut from; gone when all masks are there."""
+        return self.path / "masks" / "squares"
+
     def squares(self, name: str) -> Path:
-        """What masks are cut from, pass by pass; gone when all masks are there."""
-        return self.path / "masks" / "squares" / f"{name}.safetensors"
+        """Those of one pass."""
+        return self.all_squares / f"{name}.safetensors"
 
     def evaluation(self, name: str) -> Path:
         return self.path / "evaluation" / name

@@ -48,6 +48,16 @@ def check_methods(config: RunConfig) -> None:
             raise ConfigError(f"methods.{name}: {error}") from None
 
 
+def read_splits(config: RunConfig, root: str) -> Splits:
+    """A recipe's data, read from `root`, with the shots that its evaluation shows.
+
+    Raises:
+        DataError: the data cannot be read, or there are too few shots.
+    """
+    read = data.load(replace(config.data, root=root), seed=config.seed)
+    return replace(read, evaluation=data.with_shots(read.evaluation, config.evaluate.shots, seed=config.seed))
+
+
 def quiet(*_: object) -> None:
     """Tell nobody."""
 
@@ -61,9 +71,7 @@ class Steps:
 
     @cached_property
     def splits(self) -> Splits:
-        config = self.run.config
-        read = data.load(replace(config.data, root=self.run.root), seed=config.seed)
-        return replace(read, evaluation=data.with_shots(read.evaluation, config.evaluate.shots, seed=config.seed))
+        return read_splits(self.run.config, self.run.root)
 
     @cached_property
     def validation(self) -> Mapping[str, Sequence[Example]]:
@@ -170,7 +178,7 @@ class Steps:
         """All masks of the run; the squares, 32 times as large and more, are let go of when the last one is cut."""
         for name in self.run.config.methods:
             self.mask(name)
-        discard(self.run.squares("").parent)
+        discard(self.run.all_squares)
 
     def unlearn(self, name: str) -> None:
         """Make one of the recipe's models, with the settings that did best on the validation half."""

@@ -38,11 +38,12 @@ def anchored_cross_entropy(
     loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
     if not anchor:
         return loss
-    if answers.features is None or reference is None or reference.features is None:
+    shown = answers.features
+    if shown is None or reference is None or reference.features is None:
         raise ModelError("option anchor: this model does not read its images as tokens; leave anchor at 0")
     if not len(reference.features):  # a batch of texts
         return loss
-    now, was = answers.features.float(), reference.features.float()
+    now, was = shown.float(), reference.features.float()
     return loss + anchor * (now - was).pow(2).sum() / was.pow(2).sum()
 
 

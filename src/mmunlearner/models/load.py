@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.errors import ModelError
+from mmunlearner.errors import ModelError, reason
 from mmunlearner.files import staged_dir
 from mmunlearner.models.processor import load_processor
 
@@ -53,8 +53,7 @@ def load(
             name, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {name}: cannot be loaded ({reason})") from None
+        raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
     model.to(pick_device(device))  # pyright: ignore[reportArgumentType] (transformers hides its signature)
     return Loaded(model.eval(), processor, str(source))
 
@@ -81,8 +80,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"device {name}: not available here ({reason}); use auto or cpu") from None
+        raise ModelError(f"device {name}: not available here ({reason(error)}); use auto or cpu") from None
     return device
 
 

@@ -62,6 +62,11 @@ def tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(known)])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "removed", invert=True)  # pyright: ignore
+    return wrapped(core, model_max_length=512)
+
+
+def wrapped(core: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer that knows `SPECIAL`, as transformers wants it."""
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
@@ -70,7 +75,7 @@ def tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         additional_special_tokens=["<image>", "<user>", "<assistant>", "<system>"],
         clean_up_tokenization_spaces=False,
-        model_max_length=512,
+        **options,
     )
 
 
@@ -148,13 +153,11 @@ def schooled(texts: Iterable[str], *, seed: int = 0) -> Loaded:
     known = school.processor.tokenizer.get_vocab()  # pyright: ignore
     own = made.processor.tokenizer.get_vocab()  # pyright: ignore
     embedding, taught = made.model.get_input_embeddings().weight, school.model.get_input_embeddings().weight
-    kept = embedding.detach() * (taught.std() / embedding.std())
-    made.model.load_state_dict(
-        {n: w for n, w in school.model.state_dict().items() if w.shape[0] != len(known)}, strict=False
-    )
+    others = {n: w for n, w in school.model.state_dict().items() if w.data_ptr() != taught.data_ptr()}  # tied: twice
+    made.model.load_state_dict(others, strict=False)
     shared = [word for word in own if word in known]
     with torch.no_grad():
-        embedding.copy_(kept)
+        embedding.mul_(taught.std() / embedding.std())
         embedding[[own[word] for word in shared]] = taught[[known[word] for word in shared]]
     _start_options(made.model, own)
     return Loaded(made.model, made.processor, "tiny")

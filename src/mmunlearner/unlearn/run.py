@@ -90,7 +90,7 @@ def unlearn(
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
-    if lora_config is None or not lora_config.rank:
+    if loaded.model.dtype != torch.float32 and not (lora_config and lora_config.rank):
         warn_of_stuck(loaded, train.learning_rate)
     if train.checkpointing:
         checkpoint(loaded)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 
 from mmunlearner.batches import Batch, Encoder, answers, pack
 from mmunlearner.batches.augment import augment
-from mmunlearner.config import TrainConfig
+from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.files import append_jsonl, read_jsonl, write_jsonl
@@ -53,7 +53,7 @@ class Collator:
     encoder: Encoder
     terms: Mapping[TermName, Term | None]
     reference: ReferenceCache | None
-    augment: Literal["none", "forget", "all"] = "none"
+    augment: Augment = "none"
     """Whose images are changed a little each time."""
     seed: int = 0
     """Of how."""
