@@ -118,7 +118,18 @@ def test_a_template_that_shows_one_image_is_refused_where_there_are_more():
     )
     encoder = Encoder(loaded)
     encoder.row(EVERYTHING[0])
-    with pytest.raises(ModelError, match="chat template has no place for a question's image 2"):
+    with pytest.raises(ModelError, match="chat template has no place for image 2 of a question; ask about fewer"):
+        encoder.row(EVERYTHING[24])
+
+
+def test_a_template_that_refuses_more_than_one_image_says_so_in_a_line():
+    loaded = llava(VOCABULARY)
+    loaded.processor.chat_template += (
+        "{% if messages[0]['content'] | length > 2 %}{{ raise_exception('One image at most.') }}{% endif %}"
+    )
+    encoder = Encoder(loaded)
+    encoder.row(EVERYTHING[0])
+    with pytest.raises(ModelError, match=f"^model {loaded.source}: its chat template refuses 2 images: One image at"):
         encoder.row(EVERYTHING[24])
 
 

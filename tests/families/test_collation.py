@@ -133,7 +133,7 @@ def test_a_row_that_is_too_long_is_an_error_and_never_cut(family):
         with pytest.raises(
             DataError, match=r"tokens, \d+ of them of its images; the model takes 24, and nothing is cut"
         ):
-            Encoder(family).conversation("What colour is this hat ? " * 4, "red", (picture(3),))
+            Encoder(family).conversation("What colour is this hat ? " * 4, "red", (picture(3), picture(0)))
     finally:
         config.max_position_embeddings = limit
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
@@ -17,9 +18,9 @@ from mmunlearner.data import Example, ImageRef, keys, prompt, target
 from mmunlearner.errors import DataError, ModelError, reason
 from mmunlearner.models import Loaded, end_token_ids
 
+Images = tuple[ImageRef, ...]
 # What a processor says of tokens that we know or have no use for.
 _LEFT_OUT = {"input_ids", "attention_mask", "special_tokens_mask", "labels"}
-Images = tuple[ImageRef, ...]
 # What models call the type of a token: 0 for those of a text.
 _TYPES = {"token_type_ids", "mm_token_type_ids"}
 
@@ -75,8 +76,9 @@ class Encoder:
         """One user turn and one assistant turn, ended.
 
         Raises:
-            DataError: the answer leaves no token of its own, the model takes no row of that length, or one of its
-                special tokens stands in the texts.
+            DataError: the answer leaves no token of its own, the model takes no row of that length, one of its special
+                tokens stands in the texts, or its processor does not take the images.
+            ModelError: its chat template does not take so many.
         """
         key = (question, answer, keys(images))
         if key not in self._known.rows:
@@ -101,7 +103,9 @@ class Encoder:
         """The tokens up to where the assistant starts to speak, and no answer yet.
 
         Raises:
-            DataError: the model takes no row of that length, or one of its special tokens stands in the question.
+            DataError: the model takes no row of that length, one of its special tokens stands in the question, or its
+                processor does not take the images.
+            ModelError: its chat template does not take so many.
         """
         self._only_words(question)
         ids, fields = self._tokens(self._render(question, None, images), question, images)
@@ -157,7 +161,11 @@ class Encoder:
         turns = [{"role": "user", "content": content}]
         if answer is not None:
             turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return str(self.loaded.processor.apply_chat_template(turns, add_generation_prompt=answer is None))
+        try:
+            return str(self.loaded.processor.apply_chat_template(turns, add_generation_prompt=answer is None))
+        except TemplateError as error:
+            source = self.loaded.source
+            raise ModelError(f"model {source}: its chat template refuses {images} images: {reason(error)}") from error
 
     def _tokens(self, text: str, question: str, images: Images) -> Tokens:
         if not images:
@@ -195,8 +203,10 @@ class Encoder:
     def _process(self, text: str, images: Images) -> Tokens:
         processor: Any = self.loaded.processor
         if self._render("", None, images) == self._render("", None, images[:-1]):
-            source = self.loaded.source
-            raise ModelError(f"model {source}: its chat template has no place for a question's image {len(images)}")
+            raise ModelError(
+                f"model {self.loaded.source}: its chat template has no place for image {len(images)} of a question; "
+                "ask about fewer, or put another template beside the model as chat_template.jinja"
+            )
         opened = [image.open() for image in images]
         special = not self._begins(text)
         try:
