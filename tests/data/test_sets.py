@@ -88,6 +88,21 @@ def test_a_question_is_about_the_images_up_to_it(tmp_path: Path, texts, shown):
     assert all(e.entity == "x.png" and "<image>" not in e.question for e in forget)
 
 
+def test_tables_hold_several_images_or_none(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": png(k), "path": None} for k in (1, 2)]
+    rows = [
+        {"image": images, "conversations": turns("<image><image>Who?", "Ann")},
+        {"image": None, "conversations": turns("Who?", "Ann")},
+    ]
+    for name in ("forget", "retain"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    shown = [[image.data for image in e.images] for e in load_conversations(tmp_path).forget]
+    assert shown == [[png(1), png(2)], []]
+
+
 def test_one_image_is_written_without_brackets(tmp_path: Path):
     root = write_conversations(tmp_path / "s", SETS)
     kinds = [
