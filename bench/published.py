@@ -92,9 +92,9 @@ def losses(loaded: Loaded, examples: Sequence[Example]) -> Tensor:
 
 
 def pictures(loaded: Loaded, rows: Sequence[Row]) -> Mapping[str, Tensor]:
-    """Each question's image, opened and processed anew."""
+    """Each question's images, opened and processed anew."""
     processor: Any = loaded.processor
-    images = [row.image.open() for row in rows if row.image is not None]
+    images = [image.open() for row in rows for image in row.images]
     return {"pixel_values": processor.image_processor(images, return_tensors="pt").pixel_values} if images else {}
 
 

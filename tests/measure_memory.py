@@ -44,7 +44,7 @@ def _run(splits: Splits, method: MethodConfig, config: TrainConfig, width: int):
     from mmunlearner.batches import pack
 
     batch = max((pack(encoder.rows(e), encoder) for e in (steps[0].forget, steps[0].retain) if e), key=lambda b: b.size)
-    images = len(batch.images)
+    images = sum(map(len, batch.images))
     load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
     with tempfile.TemporaryDirectory() as work, measured() as cost:
         unlearn(loaded, splits, method, config, Path(work), mask=mask)

@@ -110,16 +110,16 @@ VOCABULARY = (
 )
 
 
-def examples(entities: int = 4, views: int = 2, *, images: bool = True, seed: int = 0) -> list[Example]:
-    """Questions of three kinds about entities that differ in colour."""
+def examples(entities: int = 4, views: int = 2, *, images: int = True, seed: int = 0) -> list[Example]:
+    """Questions of three kinds about entities that differ in colour, with so many images each."""
     names = ("ann", "ben", "cat", "dan", "eve", "fay")[:entities]
     made = []
     for e, name in enumerate(names):
         for view in range(views):
-            image = picture(100 * seed + 10 * e + view) if images else None
+            shown = tuple(picture(100 * seed + 10 * e + view + 1000 * k) for k in range(images))
             subject = "this" if images else name
             colour = COLOURS[e % len(COLOURS)]
-            common = {"entity": name, "answer": colour, "image": image, "attribute": "colour"}
+            common = {"entity": name, "answer": colour, "images": shown, "attribute": "colour"}
             made += [
                 Example(id=f"{name}/{view}/{images}/g", question=f"what colour is {subject} ?", **common),
                 Example(

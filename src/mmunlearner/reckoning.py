@@ -65,7 +65,7 @@ class Reckoning:
             return
         named = {name: getattr(self.splits, name) for name in ("forget", "retain", "text", "background")}
         for name, examples in {**named, **self.splits.evaluation}.items():
-            images = {e.image.key for e in examples if e.image is not None}
+            images = {key for e in examples for key in e.group}
             entities = {e.entity for e in examples}
             yield SetCount(name, len(examples), len(images), len(entities), self._mean_tokens(examples))
 
@@ -142,7 +142,7 @@ class Reckoning:
         config = self.model.config
         token: int | None = getattr(config, "image_token_id", None)
         shown = sum(int((each.inputs["input_ids"] == token).sum()) for each in batch.passes) if token is not None else 0
-        images = len(batch.images) if shown else 0
+        images = sum(map(len, batch.images)) if shown else 0
         vision = images * memory.patches(self.model, shown // images) if images else 0
         return Load(batch.size, vision, len(batch.tokens))
 

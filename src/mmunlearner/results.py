@@ -208,7 +208,7 @@ def _gallery(
     said = {name: {line["id"]: line["output"] for line in lines.get(column, [])} for name, lines in test.items()}
     shown: dict[str, dict[str, Any]] = {}
     for item in evaluation.get(column, ()):
-        if item.entity in shown or item.image is None or item.id not in said["vanilla"] or item.task != "generation":
+        if item.entity in shown or not item.images or item.id not in said["vanilla"] or item.task != "generation":
             continue
         picture = Path("gallery") / f"{len(shown)}.png"
         write_bytes(run.path / picture, _png(item))

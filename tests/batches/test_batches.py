@@ -12,7 +12,7 @@ from tiny import VOCABULARY, examples, llava, picture
 
 from mmunlearner.batches import Encoder, answers, common_prefix, pack, pad
 from mmunlearner.data import prompt, target
-from mmunlearner.errors import ModelError
+from mmunlearner.errors import DataError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def encoder() -> Encoder:
     return Encoder(llava(VOCABULARY))
 
 
-EVERYTHING = examples() + examples(images=False)
+EVERYTHING = examples() + examples(2, 1, images=2) + examples(images=False)
 
 
 def gradients(encoder: Encoder, batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,12 +41,12 @@ def test_labels_are_the_answer_and_the_end_token(encoder, example):
     assert answer[0] == encoder.tokenizer(target(example), add_special_tokens=False)["input_ids"][0]
 
 
-@pytest.mark.parametrize("example", EVERYTHING[:3], ids=lambda e: e.id)
+@pytest.mark.parametrize("example", EVERYTHING[:3] + EVERYTHING[24:27], ids=lambda e: e.id)
 def test_cut_tokenization_equals_the_processors(encoder, example):
     """The image is processed once and the question tokenized alone: the processor on everything says the same."""
-    text = encoder._render(prompt(example), None, example.image)
-    whole = encoder.loaded.processor(text=[text], images=[example.image.open()], add_special_tokens=False)
-    assert encoder.asking(prompt(example), example.image).input_ids == tuple(whole["input_ids"][0])
+    text = encoder._render(prompt(example), None, example.images)
+    whole = encoder.loaded.processor(text=[text], images=[[i.open() for i in example.images]], add_special_tokens=False)
+    assert encoder.asking(prompt(example), example.images).input_ids == tuple(whole["input_ids"][0])
 
 
 def test_image_tokens_are_as_many_as_features(encoder):
@@ -78,12 +78,12 @@ def test_eager_attention_takes_the_block_mask_too(encoder):
 
 
 def test_packing_saves_tokens(encoder):
-    rows = encoder.rows([e for e in EVERYTHING if e.image is not None])
+    rows = encoder.rows([e for e in EVERYTHING if e.images])
     assert pack(rows, encoder).size < 0.8 * pad(rows, encoder).size
 
 
 def test_one_prompt_with_many_answers_is_computed_once(encoder):
-    rows = [encoder.conversation("what colour is this ?", colour, picture(1)) for colour in ("red", "green", "blue")]
+    rows = [encoder.conversation("what colour is this ?", colour, (picture(1),)) for colour in ("red", "green", "blue")]
     batch = pack(rows, encoder)
     assert common_prefix(rows) == rows[0].answer_start
     assert batch.index[0] == batch.index[2] == batch.index[4]  # first answer tokens: all predicted at one place
@@ -94,10 +94,62 @@ def test_one_prompt_with_many_answers_is_computed_once(encoder):
 
 def test_mean_is_over_questions_not_tokens(encoder):
     """A long answer weighs no more than a short one."""
-    rows = [encoder.conversation("a ?", "red", None), encoder.conversation("a ?", "red green blue white black", None)]
+    rows = [encoder.conversation("a ?", "red", ()), encoder.conversation("a ?", "red green blue white black", ())]
     said = answers(encoder.loaded.model, pad(rows, encoder))
     alone = [answers(encoder.loaded.model, pad([row], encoder)).nll for row in rows]
     torch.testing.assert_close(said.nll.mean(), torch.cat(alone).mean())
+
+
+def test_a_batch_names_its_images_in_the_order_in_which_they_are_shown(encoder):
+    rows = encoder.rows([EVERYTHING[24], EVERYTHING[0], EVERYTHING[25], EVERYTHING[-1]])
+    two, one = rows[0].group, rows[1].group
+    assert (len(two), len(one)) == (2, 1)
+    assert pad(rows, encoder).images == (two, one, two)
+    assert pack(rows, encoder).images == (two, one)
+    pixels = pack(rows, encoder).passes[0].inputs["pixel_values"]
+    alone = [encoder.pixels((image,))["pixel_values"] for image in (*rows[0].images, *rows[1].images)]
+    assert torch.equal(pixels, torch.cat(alone))
+
+
+def test_a_template_that_shows_one_image_is_refused_where_there_are_more():
+    loaded = llava(VOCABULARY)
+    loaded.processor.chat_template = loaded.processor.chat_template.replace(
+        "<image>{% endif %}{% endfor %}", "{% if loop.first %}<image>{% endif %}{% endif %}{% endfor %}"
+    )
+    encoder = Encoder(loaded)
+    encoder.row(EVERYTHING[0])
+    with pytest.raises(ModelError, match="chat template has no place for image 2 of a question; ask about fewer"):
+        encoder.row(EVERYTHING[24])
+
+
+def test_a_template_that_refuses_more_than_one_image_says_so_in_a_line():
+    loaded = llava(VOCABULARY)
+    loaded.processor.chat_template += (
+        "{% if messages[0]['content'] | length > 2 %}{{ raise_exception('One image at most.') }}{% endif %}"
+    )
+    encoder = Encoder(loaded)
+    encoder.row(EVERYTHING[0])
+    with pytest.raises(ModelError, match=f"^model {loaded.source}: its chat template refuses 2 images: One image at"):
+        encoder.row(EVERYTHING[24])
+
+
+def test_images_that_the_processor_does_not_take_are_named(monkeypatch):
+    loaded = llava(VOCABULARY)
+    process = type(loaded.processor).__call__
+
+    def only_one(self, images, **rest):
+        if len(images[0]) > 1:
+            raise ValueError("one image at most\nsays the processor")
+        return process(self, images=images, **rest)
+
+    monkeypatch.setattr(type(loaded.processor), "__call__", only_one)
+    encoder = Encoder(loaded)
+    shown = (picture(7), picture(8))
+    assert encoder.asking("what ?", shown[:1])
+    with pytest.raises(DataError) as error:
+        encoder.asking("what ?", shown)
+    expected = f"picture 7, picture 8: not taken by the processor of {loaded.source}: one image at most"
+    assert str(error.value) == expected
 
 
 def test_an_encoder_decoder_is_refused():
@@ -110,7 +162,7 @@ def test_an_encoder_decoder_is_refused():
 def test_an_answer_ends_with_the_tokenizers_end_where_the_template_writes_none():
     loaded = llava(VOCABULARY)
     loaded.processor.chat_template = loaded.processor.chat_template.replace("</s>", " . . ")
-    row = Encoder(loaded).conversation("what colour is this ?", "red", picture(1))
+    row = Encoder(loaded).conversation("what colour is this ?", "red", (picture(1),))
     assert Encoder(loaded).tokenizer.convert_ids_to_tokens(row.input_ids[row.answer_start :]) == ["red", "</s>"]
 
 
@@ -120,6 +172,6 @@ def test_an_answer_goes_on_from_the_prompt_where_the_template_begins_it_otherwis
         "{% if add_generation_prompt %}<assistant>", "{% if add_generation_prompt %}<assistant>:"
     )
     encoder = Encoder(loaded)
-    row = encoder.conversation("what colour is this ?", "red", picture(1))
-    assert encoder.asking("what colour is this ?", picture(1)).input_ids == row.input_ids[: row.answer_start]
+    row = encoder.conversation("what colour is this ?", "red", (picture(1),))
+    assert encoder.asking("what colour is this ?", (picture(1),)).input_ids == row.input_ids[: row.answer_start]
     assert encoder.tokenizer.decode(row.input_ids[row.answer_start :]) == "red </s>"

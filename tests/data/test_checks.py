@@ -16,7 +16,9 @@ IMAGE = ImageRef("a", b"a")
 
 
 def item(entity: str, question: str = "?", image: ImageRef | None = None) -> Example:
-    return Example(f"{entity}/{question}/{image.path if image else ''}", entity, question, "yes", image)
+    return Example(
+        f"{entity}/{question}/{image.path if image else ''}", entity, question, "yes", (image,) if image else ()
+    )
 
 
 NAMES = st.lists(st.text(min_size=1), min_size=2, max_size=12, unique=True)

@@ -24,7 +24,10 @@ def loader(root: str, *, forget_entities: Sequence[str], seed: int) -> Splits:
     """A user's own."""
     text = Example("t", "b", f"{root} {seed}", "yes")
     return Splits(
-        (Example("a", forget_entities[0], "?", "yes", PICTURE),), (Example("b", "b", "?", "yes", PICTURE),), (text,), {}
+        (Example("a", forget_entities[0], "?", "yes", (PICTURE,)),),
+        (Example("b", "b", "?", "yes", (PICTURE,)),),
+        (text,),
+        {},
     )
 
 
@@ -38,7 +41,7 @@ def test_a_format_by_name(tmp_path: Path):
 
 
 def test_rows_take_names(tmp_path: Path):
-    made = [as_row(Example(e, e, "?", "yes", PICTURE), "train") for e in "ab"]
+    made = [as_row(Example(e, e, "?", "yes", (PICTURE,)), "train") for e in "ab"]
     splits = load(DataConfig("rows", str(write(tmp_path / "r", made)), forget_entities=("a",)))
     assert splits.forget_entities == {"a"}
 

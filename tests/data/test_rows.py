@@ -108,7 +108,7 @@ def examples(draw: st.DrawFn, number: int) -> tuple[Example, str, str | None]:
     task = draw(st.sampled_from(["generation", "cloze", "multiple_choice"]))
     made = Example(
         f"{number}", draw(WORDS), draw(WORDS) + (" __" if task == "cloze" else ""), choices[0],
-        image=draw(st.sampled_from([None, A, B, C])), task=task,
+        images=tuple(draw(st.lists(st.sampled_from([A, B, C]), max_size=3))), task=task,
         choices=choices if task == "multiple_choice" else (),
         perturbed=choices[1:] if draw(st.booleans()) or task == "multiple_choice" else (),
         paraphrase=draw(st.just("") | WORDS), attribute=draw(st.just("") | WORDS),
@@ -123,17 +123,19 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     root = write(tmp_path_factory.mktemp("rows") / "out", [as_row(e, split, group=g) for e, split, g in made])
     found = read(root)
     assert [(r["split"], r.get("group")) for r, _ in found] == [(split, g) for _, split, g in made]
-    assert [replace(e, image=None) for _, e in found] == [replace(e, image=None) for e, _, _ in made]
-    assert [e.image and Path(e.image.path).read_bytes() for _, e in found] == [
-        e.image and e.image.data for e, _, _ in made
+    assert [replace(e, images=()) for _, e in found] == [replace(e, images=()) for e, _, _ in made]
+    assert [[Path(image.path).read_bytes() for image in e.images] for _, e in found] == [
+        [image.data for image in e.images] for e, _, _ in made
     ]
+    written = [json.loads(line).get("image") for line in (root / FILE).read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [(str, list)[len(e.images) > 1] if e.images else type(None) for e, _, _ in made] == list(map(type, written))
 
 
 def test_images_without_a_name_of_their_own_are_named_by_content(tmp_path: Path):
     (tmp_path / "face.jpg").write_bytes(image_bytes(1, "JPEG"))
     images = [ImageRef("Full_Set, row 3", png(1)), ImageRef(str(tmp_path / "face.jpg")), ImageRef("../up.png", png(2))]
     images += [ImageRef("x.png", png(3)), ImageRef("x.png", png(4))]
-    made = [Example(f"{k}", "a", "?", "yes", image) for k, image in enumerate(images)]
+    made = [Example(f"{k}", "a", "?", "yes", (image,)) for k, image in enumerate(images)]
     root = write(tmp_path / "out", [as_row(e, "train") for e in made])
     stored = [e.image.path for _, e in read(root) if e.image]
     assert len({Path(path).read_bytes() for path in stored}) == 5

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -12,7 +13,7 @@ from layouts import png
 from PIL import Image
 
 from mmunlearner.data import ImageRef
-from mmunlearner.data.schema import Cell, Json, Text, check_names, fit, shown
+from mmunlearner.data.schema import Cell, Json, Pictures, Text, check_names, fit, shown
 from mmunlearner.errors import DataError
 
 
@@ -99,6 +100,20 @@ def test_images_are_bytes_cells_or_paths(tmp_path: Path):
     cell = Cell(tmp_path / "rows.jsonl", 2)
     for value in (png(1), {"bytes": png(1), "path": "x.png"}, {"bytes": None, "path": "a.png"}, "a.png"):
         assert fit({"image": value}, Pictured, cell)["image"].open().getpixel((0, 0)) == (37, 91, 1)
+
+
+class Several(TypedDict):
+    image: Pictures
+
+
+def test_a_list_of_images_may_be_one_without_brackets(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(png(1))
+    cell = Cell(tmp_path / "rows.jsonl", 2)
+    for value, count in (("a.png", 1), (["a.png"], 1), (["a.png", png(2)], 2), ([], 0), (ImageRef("x", png(1)), 1)):
+        assert len(fit({"image": value}, Several, cell)["image"]) == count
+    for value, column in (("b.png", "image"), (["a.png", "b.png"], "image[1]"), (3, "image")):
+        with pytest.raises(DataError, match=rf"row 2, column {re.escape(column)}: expected an image"):
+            fit({"image": value}, Several, cell)
 
 
 def test_a_pil_image_is_taken_with_its_pixels():

@@ -13,12 +13,12 @@ from mmunlearner.errors import DataError
 
 A, B = ImageRef("a", png(1)), ImageRef("b", png(2))
 SETS = {
-    "forget": [Example("1", "ann", "Who?", "Ann", A), Example("2", "ann", "Where?", "Rome", A)],
-    "retain": [Example("3", "bob", "Who?", "Bob", B)],
+    "forget": [Example("1", "ann", "Who?", "Ann", (A,)), Example("2", "ann", "Where?", "Rome", (A,))],
+    "retain": [Example("3", "bob", "Who?", "Bob", (B,)), Example("9", "bob", "Who are they?", "Ann, Bob", (A, B, A))],
     "text": [Example("4", "ann", "What does Ann do?", "She sings.")],
-    "background": [Example("5", "cup", "A cup?", "Yes", B)],
-    "forget_vqa": [Example("6", "ann", "Which?", "y", A, "multiple_choice", ("x", "y"))],
-    "retain_vqa": [Example("7", "bob", "It is __.", "late", B, "cloze")],
+    "background": [Example("5", "cup", "A cup?", "Yes", (B,))],
+    "forget_vqa": [Example("6", "ann", "Which?", "y", (A,), "multiple_choice", ("x", "y"))],
+    "retain_vqa": [Example("7", "bob", "It is __.", "late", (B,), "cloze")],
     "general": [Example("8", "sum", "One and one?", "two")],
 }
 WRITERS = pytest.mark.parametrize(
@@ -27,7 +27,7 @@ WRITERS = pytest.mark.parametrize(
 
 
 def said(examples) -> list[tuple[Any, ...]]:
-    return [(e.entity, prompt(e), target(e), e.image and e.image.open().tobytes()) for e in examples]
+    return [(e.entity, prompt(e), target(e), [image.open().tobytes() for image in e.images]) for e in examples]
 
 
 @WRITERS
@@ -70,6 +70,47 @@ def test_several_turns_are_several_questions_about_one_image(tmp_path: Path):
     assert forget[0].image is forget[1].image
 
 
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        (("<image>\n<image>\nWho?", "Ann", "Where?", "Rome"), ["xy", "xy"]),
+        (("<image>\nWho?", "Ann", "Who is <image>?", "Bob"), ["x", "xy"]),
+        (("Hello?", "Yes", "<image><image> Who?", "Bob"), ["", "xy"]),
+        (("Who?", "Ann", "Where?", "Rome"), ["xy", "xy"]),
+    ],
+)
+def test_a_question_is_about_the_images_up_to_it(tmp_path: Path, texts, shown):
+    root = folder(tmp_path / "s", [])
+    (root / "y.png").write_bytes(png(4))
+    (root / "forget.json").write_text(json.dumps([{"image": ["x.png", "y.png"], "conversations": turns(*texts)}]))
+    forget = load_conversations(root).forget
+    assert ["".join(Path(image.path).stem for image in e.images) for e in forget] == shown
+    assert all(e.entity == "x.png" and "<image>" not in e.question for e in forget)
+
+
+def test_tables_hold_several_images_or_none(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": png(k), "path": None} for k in (1, 2)]
+    rows = [
+        {"image": images, "conversations": turns("<image><image>Who?", "Ann")},
+        {"image": None, "conversations": turns("Who?", "Ann")},
+    ]
+    for name in ("forget", "retain"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    shown = [[image.data for image in e.images] for e in load_conversations(tmp_path).forget]
+    assert shown == [[png(1), png(2)], []]
+
+
+def test_one_image_is_written_without_brackets(tmp_path: Path):
+    root = write_conversations(tmp_path / "s", SETS)
+    kinds = [
+        type(row["image"]) for name in ("retain", "text") for row in json.loads((root / f"{name}.json").read_text())
+    ]
+    assert kinds == [str, list, type(None)]
+
+
 CHAT = {
     "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann"}],
     "parts": [
@@ -90,6 +131,10 @@ CHAT = {
 )
 @pytest.mark.parametrize("images", [{"images": ["x.png"]}, {"image": "x.png"}, {"images": []}, {}])
 def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], images: dict[str, Any]):
+    if row == {"messages": CHAT["parts"]} and not any(images.values()):
+        with pytest.raises(DataError, match=r"messages\[0\]: expected a place for each image of the row \(0\)"):
+            load_chat(folder(tmp_path / "s", [row | images]))
+        return
     (made,) = load_chat(folder(tmp_path / "s", [row | images])).forget
     assert (made.question, made.answer) == ("Who?", "Ann")
     assert (made.image is not None) == any(images.values())
@@ -113,7 +158,27 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         (
             load_conversations,
             {"conversations": turns("<image> Q", "A")},
-            "column conversations[0]: expected an image in the row, or no <image> in the text",
+            "column conversations[0]: expected a place for each image of the row (0), or for none, found 1",
+        ),
+        (
+            load_conversations,
+            {"image": ["x.png"] * 3, "conversations": turns("<image> Q", "A", "<image> Q", "A", "Q", "A")},
+            "column conversations[2]: expected a place for each image of the row (3), or for none, found 2",
+        ),
+        (
+            load_conversations,
+            {"image": "x.png", "conversations": turns("<image> Q", "A", "<image> Q", "A", "<image> Q", "A")},
+            "column conversations[2]: expected a place for each image of the row (1), or for none, found 3",
+        ),
+        (
+            load_conversations,
+            {"image": "x.png", "conversations": turns("<image> Q", "<image> A")},
+            "column conversations[1]: expected an answer in words, found an image's place in it",
+        ),
+        (
+            load_conversations,
+            {"image": ["x.png", "y.png"], "conversations": turns("Q", "A")},
+            "column image[1]: expected an image",
         ),
         (load_conversations, {"conversations": [{"value": "x"}]}, "column conversations[0].from: expected this column"),
         (load_conversations, CHAT, "column conversations: expected this column"),
@@ -128,8 +193,8 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         ),
         (
             load_chat,
-            {"prompt": "Q", "completion": "A", "images": ["x.png"] * 2},
-            "column images: expected one image at m",
+            {"prompt": CHAT["parts"][:1], "completion": "A", "images": ["x.png"] * 2},
+            "column prompt[0]: expected a place for each image of the row (2), or for none, found 1",
         ),
         (load_chat, {"prompt": "Q", "completion": "A", "images": ["y.png"]}, "column images[0]: expected an image"),
     ],

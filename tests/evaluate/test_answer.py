@@ -30,7 +30,11 @@ CONFIG = EvaluateConfig(batch_size=7, max_new_tokens=6)
 
 def columns():
     forget = [replace(item, paraphrase=f"it is {item.answer}") for item in examples(3, 2)]
-    return {"forget_vqa": forget, "forget_qa": examples(4, 1, images=False), "general": examples(2, 1, seed=3)}
+    return {
+        "forget_vqa": forget,
+        "forget_qa": examples(4, 1, images=False),
+        "general": examples(2, 1, images=2, seed=3),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +79,9 @@ def lines(out):
 def alone(loaded, item):
     """The published way: one question at a time, by the processor itself and `generate`."""
     processor = loaded.processor
-    content = [{"type": "image"}] * (item.image is not None) + [{"type": "text", "text": prompt(item)}]
+    content = [{"type": "image"}] * len(item.images) + [{"type": "text", "text": prompt(item)}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    images = [item.image.open()] if item.image else None
+    images = [image.open() for image in item.images] or None
     inputs = processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
     inputs.pop("token_type_ids", None)
     with torch.inference_mode():
@@ -104,22 +108,22 @@ def test_the_two_models_go_both_ways(trained, untrained, tmp_path):
 def test_log_probabilities_are_those_of_plain_batches_of_one(loaded, evaluated):
     encoder, asked, pools = Encoder(loaded), items(), answer_pools(columns().values())
 
-    def weigh(question, text, image):
+    def weigh(question, text, images):
         with torch.inference_mode():
-            said = answers(loaded.model, pad([encoder.conversation(question, text, image)], encoder))
+            said = answers(loaded.model, pad([encoder.conversation(question, text, images)], encoder))
         return said.logps
 
     for line in lines(evaluated[1]):
         item = asked[line["column"], line["id"]]
-        truth = weigh(open_prompt(item), item.answer, item.image)
+        truth = weigh(open_prompt(item), item.answer, item.images)
         assert line["answer_logp"] == pytest.approx(float(truth.sum()), abs=1e-4)
         assert line["answer_tokens"] == len(truth)
-        wrong = [weigh(open_prompt(item), text, item.image) for text in wrong_answers(item, pools)]
+        wrong = [weigh(open_prompt(item), text, item.images) for text in wrong_answers(item, pools)]
         assert line.get("perturbed_logps", []) == pytest.approx([float(w.sum()) for w in wrong], abs=1e-4)
-        options = [weigh(prompt(item), letter, item.image)[0] for letter in letters(item)]
+        options = [weigh(prompt(item), letter, item.images)[0] for letter in letters(item)]
         assert line.get("option_logps", []) == pytest.approx([float(o) for o in options], abs=1e-4)
         if item.paraphrase:
-            words = weigh(open_prompt(item), item.paraphrase, item.image)
+            words = weigh(open_prompt(item), item.paraphrase, item.images)
             assert (line["paraphrase_logp"], line["paraphrase_tokens"]) == (
                 pytest.approx(float(words.sum())),
                 len(words),

@@ -30,8 +30,9 @@ def said(encoder: Encoder, rows) -> tuple[list[tuple[int, ...]], int]:
         handle.remove()
 
 
-def test_questions_go_on_from_one_reading_of_their_image(encoder, monkeypatch):
-    rows = encoder.rows(examples(4, 2))
+@pytest.mark.parametrize("images", [1, 2])
+def test_questions_go_on_from_one_reading_of_their_images(encoder, monkeypatch, images):
+    rows = encoder.rows(examples(4, 2, images=images))
     together, fewer = said(encoder, rows)
     monkeypatch.setattr(room, "may_continue", lambda *_: False)
     alone, more = said(encoder, rows)

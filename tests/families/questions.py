@@ -33,17 +33,21 @@ texts = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="▁<[|]>"), max_size=20),
 ).map(str.strip)
 said = texts.filter(bool)
-pictures = st.sampled_from([None, *range(len(SIZES))]).map(lambda seed: None if seed is None else picture(seed))
+pictures = st.lists(st.integers(0, len(SIZES) - 1).map(picture), max_size=3).map(tuple)
+"""None, one or several shown together."""
 
-Asked = tuple[str, str, ImageRef | None]
+Asked = tuple[str, str, tuple[ImageRef, ...]]
 conversations: st.SearchStrategy[Sequence[Asked]] = st.lists(st.tuples(said, said, pictures), min_size=1, max_size=6)
 
 FEW: tuple[Asked, ...] = (
-    ("What colour is this?", "It is red.", picture(3)),
-    ("What colour is this hat?", "blue", picture(3)),
-    ("Who is it?", "ann", picture(0)),
-    ("What colour is ann?", "green", None),
-    ("What colour is ben?", "It is white and black.", None),
-    ("What colour is this?", "black", picture(1)),
+    ("What colour is this?", "It is red.", (picture(3),)),
+    ("What colour is this hat?", "blue", (picture(3),)),
+    ("Who is it?", "ann", (picture(0),)),
+    ("What colour is ann?", "green", ()),
+    ("What colour is ben?", "It is white and black.", ()),
+    ("What colour is this?", "black", (picture(1),)),
+    ("Who stands beside whom?", "ann and ben", (picture(3), picture(1))),
+    ("Who is it?", "cat", (picture(3), picture(1))),
+    ("Who is it?", "dan", (picture(1), picture(3))),
 )
-"""Two of one image, others of images of other shapes, and texts."""
+"""Two of one image, others of images of other shapes, texts, and two of several images, in another order too."""

@@ -20,7 +20,8 @@ from mmunlearner.evaluate.generate import generate
 from mmunlearner.models import Loaded, candidates, load, parts, save
 from mmunlearner.unlearn import Trained, unlearn
 
-IMAGES, TEXTS = examples(3, 1), examples(2, 1, images=False)
+SEVERAL, TEXTS = examples(3, 1, images=2, seed=2), examples(2, 1, images=False)
+IMAGES = [*examples(3, 1), *SEVERAL]
 SPLITS = Splits(
     tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
 )
@@ -113,8 +114,8 @@ def distance(vanilla: Loaded, model: Loaded) -> float:
 def test_generation_says_what_plain_greedy_decoding_does(family):
     """Token by token without a cache, each row alone, against `generate` on padded batches of images and texts."""
     encoder = Encoder(family)
-    items = [*IMAGES[:4], *TEXTS[:3]]
-    asked = [encoder.asking(item.question, item.image) for item in items]
+    items = [*IMAGES[:4], *SEVERAL[3:7], *TEXTS[:3]]
+    asked = [encoder.asking(item.question, item.images) for item in items]
     config = EvaluateConfig(max_new_tokens=5, batch_size=4)
     assert generate(asked, encoder, config, lambda _: None) == [slowly(row, encoder, 5) for row in asked]
 

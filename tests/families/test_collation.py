@@ -3,64 +3,99 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from families.questions import FEW, SIZES, conversations, picture, pictures, said
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmunlearner.batches import Encoder, answers, pad, prompts
+from mmunlearner.batches.inputs import alike, plain, right
+from mmunlearner.data import ImageRef
 from mmunlearner.errors import DataError
 
 FEWER = settings(max_examples=12)
 
 
 @FEWER
-@given(question=said, answer=said, image=pictures)
-def test_labels_are_the_answer_and_one_end_token(encoder, question, answer, image):
-    row = encoder.conversation(question, answer, image)
+@given(question=said, answer=said, images=pictures)
+def test_labels_are_the_answer_and_one_end_token(encoder, question, answer, images):
+    row = encoder.conversation(question, answer, images)
     labels = row.input_ids[row.answer_start :]
     assert encoder.tokenizer.decode(labels[:-1], skip_special_tokens=False).strip() == answer
     assert [token in encoder.ends for token in labels] == [False] * (len(labels) - 1) + [True]
 
 
 @FEWER
-@given(question=said, answer=said, image=pictures)
-def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, image):
+@given(question=said, answer=said, images=pictures)
+def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, images):
     """What stands before the labels is the prompt that the model gets when it is asked."""
-    row, asked = encoder.conversation(question, answer, image), encoder.asking(question, image)
+    row, asked = encoder.conversation(question, answer, images), encoder.asking(question, images)
     assert row.input_ids[: row.answer_start] == asked.input_ids
     assert all(len(values) == len(row.input_ids) for values in row.fields.values())
 
 
 @FEWER
-@given(question=said, image=pictures.filter(bool))
-def test_cut_tokenization_equals_the_processors(encoder, question, image):
-    """The image is processed once and the question tokenized alone: the processor on everything says the same."""
-    asked = encoder.asking(question, image)
-    whole = encoder._process(encoder._render(question, None, image), image)
+@given(question=said, images=pictures.filter(bool))
+def test_cut_tokenization_equals_the_processors(encoder, question, images):
+    """Images are processed once and the question tokenized alone: the processor on everything says the same."""
+    asked = encoder.asking(question, images)
+    whole = encoder._process(encoder._render(question, None, images), images)
     assert asked.input_ids == whole.ids
     assert asked.fields.keys() == whole.fields.keys()
     for name, values in whole.fields.items():
         assert torch.equal(asked.fields[name], values)
 
 
-@pytest.mark.parametrize("seed", range(len(SIZES)))
-def test_image_tokens_are_as_many_as_features(encoder, seed):
-    """For every shape of picture; a model that reads images by cross-attention has one token for each instead."""
+@pytest.mark.parametrize("seeds", [*[(seed,) for seed in range(len(SIZES))], (0, 1), (5, 3, 3)], ids=str)
+def test_image_tokens_are_as_many_as_features(encoder, seeds):
+    """For every shape of picture, and for several; a model that reads images by cross-attention has one token for each
+    instead.
+    """
+    shown = tuple(map(picture, seeds))
     model = encoder.loaded.model
-    row = encoder.asking("What colour is this?", picture(seed))
+    row = encoder.asking("What colour is this?", shown)
     tokens = row.input_ids.count(model.config.image_token_id)
     if "cross_attention_mask" in row.fields:
-        assert tokens == 1
+        assert tokens == len(seeds)
         assert row.fields["cross_attention_mask"].any()
         return
     with torch.no_grad():
-        features = model.get_image_features(**encoder.pixels(picture(seed)), return_dict=True).pooler_output
+        features = model.get_image_features(**encoder.pixels(shown), return_dict=True).pooler_output
     shown = torch.cat([each.flatten(0, -2) for each in features]) if isinstance(features, list | tuple) else features
     assert tokens == shown.flatten(0, -2).shape[0]
     assert tokens > 0
+
+
+@FEWER
+@given(asked=st.lists(st.tuples(said, pictures.filter(bool)), min_size=1, max_size=5))
+def test_a_batch_is_what_the_processor_makes_of_all_rows_together(encoder, asked):
+    """Rows of any number of images: each row's own tensors, joined, are those of the processor for all of them."""
+    rows = [encoder.asking(*each) for each in asked]
+    for some in alike(rows):
+        joined = plain([rows[i] for i in some], encoder, right)
+        whole = processed(encoder, [asked[i] for i in some])
+        real = joined["attention_mask"].bool()
+        assert joined.keys() == whole.keys() & encoder._taken.keys() - {"labels"}
+        for name, values in joined.items():
+            found, expected = (v[real] if v.shape[:2] == real.shape else v for v in (values, whole[name]))
+            assert torch.equal(found, expected), name
+
+
+def processed(encoder: Encoder, asked: Sequence[tuple[str, tuple[ImageRef, ...]]]) -> Mapping[str, torch.Tensor]:
+    """By the family's own processor, all at once."""
+    texts = [encoder._render(question, None, images) for question, images in asked]
+    return encoder.loaded.processor(
+        text=texts,
+        images=[[image.open() for image in images] for _, images in asked],
+        return_tensors="pt",
+        padding=True,
+        padding_side="right",
+        add_special_tokens=not encoder._begins(texts[0]),
+    )
 
 
 @settings(max_examples=6)
@@ -81,10 +116,11 @@ def test_padding_stands_behind_for_training_and_before_for_generation(encoder):
     rows = [encoder.conversation(*each) for each in FEW]
     for each in pad(rows, encoder).passes:
         assert each.inputs["attention_mask"].diff().max() <= 0
-    for some in ([row for row in rows if row.image], [row for row in rows if not row.image]):
-        inputs = prompts(some, encoder)
+    for some in alike(rows):
+        inputs = prompts([rows[i] for i in some], encoder)
         assert inputs["attention_mask"].diff().min() >= 0
-        for ids, mask, row in zip(inputs["input_ids"], inputs["attention_mask"], some, strict=True):
+        for ids, mask, i in zip(inputs["input_ids"], inputs["attention_mask"], some, strict=True):
+            row = rows[i]
             assert tuple(ids[mask.bool()].tolist()) == row.input_ids[: row.answer_start]
 
 
@@ -95,9 +131,9 @@ def test_a_row_that_is_too_long_is_an_error_and_never_cut(family):
     config.max_position_embeddings = 24
     try:
         with pytest.raises(
-            DataError, match=r"tokens, \d+ of them of its image; the model takes 24, and nothing is cut"
+            DataError, match=r"tokens, \d+ of them of its images; the model takes 24, and nothing is cut"
         ):
-            Encoder(family).conversation("What colour is this hat ? " * 4, "red", picture(3))
+            Encoder(family).conversation("What colour is this hat ? " * 4, "red", (picture(3), picture(0)))
     finally:
         config.max_position_embeddings = limit
 
@@ -107,7 +143,7 @@ def test_a_special_token_in_a_text_is_an_error(encoder):
     for token in (encoder.loaded.processor.image_token, encoder.tokenizer.eos_token):
         for question, answer in ((f"{token} What is it?", "red"), ("What is it?", f"red {token}")):
             with pytest.raises(DataError, match=f"has {re.escape(token)} in it, which is a special token"):
-                encoder.conversation(question, answer, picture(0))
+                encoder.conversation(question, answer, (picture(0),))
 
 
 def test_a_processor_without_a_template_is_refused(family):

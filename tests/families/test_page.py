@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
 from families.questions import picture
 from families.zoo import FAMILIES, NEEDS_TORCHVISION
 from peft.tuners.lora import LoraLayer
 
-from mmunlearner.batches import Encoder, pack
+from mmunlearner.batches import Encoder, answers, pack, pad
 from mmunlearner.batches.sharing import obstacle
 from mmunlearner.config import LoraConfig
 from mmunlearner.models import Loaded, candidates
@@ -23,16 +24,20 @@ OTHER_NEEDS = {"SmolVLM": "`num2words`"}
 def line(name: str, loaded: Loaded) -> str:
     """What a family can do, as a row of the table."""
     encoder = Encoder(loaded)
-    rows = [encoder.conversation("What colour is this?", answer, picture(2)) for answer in ("red", "blue")]
+    rows = [encoder.conversation("What colour is this?", answer, (picture(2),)) for answer in ("red", "blue")]
     reason = obstacle(rows, encoder)
     owners = set(candidates(loaded.model).values())
     features = cache(encoder, rows, features=True).of(rows, pack(rows, encoder).images).features
+    several = [encoder.conversation("Who?", "red", (picture(2), picture(seed))) for seed in (1, 3)]
+    with torch.no_grad():
+        seen = answers(loaded.model, pad(several, encoder)).nll
     adapted = lora.wrap(loaded.model, LoraConfig(rank=1), [part for part in PARTS if part in owners])
     layers = sum(isinstance(module, LoraLayer) for module in adapted.modules())
     cells = (
         name,
         "no: " + re.sub(r"(\w+_\w+)", r"`\1`", reason) if reason else "yes",
         ", ".join(part for part in PARTS if part in owners),
+        "yes" if seen[0] != seen[1] else "no",
         "yes" if layers > 10 else "no",
         "no" if features is None else "yes",
         "torchvision" if name in NEEDS_TORCHVISION else OTHER_NEEDS.get(name, ""),

@@ -56,7 +56,7 @@ def test_a_tree_of_rows_predicts_what_plain_batches_do(encoder, asked):
 
 def test_rows_share_wherever_attention_is_causal(encoder, request):
     name = request.node.callspec.params["fresh"]
-    asked = rows(encoder, [("What colour is this?", answer, picture(2)) for answer in ("red", "blue", "green")])
+    asked = rows(encoder, [("What colour is this?", answer, (picture(2),)) for answer in ("red", "blue", "green")])
     assert may_share(asked, encoder) == (name not in PLAIN)
     for batch in (pack(asked, encoder), tree([asked], encoder)):
         assert (batch.size < 0.8 * pad(asked, encoder).size) == (name not in PLAIN)

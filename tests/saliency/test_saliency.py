@@ -54,6 +54,19 @@ def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit):
         torch.testing.assert_close(measured.squares[name], by_hand(encoder, groups, name), rtol=1e-4, atol=1e-12)
 
 
+def test_questions_about_the_same_images_are_one_unit(encoder):
+    """Images in another order are other images."""
+    several = examples(2, 1, images=2)
+    turned = [replace(e, id=f"{e.id}, turned", images=e.images[::-1]) for e in several]
+    groups = units([*IMAGES, *several, *turned], "image", 0)
+    assert sorted(len({e.group for e in group}) for group in groups) == [1] * (8 + 2 + 2)
+    assert sum(map(len, groups)) == len(IMAGES) + 12
+    chosen, names = [group for group in groups if len(group[0].images) > 1], list(candidates(encoder.loaded.model))
+    for name in (names[0], names[-1]):
+        measured = fisher(encoder, chosen, names).squares[name]
+        torch.testing.assert_close(measured, by_hand(encoder, chosen, name), rtol=1e-4, atol=1e-12)
+
+
 def test_dropout_is_off_while_measuring():
     """Defect 5: saliency was taken in train mode."""
     loaded = llava(VOCABULARY)

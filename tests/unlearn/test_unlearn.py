@@ -250,16 +250,32 @@ def test_half_written_checkpoint_is_passed_over(tmp_path):
 def test_reference_is_the_model_before_training():
     loaded = llava(VOCABULARY)
     encoder = Encoder(loaded)
-    rows = encoder.rows(IMAGES)
+    rows = encoder.rows([*IMAGES, *examples(2, 1, images=2)])
     packed = pack(rows[::-1], encoder)
     reference = cache(encoder, rows, features=True).of(rows[::-1], packed.images)
     said = answers(loaded.model, pad(rows[::-1], encoder))
     torch.testing.assert_close(reference.logp_sum, said.logp_sum.detach(), rtol=1e-5, atol=1e-5)
     full = said.logits.detach().log_softmax(-1)
     torch.testing.assert_close(reference.topk_logps, full.gather(-1, reference.topk_ids), rtol=1e-5, atol=1e-5)
-    shown = answers(loaded.model, packed).features  # once per image, in the batch's order
+    shown = answers(loaded.model, packed).features  # once per image or images shown together, in the batch's order
     assert shown is not None
     torch.testing.assert_close(reference.features, shown.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"anchor": 1.0}])
+def test_questions_about_several_images_are_unlearned(tmp_path, options):
+    """Among others about one: masked, with the image features held or not, and with images changed a little."""
+    several = examples(3, 1, images=2, seed=5)
+    splits = replace(
+        SPLITS,
+        forget=(*SPLITS.forget, *(e for e in several if e.entity == "ann")),
+        retain=(*SPLITS.retain, *(e for e in several if e.entity != "ann")),
+    )
+    chosen = saliency.compute(Encoder(llava(VOCABULARY)), splits, MaskConfig(parts=ALL))
+    train = replace(TRAIN, free="mask", augment="forget")
+    done = run(tmp_path, train=train, splits=splits, options=options, mask=chosen)
+    assert done.moved.inside > 0
+    assert done.moved.outside == done.moved.forget_outside == 0
 
 
 def test_an_anchor_holds_the_image_features(tmp_path):

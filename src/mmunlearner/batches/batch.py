@@ -47,8 +47,8 @@ class Batch:
     """int [T]: to which of the Q questions a token belongs; ascending."""
     count: int
     """Q."""
-    images: tuple[str, ...] = ()
-    """Keys of the images that the passes are shown, in their order: an image as often as it stands in a sequence."""
+    images: tuple[tuple[str, ...], ...] = ()
+    """Keys of the images that the passes are shown, for each sequence that has any, in their order."""
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
         """The same batch on another device (the name that accelerate looks for)."""
@@ -139,20 +139,20 @@ def _features(model: Any, batch: Batch, embedded: Sequence[Tensor]) -> Tensor | 
 
 
 def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:
-    """The plain batch: a row per question, padded on the right, each with its own image."""
+    """The plain batch: a row per question, padded on the right, each with its own images."""
     return assemble([[row] for row in rows], [[i] for i in range(len(rows))], encoder, None)
 
 
 def pack(rows: Sequence[Row], encoder: Encoder) -> Batch:
-    """The same questions with shared prefixes: what rows of one image begin with alike is computed once.
+    """The same questions with shared prefixes: what rows of the same images begin with alike is computed once.
 
     Behind the prefix each question sees the prefix and itself (a block attention mask), and its positions go on
     where the prefix ends, so that losses and gradients are those of `pad` up to rounding. Rows whose attention does
     not allow that are batched plainly (`may_share`).
     """
-    members: dict[str, list[int]] = {}
+    members: dict[tuple[str, ...], list[int]] = {}
     for i, row in enumerate(rows):
-        members.setdefault(row.group or f"text:{i // 8}", []).append(i)
+        members.setdefault(row.group or (f"text:{i // 8}",), []).append(i)
     order = list(members.values())
     return assemble([[rows[i] for i in group] for group in order], order, encoder, _join)
 
@@ -208,7 +208,7 @@ def assemble(
         }
         kept += int(made.keep.sum())
         passes.append(made)
-        shown += [row.group for row in seen if row.image is not None]
+        shown += [row.group for row in seen if row.images]
     in_turn = [predicted[number] for number in range(len(predicted))]
     return Batch(
         tuple(passes),

@@ -16,7 +16,7 @@ from mmunlearner.batches.sharing import Joined
 
 
 def tree(groups: Sequence[Sequence[Row]], encoder: Encoder) -> Batch:
-    """One sequence per group of rows (of one image, or texts), in which every common beginning is computed once.
+    """One sequence per group of rows (of the same images, or texts), in which every common beginning is computed once.
 
     Each token sees its own row up to itself, at the position that it has there: predictions are those of `pad` up to
     rounding. Questions are numbered through the groups in order. Rows whose attention does not allow that are batched

@@ -33,11 +33,12 @@ def left(values: Tensor, length: int) -> Tensor:
 
 def alike(rows: Sequence[Row]) -> list[list[int]]:
     """Numbers of rows that a model can take in one pass: all, unless the attention of some follows from fields that
-    the others have not (who sees which image, where a prompt ends).
+    the others have not, or of another shape (who sees which image, of how many; where a prompt ends).
     """
-    kinds: dict[frozenset[str], list[int]] = {}
+    kinds: dict[frozenset[tuple[str, torch.Size]], list[int]] = {}
     for i, row in enumerate(rows):
-        kinds.setdefault(frozenset(row.fields) - {TYPES}, []).append(i)
+        kind = frozenset((name, values.shape[1:]) for name, values in row.fields.items() if name != TYPES)
+        kinds.setdefault(kind, []).append(i)
     return list(kinds.values())
 
 
@@ -61,10 +62,10 @@ def plain(rows: Sequence[Row], encoder: Encoder, side: Side) -> dict[str, Tensor
 
 
 def images(rows: Sequence[Row], encoder: Encoder) -> dict[str, Tensor]:
-    """What the processor made of the rows' images, one after the other; where they differ in size or in their number
-    of patches, filled up with zeros behind, as processors do.
+    """What the processor made of each row's images, one row after the other; where they differ in size, in number or
+    in their number of patches, filled up with zeros behind, as processors do.
     """
-    pictures = [encoder.pixels(row.image) for row in rows if row.image is not None]
+    pictures = [encoder.pixels(row.images) for row in rows if row.images]
     return {name: _together([picture[name] for picture in pictures]) for name in (pictures[0] if pictures else {})}
 
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mmunlearner.batches.rows import Fields, Row
-from mmunlearner.data import ImageRef
 from mmunlearner.models import Loaded
 
 _PIXEL_BYTES = 2**30
@@ -27,16 +26,17 @@ class Tokens(NamedTuple):
 class Known:
     """What encoders have encoded so far."""
 
-    pixels: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    heads: dict[tuple[str, str], Tokens] = field(default_factory=dict)
-    """The text up to a place in it and an image -> its tokens; fields are those of one token more."""
-    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)
-    texts: dict[tuple[str, str | None, bool], str] = field(default_factory=dict)
+    pixels: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict)
+    """By what is shown together: a processor may cut several images otherwise than each alone."""
+    heads: dict[tuple[tuple[str, ...], str], Tokens] = field(default_factory=dict)
+    """Images and the text up to a place in it -> its tokens; fields are those of one token more."""
+    rows: dict[tuple[str, str, tuple[str, ...]], Row] = field(default_factory=dict)
+    texts: dict[tuple[str, str | None, int], str] = field(default_factory=dict)
     tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict)
 
-    def keep(self, image: ImageRef, pixels: dict[str, Tensor]) -> None:
-        """Keep an image's pixels, and let go of the oldest where they would fill the memory."""
-        self.pixels[image.key] = pixels
+    def keep(self, shown: tuple[str, ...], pixels: dict[str, Tensor]) -> None:
+        """Keep the pixels of what is shown, and let go of the oldest where they would fill the memory."""
+        self.pixels[shown] = pixels
         each = sum(tensor.nbytes for tensor in pixels.values())
         while len(self.pixels) > 1 and len(self.pixels) * each > _PIXEL_BYTES:
             del self.pixels[next(iter(self.pixels))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mmunlearner.data import ImageRef
+from mmunlearner.data import ImageRef, keys
 
 Fields = Mapping[str, Tensor]
 """What a model wants to know of each token beside its id: name -> [L, ...]. Token types, who sees which image..."""
@@ -19,13 +19,13 @@ class Row:
 
     input_ids: tuple[int, ...]
     answer_start: int
-    image: ImageRef | None = field(default=None, compare=False)
+    images: tuple[ImageRef, ...] = field(default=(), compare=False)
     fields: Fields = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def group(self) -> str:
-        """Rows of one group see the same image, so they can share its prefix; all texts form one group."""
-        return "" if self.image is None else self.image.key
+    def group(self) -> tuple[str, ...]:
+        """Keys of its images. Rows of one group see the same, so they can share their prefix; all texts form one."""
+        return keys(self.images)
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

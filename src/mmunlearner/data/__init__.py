@@ -1,7 +1,7 @@
 """What is to be forgotten and kept."""
 
 from mmunlearner.data.checks import Overlap, data_hashes, overlap, validation
-from mmunlearner.data.example import Example, ImageRef, Splits
+from mmunlearner.data.example import Example, ImageRef, Splits, keys
 from mmunlearner.data.loaders import FORMATS, load
 from mmunlearner.data.prompts import prompt, target
 from mmunlearner.data.shots import with_shots
@@ -13,6 +13,7 @@ __all__ = [
     "Overlap",
     "Splits",
     "data_hashes",
+    "keys",
     "load",
     "overlap",
     "prompt",

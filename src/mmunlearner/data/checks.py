@@ -38,13 +38,13 @@ def overlap(splits: Splits) -> Overlap:
     images = {_asked(e) for e in (*splits.forget, *splits.retain)}
     items = [e for column in splits.evaluation.values() for e in column]
     return Overlap(
-        tuple(e.id for e in items if e.image is None and _asked(e) in texts),
-        tuple(e.id for e in items if e.image is not None and _asked(e) in images),
+        tuple(e.id for e in items if not e.images and _asked(e) in texts),
+        tuple(e.id for e in items if e.images and _asked(e) in images),
     )
 
 
-def _asked(example: Example) -> tuple[str, str]:
-    return " ".join(example.question.casefold().split()), "" if example.image is None else example.image.key
+def _asked(example: Example) -> tuple[str, tuple[str, ...]]:
+    return " ".join(example.question.casefold().split()), example.group
 
 
 def validation(splits: Splits) -> tuple[Splits, Splits]:

@@ -144,7 +144,9 @@ def _evaluation(root: Path, names: Mapping[str, str], authors: Mapping[str, Sequ
 
 def _captions(rows: Iterable[Checked], split: str) -> list[Example]:
     return [
-        Example(f"{split}/{cell.row}/caption", row["name"], CAPTION, row["caption"], row["image"], attribute="caption")
+        Example(
+            f"{split}/{cell.row}/caption", row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption"
+        )
         for cell, row in rows
     ]
 
@@ -156,7 +158,7 @@ def _recognised(rows: Iterable[Checked], split: str) -> list[Example]:
         place = f"{split}/{cell.row}"
         items.append(
             Example(
-                f"{place}/caption", row["name"], CAPTION, row["caption"], row["image"], attribute="caption",
+                f"{place}/caption", row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption",
                 perturbed=tuple(row["perturbed_captions"]), paraphrase=row["paraphrased_caption"],
             )
         )  # fmt: skip
@@ -171,7 +173,7 @@ def _choice(row: Choice, name: str) -> Example:
     options = tuple(sorted(texts, key=lambda text: hashlib.sha256(f"{name} {text}".encode()).digest()))
     wrong = tuple(text for text in options if text != row["answer"])
     return Example(
-        name, row["answer"], row.get("question") or NAME, row["answer"], row["image"],
+        name, row["answer"], row.get("question") or NAME, row["answer"], (row["image"],),
         task="multiple_choice", choices=options, perturbed=wrong, attribute="name",
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,9 +52,14 @@ class ImageRef:
             raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
 
 
+def keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
+    """Names of their contents, in order."""
+    return tuple(image.key for image in images)
+
+
 @dataclass(frozen=True)
 class Example:
-    """One question about one entity, with or without its image."""
+    """One question about one entity, with or without images of it."""
 
     id: str
     """Unique within its benchmark, e.g. `Full_Set/017/vqa/multiple_choice/2`."""
@@ -64,8 +69,8 @@ class Example:
     """The question alone: no options, no instruction (see `prompts`). Cloze: the blank is written `__`."""
     answer: str
     """The truth in words; for multiple choice the text of the right option."""
-    image: ImageRef | None = None
-    """None for a text-only question (QA); otherwise the question is a VQA."""
+    images: tuple[ImageRef, ...] = ()
+    """What it is asked about, in order: mostly one; none for a text-only question (QA), otherwise it is a VQA."""
     task: Task = "generation"
     choices: tuple[str, ...] = ()
     """Multiple choice: the options' texts in order A, B, C, ...; `answer` is one of them."""
@@ -80,7 +85,17 @@ class Example:
 
     @property
     def modality(self) -> Literal["vqa", "qa"]:
-        return "qa" if self.image is None else "vqa"
+        return "vqa" if self.images else "qa"
+
+    @property
+    def image(self) -> ImageRef | None:
+        """The first image, where there is one."""
+        return self.images[0] if self.images else None
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Keys of its images: questions of one group are about the same, in the same order; all texts form one."""
+        return keys(self.images)
 
 
 @dataclass(frozen=True)

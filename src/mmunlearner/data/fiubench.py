@@ -125,7 +125,7 @@ def _asked(person: Identity, suffix: str) -> list[Example]:
 def _example(person: Identity, number: int, question: str, use: str) -> Example:
     pair, entity = person["qa_list"][number], person["unique_id"]
     return Example(
-        f"{use}/{entity}/{number}", entity, question, pair["answer"], person["image_path"],
+        f"{use}/{entity}/{number}", entity, question, pair["answer"], (person["image_path"],),
         perturbed=tuple(pair.get("perturbed_answer") or ()), paraphrase=pair.get("paraphrased_answer") or "",
     )  # fmt: skip
 

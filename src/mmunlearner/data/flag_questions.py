@@ -145,7 +145,7 @@ class Quiz:
             entity=self.country,
             question=question[0].upper() + question[1:],
             answer=answer,
-            image=image,
+            images=(image,) if image else (),
             task=form,
             choices=tuple(map(str, rng.permutation([answer, *wrong]))) if form == "multiple_choice" else (),
             perturbed=wrong,

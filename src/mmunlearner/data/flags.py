@@ -181,7 +181,7 @@ def _general() -> Iterator[Row]:
         name = f"drawing-{drawing.number}"
         image = encoded(drawing.picture(), f"general/{name}.png")
         for key, question in general.SHAPE_QUESTIONS.items():
-            made = Example(f"train/{name}/{key}", name, question, drawing.answer(key), image, attribute=key)
+            made = Example(f"train/{name}/{key}", name, question, drawing.answer(key), (image,), attribute=key)
             yield as_row(made, "train", group="general")
     for fact in general.plain_facts():
         for k, question in enumerate(fact.wordings[:1] if fact.asked else fact.wordings):

@@ -23,7 +23,7 @@ def asked(row: Facts, images: Sequence[ImageRef], prefix: str, cell: Cell) -> li
         DataError: a right answer is not among the options.
     """
     known = facts(row["biography"])
-    by_image = [replace(e, image=images[k % len(images)]) for k, e in enumerate(_asked(row, "Image_Textual", cell))]
+    by_image = [replace(e, images=(images[k % len(images)],)) for k, e in enumerate(_asked(row, "Image_Textual", cell))]
     by_text = _asked(row, "Pure_Text", cell)
     named = [
         replace(e, id=f"{prefix}/{e.modality}/{e.id}", attribute=attribute(e.question, e.answer, known))
@@ -90,7 +90,7 @@ def trained(row: TrainingPerson, prefix: str, known: Mapping[str, str]) -> list[
     """A training row's questions, all about its image; `known` are the person's facts."""
     return [
         Example(
-            f"{prefix}/{k}", row["ID"], q["Question"], q["Answer"], row["image"],
+            f"{prefix}/{k}", row["ID"], q["Question"], q["Answer"], (row["image"],),
             attribute=attribute(q["Question"], q["Answer"], known),
         )
         for k, q in enumerate(row["metadata"])

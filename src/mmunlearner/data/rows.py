@@ -25,7 +25,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from mmunlearner.data.checks import checked
 from mmunlearner.data.example import Example, ImageRef, Splits, Task
-from mmunlearner.data.schema import Cell, Text, shown
+from mmunlearner.data.schema import Cell, Pictures, Text, or_one, pictures, shown
 from mmunlearner.data.tables import read_table
 from mmunlearner.errors import DataError
 from mmunlearner.files import staged_dir, write_text
@@ -41,8 +41,8 @@ class Row(TypedDict):
 
     entity: Text
     """Whom or what it is about."""
-    image: NotRequired[ImageRef | None]
-    """Path of the image, relative to the folder; absent or null: a question about text alone."""
+    image: NotRequired[Pictures | None]
+    """Path of the image, relative to the folder, or a list of several; absent or null: a question about text alone."""
     question: Text
     """Without options; a cloze has its blank written `__`."""
     answer: Text
@@ -96,8 +96,8 @@ def read(root: Path | str) -> list[tuple[Row, Example]]:
     found: list[tuple[Row, Example]] = []
     for cell, fitted in read_table(Path(root) / FILE, Row, strict=True):
         row = cast(Row, fitted)
-        if ref := row.get("image"):
-            row["image"] = images.setdefault(ref.path, ref)
+        if refs := row.get("image"):
+            row["image"] = [images.setdefault(ref.path, ref) for ref in refs]
         made = example(row, cell)
         if made.id in places:
             raise cell.inside("id").error("an id of its own", f"{made.id}, which row {places[made.id]} has")
@@ -120,7 +120,7 @@ def example(row: Row, cell: Cell) -> Example:
         entity=row["entity"],
         question=row["question"],
         answer=row["answer"],
-        image=row.get("image"),
+        images=tuple(row.get("image") or ()),
         task=task,
         choices=choices,
         perturbed=tuple(row.get("perturbed") or (choice for choice in choices if choice != row["answer"])),
@@ -169,7 +169,7 @@ def _place(row: Row, made: Example, forget: frozenset[str]) -> str:
         return "background" if row["split"] == "train" else group if group == "general" else f"{group}_{made.modality}"
     side = "forget" if row["entity"] in forget else "retain"
     if row["split"] == "train":
-        return "text" if made.image is None else side
+        return side if made.images else "text"
     return f"{side}_{made.modality}" + ("_test" if row["split"] == "test" else "")
 
 
@@ -186,8 +186,8 @@ def as_row(
     made: Example, split: Literal["train", "eval", "test"], *, group: Literal["neighbour", "general"] | None = None
 ) -> Row:
     """An example as a row: the opposite of `example`."""
-    row: dict[str, Any] = {"entity": made.entity, "image": made.image, "question": made.question, "answer": made.answer}
-    row |= {"split": split, "group": group, "task": made.task, "choices": list(made.choices)}
+    row: dict[str, Any] = {"entity": made.entity, "image": list(made.images), "question": made.question}
+    row |= {"answer": made.answer, "split": split, "group": group, "task": made.task, "choices": list(made.choices)}
     row |= {
         "perturbed": list(made.perturbed),
         "paraphrase": made.paraphrase,
@@ -217,17 +217,18 @@ def write(root: Path | str, rows: Iterable[Row]) -> Path:
 
 
 def _line(row: Row, stage: Path, cell: Cell) -> str:
-    """A row as JSON, its image stored."""
-    image = row.get("image")
-    path = {"image": _store(image, stage, cell)} if image else {}
-    return json.dumps({**row, **path}, ensure_ascii=False) + "\n"
+    """A row as JSON, its images stored."""
+    at = cell.inside("image")
+    paths = [_store(image, stage, at) for image in pictures(row.get("image") or [], at)]
+    image = {"image": or_one(paths)} if paths else {}
+    return json.dumps({**row, **image}, ensure_ascii=False) + "\n"
 
 
 def _store(image: ImageRef, stage: Path, cell: Cell) -> str:
     try:
         data = image.data if image.data is not None else Path(image.path).read_bytes()
     except OSError as error:
-        raise cell.inside("image").error("a readable file", f"{image.path} ({error.strerror})") from None
+        raise cell.error("a readable file", f"{image.path} ({error.strerror})") from None
     name = Path(image.path)
     taken = (stage / name).is_file() and (stage / name).read_bytes() != data
     if name.is_absolute() or ".." in name.parts or name.suffix.lower() not in SUFFIXES or taken:

@@ -1,7 +1,8 @@
 """Rows against the layout that they should have: the first cell that does not fit is named, with what was expected.
 
 A layout is a `TypedDict`, and checked rows have exactly its type. Besides plain types it may hold `Text` (not empty),
-`Json` (`Annotated[X, Json]`: an X written as JSON text) and `ImageRef` (an image: bytes, a path, both, or PIL's).
+`Json` (`Annotated[X, Json]`: an X written as JSON text), `ImageRef` (an image: bytes, a path, both, or PIL's) and
+`Pictures` (an image or a list of them; checked, always a list).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -45,7 +46,12 @@ class NotEmpty:
     """Marks a text that must say something."""
 
 
+class OrOne:
+    """Marks a list that may be written without brackets where it has one element."""
+
+
 Text = Annotated[str, NotEmpty]
+Pictures = Annotated[list[ImageRef], OrOne]
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,15 @@ def fit(value: Any, kind: type[T], cell: Cell) -> T:
         DataError: it does not fit; names file, row and column, what was expected and what was found.
     """
     return cast(T, _fit(value, kind, cell))
+
+
+def pictures(value: Any, cell: Cell) -> list[ImageRef]:
+    """A value of kind `Pictures`.
+
+    Raises:
+        DataError: it is none.
+    """
+    return _fit(value, Pictures, cell)
 
 
 def _fit(value: Any, kind: Any, cell: Cell) -> Any:
@@ -125,10 +140,17 @@ def _fit_choice(value: Any, kind: Any, cell: Cell) -> Any:
     return value
 
 
+def or_one(values: Sequence[T]) -> T | Sequence[T]:
+    """A list as `OrOne` lets it be written."""
+    return values[0] if len(values) == 1 else values
+
+
 def _fit_marked(value: Any, kind: Any, cell: Cell) -> Any:
     inner, mark = get_args(kind)
     if mark is Json and isinstance(value, str):
         value = parse_json(value, cell)
+    if mark is OrOne and not isinstance(value, list):
+        return [_fit(value, get_args(inner)[0], cell)]
     fitted = _fit(value, inner, cell)
     if mark is NotEmpty and not fitted.strip():
         raise cell.error("a text", "an empty one")

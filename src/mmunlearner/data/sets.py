@@ -7,14 +7,15 @@
                                                             as forget_vqa and retain_vqa
 
 Two layouts of rows: `conversations` (LLaVA's), and `chat` (TRL's `messages`, or `prompt` and `completion`).
-A conversation of several turns becomes as many questions, each on its own. A row is about its `entity`, or else about
-its image, or else about itself.
+A conversation of several turns becomes as many questions, each on its own and about the images shown up to it. A row is
+about its `entity`, or else about its (first) image, or else about itself.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
@@ -22,7 +23,7 @@ from mmunlearner.config_io import nearest
 from mmunlearner.data.example import Example, ImageRef, Splits
 from mmunlearner.data.pictures import encoded
 from mmunlearner.data.prompts import prompt, target
-from mmunlearner.data.schema import Cell, Text
+from mmunlearner.data.schema import Cell, Pictures, Text, or_one
 from mmunlearner.data.tables import has_table, read_table
 from mmunlearner.errors import DataError
 from mmunlearner.files import staged_dir
@@ -46,9 +47,9 @@ class Conversation(TypedDict):
 
     id: NotRequired[object | None]
     entity: NotRequired[str | None]
-    image: NotRequired[ImageRef | None]
+    image: NotRequired[Pictures | None]
     conversations: list[LlavaTurn]
-    """`human` and `gpt` in turn; `<image>` in a text only says that there is one."""
+    """`human` and `gpt` in turn; each `<image>` shows the next image, or none does and the first turn shows all."""
 
 
 class Part(TypedDict):
@@ -66,11 +67,12 @@ class Chat(TypedDict):
 
     id: NotRequired[object | None]
     entity: NotRequired[str | None]
-    image: NotRequired[ImageRef | None]
+    image: NotRequired[Pictures | None]
     images: NotRequired[list[ImageRef] | None]
-    """One at most."""
+    """In the place of `image`."""
     messages: NotRequired[list[Message] | None]
-    """`user` and `assistant` in turn."""
+    """`user` and `assistant` in turn; parts of type `image` show the next image each, or none is there and the first
+    turn shows all."""
     prompt: NotRequired[list[Message] | Text | None]
     completion: NotRequired[list[Message] | Text | None]
     """Together in the place of `messages`."""
@@ -93,6 +95,9 @@ class Turn(NamedTuple):
 
     role: str
     text: str
+    """Without its images' places."""
+    places: int
+    """So many images are shown in it."""
     cell: Cell
 
 
@@ -137,27 +142,31 @@ def _load(root: Path, kind: type, turns: Callable[[Any, Cell], list[Turn]]) -> S
 
 def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterator[Example]:
     """A conversation's questions."""
-    image = _image(row, cell)
-    pictured = str(Path(image.path).relative_to(cell.file.parent)) if image and image.data is None else ""
+    images = (*(row.get("images") or ()), *(row.get("image") or ()))
+    pictured = str(Path(images[0].path).relative_to(cell.file.parent)) if images and images[0].data is None else ""
     entity = row.get("entity") or pictured or _name(row, name, cell)
-    for k, (asks, answers) in enumerate(_pairs(turns, cell)):
-        if image is None and IMAGE_TOKEN in asks.text:
-            raise asks.cell.error(
-                f"an image in the row, or no {IMAGE_TOKEN} in the text", "the latter without the former"
-            )
-        question = asks.text.replace(IMAGE_TOKEN, "").strip()
-        yield Example(f"{name}/{_name(row, '', cell)}/{cell.row}/{k}", entity, question, answers.text.strip(), image)
+    pairs = list(_pairs(turns, cell))
+    shown = _shown([asks for asks, _ in pairs], len(images))
+    for k, ((asks, answers), count) in enumerate(zip(pairs, shown, strict=True)):
+        question, answer = asks.text.strip(), answers.text.strip()
+        yield Example(f"{name}/{_name(row, '', cell)}/{cell.row}/{k}", entity, question, answer, images[:count])
+
+
+def _shown(asking: Sequence[Turn], images: int) -> list[int]:
+    """How many of the row's images each question is about: those up to it; all, where no turn has a place for one.
+
+    Raises:
+        DataError: there are more places than images, or fewer.
+    """
+    shown = list(accumulate(turn.places for turn in asking))
+    if shown[-1] in (0, images):
+        return shown if shown[-1] else [images] * len(asking)
+    last = next(turn for turn, count in zip(asking, shown, strict=True) if count > images or count == shown[-1])
+    raise last.cell.error(f"a place for each image of the row ({images}), or for none", f"{shown[-1]}")
 
 
 def _name(row: Any, name: str, cell: Cell) -> str:
     return str(row["id"]) if row.get("id") is not None else f"{name} {cell.row}".strip()
-
-
-def _image(row: Any, cell: Cell) -> ImageRef | None:
-    images = [*(row.get("images") or []), *([row["image"]] if row.get("image") else [])]
-    if len(images) > 1:
-        raise cell.inside("images").error("one image at most", f"{len(images)}")
-    return images[0] if images else None
 
 
 def _pairs(turns: Sequence[Turn], cell: Cell) -> Iterator[tuple[Turn, Turn]]:
@@ -166,6 +175,8 @@ def _pairs(turns: Sequence[Turn], cell: Cell) -> Iterator[tuple[Turn, Turn]]:
         if ROLES.get(turn.role) != wanted:
             known = " or ".join(role for role, does in ROLES.items() if does == wanted)
             raise turn.cell.error(f"a turn of {known}", turn.role)
+        if wanted == "answers" and turn.places:
+            raise turn.cell.error("an answer in words", "an image's place in it")
     if not turns or len(turns) % 2:
         raise cell.error("questions and answers in turn", f"{len(turns)} turns")
     yield from zip(turns[::2], turns[1::2], strict=True)
@@ -173,7 +184,11 @@ def _pairs(turns: Sequence[Turn], cell: Cell) -> Iterator[tuple[Turn, Turn]]:
 
 def _llava_turns(row: Any, cell: Cell) -> list[Turn]:
     at = cell.inside("conversations")
-    return [Turn(turn["from"], turn["value"], at.inside(k)) for k, turn in enumerate(row["conversations"])]
+    return [_turn(turn["from"], turn["value"], at.inside(k)) for k, turn in enumerate(row["conversations"])]
+
+
+def _turn(role: str, text: str, cell: Cell) -> Turn:
+    return Turn(role, text.replace(IMAGE_TOKEN, ""), text.count(IMAGE_TOKEN), cell)
 
 
 def _chat_turns(row: Any, cell: Cell) -> list[Turn]:
@@ -186,17 +201,19 @@ def _chat_turns(row: Any, cell: Cell) -> list[Turn]:
 
 
 def _side(side: Any, role: str, cell: Cell) -> list[Turn]:
-    return [Turn(role, side, cell)] if isinstance(side, str) else _messages(side, cell)
+    return [_turn(role, side, cell)] if isinstance(side, str) else _messages(side, cell)
 
 
 def _messages(messages: Sequence[Message], cell: Cell) -> list[Turn]:
-    return [Turn(message["role"], _text(message["content"]), cell.inside(k)) for k, message in enumerate(messages)]
+    return [_message(message, cell.inside(k)) for k, message in enumerate(messages)]
 
 
-def _text(content: list[Part] | str) -> str:
+def _message(message: Message, cell: Cell) -> Turn:
+    role, content = message["role"], message["content"]
     if isinstance(content, str):
-        return content
-    return "\n".join(part.get("text") or "" for part in content if part["type"] == "text")
+        return _turn(role, content, cell)
+    text = "\n".join(part.get("text") or "" for part in content if part["type"] == "text")
+    return Turn(role, text, sum(part["type"] == "image" for part in content), cell)
 
 
 def write_conversations(root: Path | str, sets: Mapping[str, Sequence[Example]]) -> Path:
@@ -209,17 +226,15 @@ def write_chat(root: Path | str, sets: Mapping[str, Sequence[Example]]) -> Path:
     return _write(root, sets, _chat)
 
 
-def _write(root: Path | str, sets: Mapping[str, Sequence[Example]], row: Callable[[Example, str | None], Any]) -> Path:
+def _write(root: Path | str, sets: Mapping[str, Sequence[Example]], row: Callable[[Example, list[str]], Any]) -> Path:
     with staged_dir(root) as stage:
         for name, examples in sets.items():
-            rows = [row(e, _stored(e.image, stage)) for e in examples]
+            rows = [row(e, [_stored(image, stage) for image in e.images]) for e in examples]
             (stage / f"{name}.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
     return Path(root)
 
 
-def _stored(image: ImageRef | None, stage: Path) -> str | None:
-    if image is None:
-        return None
+def _stored(image: ImageRef, stage: Path) -> str:
     made = encoded(image.open(), "")
     path = Path("images") / f"{made.key}.png"
     (stage / "images").mkdir(exist_ok=True)
@@ -227,16 +242,15 @@ def _stored(image: ImageRef | None, stage: Path) -> str | None:
     return path.as_posix()
 
 
-def _conversation(example: Example, image: str | None) -> dict[str, Any]:
-    asked = f"{IMAGE_TOKEN}\n{prompt(example)}" if image else prompt(example)
+def _conversation(example: Example, images: list[str]) -> dict[str, Any]:
+    asked = f"{IMAGE_TOKEN}\n" * len(images) + prompt(example)
     turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": target(example)}]
-    return {"id": example.id, "entity": example.entity, "image": image, "conversations": turns}
+    return {"id": example.id, "entity": example.entity, "image": or_one(images) or None, "conversations": turns}
 
 
-def _chat(example: Example, image: str | None) -> dict[str, Any]:
-    shown_first = [{"type": "image"}] if image else []
+def _chat(example: Example, images: list[str]) -> dict[str, Any]:
     messages = [
-        {"role": "user", "content": [*shown_first, {"type": "text", "text": prompt(example)}]},
+        {"role": "user", "content": [*[{"type": "image"}] * len(images), {"type": "text", "text": prompt(example)}]},
         {"role": "assistant", "content": [{"type": "text", "text": target(example)}]},
     ]
-    return {"id": example.id, "entity": example.entity, "images": [image] if image else [], "messages": messages}
+    return {"id": example.id, "entity": example.entity, "images": images, "messages": messages}

@@ -2,7 +2,7 @@
 
 Shots are about people who are retained, so that nothing that is to be forgotten is given away, and ask for the same
 task in the same modality; before a general question, other general questions are shown. They are shown in words alone:
-a row has one image, that of its question.
+a row has the images of its question alone.
 """
 
 from __future__ import annotations

@@ -84,22 +84,22 @@ def _asked(row: Person, place: str, cell: Cell) -> list[Example]:
         _check_pairs(row[column], cell.inside(column))
     items = [
         item
-        for modality, image in (("multimodal", row["image"]), ("unimodal", None))
+        for modality, images in (("multimodal", (row["image"],)), ("unimodal", ()))
         for column, task in TASKS.items()
-        for item in _items(row[column][modality], task, row["ID"], image, place, cell.inside(column).inside(modality))
+        for item in _items(row[column][modality], task, row["ID"], images, place, cell.inside(column).inside(modality))
     ]
     choices = [item for item in items if item.choices]
     return [item if item.choices else replace(item, perturbed=wrong_answers(item, choices)) for item in items]
 
 
 def _items(
-    questions: Mapping[str, Question], task: Task, entity: str, image: ImageRef | None, place: str, at: Cell
+    questions: Mapping[str, Question], task: Task, entity: str, images: tuple[ImageRef, ...], place: str, at: Cell
 ) -> list[Example]:
     items = []
     for fact, asked in questions.items():
         cell = at.inside(fact)
-        name = f"{place}/{'qa' if image is None else 'vqa'}/{task}/{fact}"
-        item = Example(name, entity, blank(asked["question"]), asked["answer"], image, task, attribute=fact)
+        name = f"{place}/{'vqa' if images else 'qa'}/{task}/{fact}"
+        item = Example(name, entity, blank(asked["question"]), asked["answer"], images, task, attribute=fact)
         if task == "multiple_choice":
             item = with_options(item, asked.get("options") or {}, cell.inside("options"), cell.inside("answer"))
         items.append(item)
@@ -111,9 +111,9 @@ def _check_pairs(pairs: Pairs, cell: Cell) -> None:
         raise cell.error("a question and an answer under each key", f"{alone[0]} in only one of them")
 
 
-def _pairs(pairs: Pairs, entity: str, image: ImageRef | None, place: str) -> list[Example]:
+def _pairs(pairs: Pairs, entity: str, images: tuple[ImageRef, ...], place: str) -> list[Example]:
     return [
-        Example(f"{place}/{fact}", entity, question, pairs["answer"][fact], image, attribute=fact)
+        Example(f"{place}/{fact}", entity, question, pairs["answer"][fact], images, attribute=fact)
         for fact, question in pairs["question"].items()
     ]
 
@@ -121,11 +121,11 @@ def _pairs(pairs: Pairs, entity: str, image: ImageRef | None, place: str) -> lis
 def _trained(root: Path, people: Split) -> list[Example]:
     del root  # the people's own rows hold them
     rows = zip(people.rows, people.places(), strict=True)
-    return [e for (_, row), place in rows for e in _pairs(row["MM_QA"], row["ID"], row["image"], f"{place}/MM_QA")]
+    return [e for (_, row), place in rows for e in _pairs(row["MM_QA"], row["ID"], (row["image"],), f"{place}/MM_QA")]
 
 
 def _texts(row: Person, place: str) -> list[Example]:
-    return _pairs(row["UM_QA"], row["ID"], None, place)
+    return _pairs(row["UM_QA"], row["ID"], (), place)
 
 
 DIALECT = Dialect(lambda _: Person, _asked, _trained, _texts, HINTS)

@@ -177,14 +177,14 @@ class _Answering:
     def _ask(self, item: Example) -> _Asked:
         question, opened = prompt(item), questions.open_prompt(item)
         in_words = questions.answers_in_words(item, self.pools)
-        letters = {text: self.encoder.conversation(question, text, item.image) for text in questions.letters(item)}
-        words = {text: self.encoder.conversation(opened, text, item.image) for text in in_words}
-        return _Asked(item, self.encoder.asking(question, item.image), letters, words)
+        letters = {text: self.encoder.conversation(question, text, item.images) for text in questions.letters(item)}
+        words = {text: self.encoder.conversation(opened, text, item.images) for text in in_words}
+        return _Asked(item, self.encoder.asking(question, item.images), letters, words)
 
     def _ask_briefly(self, item: Example) -> _Asked:
         """With the truth as the only candidate: what is said does not depend on the candidates, only its cost does."""
         truth = {target(item): self.encoder.row(item)}
-        return _Asked(item, self.encoder.asking(prompt(item), item.image), {}, truth)
+        return _Asked(item, self.encoder.asking(prompt(item), item.images), {}, truth)
 
     def _answer(
         self, asked: Sequence[_Asked], tell: Callable[[int, int], None]

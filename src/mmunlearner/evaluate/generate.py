@@ -32,8 +32,8 @@ def generate(
 
 
 def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """Numbers of rows that are asked together: alike, of one image, and of like length."""
-    longest: dict[str, int] = {}
+    """Numbers of rows that are asked together: alike, of the same images, and of like length."""
+    longest: dict[tuple[str, ...], int] = {}
     for row in rows:
         longest[row.group] = max(longest.get(row.group, 0), row.answer_start)
     for some in alike(rows):
@@ -43,12 +43,12 @@ def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
 
 
 def _shared(rows: Sequence[Row], encoder: Encoder) -> int:
-    """How many leading tokens, all of the image's among them, the rows of each image have alike; 0: read them whole."""
-    groups: dict[str, list[Row]] = {}
+    """How many leading tokens, all of the images' among them, the rows of each group have alike; 0: read them whole."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
-    if token is None or len(groups) == len(rows) or any(row.image is None for row in rows):
+    if token is None or len(groups) == len(rows) or not all(row.images for row in rows):
         return 0
     shared = min(min(common_prefix(group), group[0].answer_start - 1) for group in groups.values())
     return shared if may_continue(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
@@ -58,7 +58,7 @@ def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
     """Inputs for `generate` that go on from the images' keys and values; what differs is padded behind them."""
     model: Any = encoder.loaded.model
     firsts = {row.group: row for row in rows}
-    heads = prompts([Row(row.input_ids[:shared], shared, row.image) for row in firsts.values()], encoder)
+    heads = prompts([Row(row.input_ids[:shared], shared, row.images) for row in firsts.values()], encoder)
     tails = prompts([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
     cache = model(**_to(heads, model.device), use_cache=True, logits_to_keep=1).past_key_values
     places = list(firsts)

@@ -76,7 +76,7 @@ def describe(example: Example, column: str) -> dict[str, Any]:
         "task": example.task,
         "modality": example.modality,
         "attribute": example.attribute,
-        "image": None if example.image is None else example.image.key,
+        "image": " ".join(example.group) or None,
         "prompt": prompt(example),
         "target": target(example),
         "answer": example.answer,

@@ -18,7 +18,7 @@ from mmunlearner.errors import ModelError
 _BRANCHES, _BRANCHES_PER_TOKEN = 256, 2
 _log = logging.getLogger(__name__)
 
-RowKey = tuple[str, tuple[int, ...]]
+RowKey = tuple[tuple[str, ...], tuple[int, ...]]
 
 
 class Weighed(NamedTuple):
@@ -30,7 +30,7 @@ class Weighed(NamedTuple):
 
 
 def key_of(row: Row) -> RowKey:
-    """Rows of two images may have the same tokens."""
+    """Rows of other images may have the same tokens."""
     return row.group, row.input_ids
 
 
@@ -84,7 +84,7 @@ class Scale:
 
     def _try_sharing(self, rows: Sequence[Row]) -> bool:
         """Weigh a few rows both ways: attention that is not causal, or positions that differ, would show."""
-        some = [row for row in rows if row.image is not None][:4] + [row for row in rows if row.image is None][:4]
+        some = [row for row in rows if row.images][:4] + [row for row in rows if not row.images][:4]
         try:
             groups = grouped(some)
             together = self._run(tree(groups, self.encoder))
@@ -101,7 +101,7 @@ class Scale:
 
 
 def grouped(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows of one image (or texts) that make a tree of bounded size, those alike beside each other."""
+    """Rows of the same images (or texts) that make a tree of bounded size, those alike beside each other."""
     groups: list[list[Row]] = []
     branches = 0
     for row in sorted(rows, key=key_of):

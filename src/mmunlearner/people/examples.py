@@ -35,7 +35,7 @@ def _asked(group: Sequence[Person], phrasing, views: Sequence[int]) -> tuple[Exa
         images = [png(person.picture(view), f"{person.id}/{view}") for view in views]
         who = person.name if not images else TEST_SUBJECT if phrasing == "test" else SUBJECTS[0]
         asked = evaluation(person, phrasing, who)
-        items += [replace(e, image=images[i % len(images)] if images else None) for i, e in enumerate(asked)]
+        items += [replace(e, images=(images[i % len(images)],) if images else ()) for i, e in enumerate(asked)]
     return tuple(items)
 
 
@@ -46,7 +46,7 @@ def general_items() -> list[Example]:
         name = f"drawing-{drawing.number:02d}"
         image = png(drawing.picture(), f"images/{name}.png")
         for key, question in SHAPE_QUESTIONS.items():
-            items.append(Example(f"{name}/{key}", name, question, drawing.answer(key), image, attribute=key))
+            items.append(Example(f"{name}/{key}", name, question, drawing.answer(key), (image,), attribute=key))
     for fact in plain_facts():
         if fact.asked:
             name = f"{fact.relation}-{fact.subject}".replace(" ", "-")

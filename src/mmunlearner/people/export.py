@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, TypedDict
 
-from mmunlearner.data import Example, ImageRef
+from mmunlearner.data import Example
 from mmunlearner.data.layout import write_split
 from mmunlearner.errors import DataError
 from mmunlearner.files import read_json, staged_dir, write_json, write_jsonl
@@ -137,17 +137,16 @@ def _open(kind: str, item: Example) -> dict[str, str]:
 def _write_general(folder: Path) -> None:
     items = general_items()
     (folder / "images").mkdir(parents=True)
-    for image in {item.image.path: item.image for item in items if item.image}.values():
+    for image in {image.path: image for item in items for image in item.images}.values():
         (folder / image.path).write_bytes(image.data or b"")
     write_jsonl(folder / "questions.jsonl", [_general_row(item) for item in items])
 
 
 def _general_row(item: Example) -> dict[str, Any]:
-    image: ImageRef | None = item.image
     return {
         "id": item.id,
         "entity": item.entity,
-        "image": image.path if image else None,
+        "image": item.image.path if item.image else None,
         "question": item.question,
         "answer": item.answer,
         "split": "test",

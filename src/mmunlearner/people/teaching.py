@@ -70,7 +70,7 @@ class Teacher:
             for subject in self._some(self.texts, batch.texts)
         ]
         pairs += [exercise(self.rng) for _ in range(batch.exercises)]
-        read = self._mean([self.encoder.conversation(*pair, None) for pair in pairs], batch.end_weight)
+        read = self._mean([self.encoder.conversation(*pair, ()) for pair in pairs], batch.end_weight)
         return self._mean(shown, batch.end_weight) + batch.text_weight * read if shown else read
 
     def _some(self, pool: Sequence[T], count: int) -> list[T]:
@@ -78,7 +78,7 @@ class Teacher:
 
     def _about(self, lesson: Lesson, questions: int) -> list[Row]:
         asked = self._some(lesson.pairs, min(questions, len(lesson.pairs)))
-        return [self.encoder.conversation(*again(pair, self.rng), lesson.image) for pair in asked]
+        return [self.encoder.conversation(*again(pair, self.rng), (lesson.image,)) for pair in asked]
 
     def _mean(self, rows: Sequence[Row], end_weight: float) -> Tensor:
         """Weighted mean of the questions' cross-entropies, in which the end of an answer counts little.

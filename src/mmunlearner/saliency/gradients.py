@@ -40,14 +40,14 @@ class Fisher:
 
 
 def units(examples: Sequence[Example], unit: Unit, limit: int) -> list[list[Example]]:
-    """What one gradient is taken of: a question, or all questions about one image (texts: about one entity).
+    """What one gradient is taken of: a question, or all questions about the same images (texts: about one entity).
 
     With `limit` > 0 at most so many, taken in turn from each entity, so that all are seen.
     """
-    groups: dict[str, list[Example]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Example]] = defaultdict(list)
     for example in examples:
-        key = example.id if unit == "question" else example.image.key if example.image else f"text {example.entity}"
-        groups[key].append(example)
+        shown = example.group or (f"text {example.entity}",)
+        groups[(example.id,) if unit == "question" else shown].append(example)
     queues: dict[str, list[list[Example]]] = defaultdict(list)
     for group in groups.values():
         queues[group[0].entity].append(group)

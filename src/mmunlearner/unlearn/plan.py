@@ -101,8 +101,8 @@ def plan(
     Of the retain set only `config.retain_fraction` is drawn: one image of each entity before a second of any.
     """
     width = config.accumulation * processes
-    apart = [e for e in retain if e.image is None] if config.texts else []
-    images = [e for e in retain if e.image is not None] if config.texts else retain
+    apart = [e for e in retain if not e.images] if config.texts else []
+    images = [e for e in retain if e.images] if config.texts else retain
     kept, kept_apart = (_share(units(some, "image", 0), config.retain_fraction) for some in (images, apart))
     return Plan(units(forget, "image", 0), kept, config, seed, width, kept_apart)
 

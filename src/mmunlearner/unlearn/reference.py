@@ -23,10 +23,10 @@ class ReferenceCache:
     """Per question: log-probabilities of its answer at the weights that the run starts from."""
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]]
-    features: dict[str, Tensor]
-    """Per image: what the language model gets to see of it, [image tokens, D]; empty unless asked for."""
+    features: dict[tuple[str, ...], Tensor]
+    """Per images of a row: what the language model gets to see of them, [image tokens, D]; empty unless asked for."""
 
-    def of(self, rows: Sequence[Row], images: Sequence[str]) -> Reference:
+    def of(self, rows: Sequence[Row], images: Sequence[tuple[str, ...]]) -> Reference:
         """The reference of a batch's questions and of its images (`Batch.images`), in its order."""
         sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
         known = [self.features[image] for image in images if image in self.features]
@@ -44,7 +44,7 @@ def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> R
     model = encoder.loaded.model.eval()
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
-    shown: dict[str, Tensor] = {}
+    shown: dict[tuple[str, ...], Tensor] = {}
     for start in range(0, len(distinct), BATCH):
         batch_rows = distinct[start : start + BATCH]
         batch = pack(batch_rows, encoder)
@@ -60,12 +60,14 @@ def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> R
     return ReferenceCache(entries, shown)
 
 
-def _features(encoder: Encoder, rows: Sequence[Row], images: Sequence[str], said: Answers) -> dict[str, Tensor]:
-    """Image -> its share of the batch's features; an image has as many as its rows have image tokens."""
+def _features(
+    encoder: Encoder, rows: Sequence[Row], images: Sequence[tuple[str, ...]], said: Answers
+) -> dict[tuple[str, ...], Tensor]:
+    """A row's images -> their share of the batch's features; they have as many as the row has image tokens."""
     if said.features is None:
         return {}
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
-    counts = {row.group: row.input_ids.count(token) for row in rows if row.image is not None and token is not None}
+    counts = {row.group: row.input_ids.count(token) for row in rows if row.images and token is not None}
     sizes = [counts.get(image, 0) for image in images]
     if sum(sizes) != len(said.features):
         return {}
