@@ -148,6 +148,9 @@ class TrainConfig:
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     free: Literal["all", "parts", "mask"] = "parts"
     """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
+    stop_every: Count = 0
+    """Forget steps between looks at how much of the validation half's forget VQA is still known; training ends where
+    it is no more than the oracle knows (without an oracle: than a guess gets). 0: all steps are made."""
     save_every: AtLeastOne = 50
     """Optimizer steps between checkpoints."""
     report_to: tuple[str, ...] = ()

@@ -23,12 +23,14 @@ from mmunlearner.methods import METHODS, Method, Term, resolve
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import lora
+from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.optimizer import muon
 from mmunlearner.unlearn.plan import Plan, plan
 from mmunlearner.unlearn.precision import checkpoint, warn_of_stuck
 from mmunlearner.unlearn.reference import ReferenceCache, cache
 from mmunlearner.unlearn.scope import Moved, moved, scope
-from mmunlearner.unlearn.trainer import Collator, PlanDataset, StepLog, UnlearnTrainer, arguments, last_checkpoint
+from mmunlearner.unlearn.stopping import Level, Stop
+from mmunlearner.unlearn.trainer import Collator, PlanDataset, UnlearnTrainer, arguments, last_checkpoint
 
 OnStep = Callable[[int, int, Mapping[str, float | None]], None]
 """(step, steps, losses): called after every optimizer step."""
@@ -43,6 +45,9 @@ class Trained:
     seconds: float
     tokens: int
     steps: int
+    look: Mapping[str, Any] | None = None
+    """The last look at what was to be forgotten (`stopping.Look`), with `step` and the steps planned (`of`); None where
+    nobody looked."""
 
 
 def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:
@@ -70,11 +75,13 @@ def unlearn(
     seed: int = 0,
     on_step: OnStep = lambda *_: None,
     encoder: Encoder | None = None,
+    level: Level | None = None,
 ) -> Trained:
     """Run one method on `loaded` (changed in place), with checkpoints and logs under `work`.
 
     Called again after an interruption with the same arguments, it goes on at the last checkpoint and ends with the
-    weights of an uninterrupted run.
+    weights of an uninterrupted run. `level` is where training may end early (`train.stop_every`); the learning rate
+    follows the planned number of steps all the same.
 
     Raises:
         ConfigError: options that do not go together or not with the model, or a method without a mask that needs one.
@@ -86,6 +93,8 @@ def unlearn(
     train = train_config(base, config)
     terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
     _check(method, mask, splits, loaded)
+    if train.stop_every and level is None:
+        raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
     encoder = encoder or Encoder(loaded)
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
@@ -101,14 +110,18 @@ def unlearn(
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
     trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, lora_config, dtype, seed, on_step)
+    if level is not None and train.stop_every:
+        trainer.add_callback(Stop(level, loaded, train.stop_every * steps.every, trainer.step_log))
     trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
     ended = trainer.accelerator.unwrap_model(trainer.model)
     if lora_config is not None and lora_config.rank:
         ended = ended.merge_and_unload()
     change = moved(before, ended, mask, trainer.forget_outside)
     model = replace(loaded, model=ended.eval().requires_grad_(True))
-    tokens = sum(line["tokens"] for line in read_jsonl(work / "log.jsonl"))
-    return Trained(model, change, time.monotonic() - started, tokens, trainer.state.global_step)
+    lines = read_jsonl(work / "log.jsonl")
+    looks = [{"step": line["step"], "of": trainer.state.max_steps, **line["look"]} for line in lines if "look" in line]
+    tokens, made = sum(line["tokens"] for line in lines), trainer.state.global_step
+    return Trained(model, change, time.monotonic() - started, tokens, made, looks[-1] if looks else None)
 
 
 def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) -> None:
@@ -169,7 +182,7 @@ def _trainer(
         args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
         train_dataset=PlanDataset(steps),
         data_collator=Collator(encoder, terms, reference, train.augment, seed),
-        callbacks=[log],
+        log=log,
         optimizers=(muon(model, train.learning_rate, train.weight_decay), None)
         if train.optimizer == "muon"
         else (None, None),
@@ -178,5 +191,4 @@ def _trainer(
         contexts=contexts,
     )
     trainer.remove_callback(PrinterCallback)
-    log.trainer = trainer
     return trainer

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from mmunlearner.batches import Batch, Encoder, answers, pack
 from mmunlearner.batches.augment import augment
 from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
-from mmunlearner.files import append_jsonl, read_jsonl, write_jsonl
 from mmunlearner.methods import Reference, Term
+from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.plan import Plan, Step
 from mmunlearner.unlearn.reference import ReferenceCache
 from mmunlearner.unlearn.scope import Scope, TermName, reached_outside
@@ -108,10 +106,17 @@ class UnlearnTrainer(Trainer):
     """Runs a method's two terms, each with its own backward pass, so that the mask acts on the forget term alone."""
 
     def __init__(
-        self, *, terms: Mapping[TermName, Term | None], scope: Scope, contexts: Mapping[str, Any], **kwargs: Any
+        self,
+        *,
+        terms: Mapping[TermName, Term | None],
+        scope: Scope,
+        contexts: Mapping[str, Any],
+        log: StepLog,
+        **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.terms, self.scope, self.contexts = terms, scope, contexts
+        super().__init__(callbacks=[log], **kwargs)
+        self.terms, self.scope, self.contexts, self.step_log = terms, scope, contexts, log
+        log.trainer = self
         self.losses: dict[str, float] = {}
         self.tokens = 0
         self.forget_steps = 0
@@ -176,56 +181,6 @@ def _to(reference: Reference | None, device: torch.device) -> Reference | None:
         return None
     parts = (reference.logp_sum, reference.topk_logps, reference.topk_ids, reference.features)
     return Reference(*(None if part is None else part.to(device) for part in parts))  # pyright: ignore[reportArgumentType]
-
-
-@dataclass
-class StepLog(TrainerCallback):
-    """One line of JSON per optimizer step: both terms, learning rate, gradient norm, seconds."""
-
-    path: Path
-    on_step: Callable[[int, int, Mapping[str, float | None]], None]
-    trainer: UnlearnTrainer | None = None
-    started: float = 0.0
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A resumed run forgets the lines of steps that it makes again."""
-        self.started = time.monotonic()
-        if state.is_world_process_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = _whole_lines(self.path) if self.path.exists() else []
-            write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
-        trainer = self.trainer
-        if trainer is None or not logs or "grad_norm" not in logs:
-            return
-        line = {
-            "step": state.global_step,
-            "forget": trainer.losses.get("forget"),
-            "retain": trainer.losses.get("retain"),
-            "learning_rate": logs.get("learning_rate"),
-            "grad_norm": float(logs["grad_norm"]),
-            "tokens": trainer.tokens,
-            "seconds": round(time.monotonic() - self.started, 3),
-        }
-        if not math.isfinite(line["grad_norm"]):
-            raise TrainingError(
-                f"step {state.global_step}: the gradient norm is {line['grad_norm']}; lower train.learning_rate; "
-                "checkpoints of earlier steps are kept"
-            )
-        trainer.losses, trainer.tokens = {}, 0
-        if state.is_world_process_zero:
-            append_jsonl(self.path, line)
-            self.on_step(state.global_step, state.max_steps, line)
-
-
-def _whole_lines(path: Path) -> list[Any]:
-    """A kill may have cut the last line short."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()] if whole != text else read_jsonl(path)
 
 
 def arguments(
