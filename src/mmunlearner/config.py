@@ -130,6 +130,9 @@ class TrainConfig:
     augment: Augment = "none"
     """Whose images are turned, shifted, zoomed and lit a little otherwise each time: of the forget term, so that other
     views are forgotten too, or all, for fine-tuning on few views. NPO's reference is of images as they are."""
+    tokens_per_batch: Count = 0
+    """Tokens (padding included) in a forward and backward pass; a batch that has more is run in several, whose
+    gradients add up to the whole batch's. One image's questions stay together. 0: the batch in one pass."""
     accumulation: AtLeastOne = 1
     """Batches per optimizer step."""
     clip: NotNegative = 1.0

@@ -147,6 +147,7 @@ def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCac
         encoder,
         encoder.rows(list({(example.id, example.choices): example for example in asked}.values())),
         features=features,
+        tokens=steps.config.tokens_per_batch,
     )
 
 
@@ -181,7 +182,7 @@ def _trainer(
         model=model,
         args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
         train_dataset=PlanDataset(steps),
-        data_collator=Collator(encoder, terms, reference, train.augment, seed),
+        data_collator=Collator(encoder, terms, reference, train.augment, seed, train.tokens_per_batch),
         log=log,
         optimizers=(muon(model, train.learning_rate, train.weight_decay), None)
         if train.optimizer == "muon"
