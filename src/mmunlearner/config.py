@@ -149,6 +149,9 @@ class TrainConfig:
     """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
+    keep_features: NotNegative = 0.0
+    """GiB of host memory for what a vision part that does not train makes of each image, instead of computing it at
+    every step; not of images that are changed (`augment`). 0: nothing is kept."""
     free: Literal["all", "parts", "mask"] = "parts"
     """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
     stop_every: Count = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import PrinterCallback
@@ -23,12 +23,13 @@ from mmunlearner.methods import METHODS, Method, Term, resolve
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import lora
+from mmunlearner.unlearn.features import Kept, frozen
 from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.optimizer import muon
 from mmunlearner.unlearn.plan import Plan, plan
 from mmunlearner.unlearn.precision import checkpoint, warn_of_stuck
 from mmunlearner.unlearn.reference import ReferenceCache, cache
-from mmunlearner.unlearn.scope import Moved, moved, scope
+from mmunlearner.unlearn.scope import Moved, TermName, moved, scope
 from mmunlearner.unlearn.stopping import Level, Stop
 from mmunlearner.unlearn.trainer import Collator, PlanDataset, UnlearnTrainer, arguments, last_checkpoint
 
@@ -151,6 +152,16 @@ def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCac
     )
 
 
+def _kept(encoder: Encoder, steps: Plan, train: TrainConfig) -> dict[TermName, Kept]:
+    """Of the terms whose images are shown as they are; empty where the vision part trains."""
+    if not train.keep_features or not frozen(encoder.loaded.model):
+        return {}
+    shown = (example.image for groups in (steps.forget, steps.retain) for group in groups for example in group)
+    kept = Kept(encoder, {image.key: image for image in shown if image}, int(train.keep_features * 2**30))
+    names: tuple[TermName, ...] = get_args(TermName)
+    return {name: kept for name in names if train.augment not in ("all", name)}
+
+
 def _trainer(
     loaded: Loaded,
     encoder: Encoder,
@@ -190,6 +201,7 @@ def _trainer(
         terms=terms,
         scope=acts,
         contexts=contexts,
+        kept=_kept(encoder, steps, train),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

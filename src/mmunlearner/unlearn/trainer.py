@@ -21,6 +21,7 @@ from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.methods import Reference, Term
+from mmunlearner.unlearn.features import Kept
 from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.plan import Plan, Step
 from mmunlearner.unlearn.reference import ReferenceCache
@@ -127,10 +128,11 @@ class UnlearnTrainer(Trainer):
         scope: Scope,
         contexts: Mapping[str, Any],
         log: StepLog,
+        kept: Mapping[TermName, Kept],
         **kwargs: Any,
     ):
         super().__init__(callbacks=[log], **kwargs)
-        self.terms, self.scope, self.contexts, self.step_log = terms, scope, contexts, log
+        self.terms, self.scope, self.contexts, self.step_log, self.kept = terms, scope, contexts, log, kept
         log.trainer = self
         self.losses: dict[str, float] = {}
         self.tokens = 0
@@ -165,7 +167,8 @@ class UnlearnTrainer(Trainer):
             raise TrainingError(f"no {name} term to train on")
         batch = part.batch.to(self.args.device)
         with self.scope.acting(name), self.contexts.get(name, contextlib.nullcontext)():
-            with self.compute_loss_context_manager():
+            shown = self.kept[name].showing(batch) if name in self.kept else contextlib.nullcontext()
+            with shown, self.compute_loss_context_manager():
                 loss = part.share * term(answers(model, batch), _to(part.reference, self.args.device))
             if not torch.isfinite(loss):
                 raise TrainingError(
