@@ -104,10 +104,11 @@ def test_every_published_experiment_is_told_without_its_weights(name: str, model
     assert 0 < (found.seconds or 0) < 3600
 
 
-def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", [0, 50])
+def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path, tokens: int) -> None:
     """Of a plan as short as this one every step is counted, so that both agree to the token."""
     config = recipe(tmp_path, trials=0)
-    train = TrainConfig(steps=1, batch_size=3, retain_per_forget=2)
+    train = TrainConfig(steps=1, batch_size=3, retain_per_forget=2, tokens_per_batch=tokens)
     methods = {name: config.methods[name] for name in ("npo", "vision")} | {"diff": MethodConfig("ga_diff")}
     given = replace(config.model, vanilla=config.model.base, base="")
     config = replace(config, train=train, methods=methods, model=given)
@@ -120,6 +121,17 @@ def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path) -> None:
     measured = read_json(steps.run.mask("vision-projector").with_suffix(".json"))["units"]
     passes = {name: work.steps for name, work in told.items() if name.startswith("saliency")}
     assert passes == {f"saliency, {data}-image-512": measured[data] for data in ("retain", "forget")}
+
+
+def test_smaller_passes_take_less_memory(model: Path, benchmarks: Path) -> None:
+    overrides = {"model.base": str(model), "data.root": str(benchmarks / "clear")}
+    overrides |= {"train.batch_size": "8", "methods.ga_diff.train.tokens_per_batch": "40"}
+    works = {work.name: work for work in forecast(load_config("clear-10-llava-1.5-7b", overrides), speed=SPEED).works}
+    small, whole = works["ga_diff"].memory, works["kl_min"].memory
+    assert small is not None
+    assert whole is not None
+    assert small.activations < 0.8 * whole.activations
+    assert replace(small, activations=0) == replace(whole, activations=0)
 
 
 def test_what_is_not_at_hand_is_said_and_the_rest_told(

@@ -130,6 +130,9 @@ class TrainConfig:
     augment: Augment = "none"
     """Whose images are turned, shifted, zoomed and lit a little otherwise each time: of the forget term, so that other
     views are forgotten too, or all, for fine-tuning on few views. NPO's reference is of images as they are."""
+    tokens_per_batch: Count = 0
+    """Tokens (padding included) in a forward and backward pass; a batch that has more is run in several, whose
+    gradients add up to the whole batch's. One image's questions stay together. 0: the batch in one pass."""
     accumulation: AtLeastOne = 1
     """Batches per optimizer step."""
     clip: NotNegative = 1.0
@@ -146,8 +149,14 @@ class TrainConfig:
     """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
+    keep_features: NotNegative = 0.0
+    """GiB of host memory for what a vision part that does not train makes of each image, instead of computing it at
+    every step; not of images that are changed (`augment`). 0: nothing is kept."""
     free: Literal["all", "parts", "mask"] = "parts"
     """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
+    stop_every: Count = 0
+    """Forget steps between looks at how much of the validation half's forget VQA is still known; training ends where
+    it is no more than the oracle knows (without an oracle: than a guess gets). 0: all steps are made."""
     save_every: AtLeastOne = 50
     """Optimizer steps between checkpoints."""
     report_to: tuple[str, ...] = ()

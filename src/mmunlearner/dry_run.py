@@ -16,13 +16,14 @@ from transformers import ProcessorMixin
 
 from mmunlearner import data, memory
 from mmunlearner.batches import Encoder
+from mmunlearner.checks import check_methods
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device
 from mmunlearner.models.processor import load_processor
 from mmunlearner.reckoning import Reckoning, SetCount, Work
-from mmunlearner.steps import NO_MODEL, check_methods, read_splits
+from mmunlearner.steps import NO_MODEL, read_splits
 
 
 @dataclass(frozen=True)

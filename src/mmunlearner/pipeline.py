@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 from mmunlearner import data, report, results
+from mmunlearner.checks import check_methods
 from mmunlearner.config import RunConfig
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.files import sweep, write_json
 from mmunlearner.progress import Board
 from mmunlearner.run_dir import REFERENCES, RunDir, open_run
-from mmunlearner.steps import NO_MODEL, Steps, check_methods
+from mmunlearner.steps import NO_MODEL, Steps
 from mmunlearner.workers import Job, run_jobs
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmunlearner import memory
-from mmunlearner.batches import Batch, Encoder, pack
+from mmunlearner.batches import Batch, Encoder, fill, pack
 from mmunlearner.config import RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.memory import ORDER, Load, Memory, Sizes
@@ -130,13 +130,15 @@ class Reckoning:
         return Work(name, count, sum(each.language for each in loads) * share, needed, operations)
 
     def _batches(self, steps: Plan) -> Iterator[Batch]:
-        """Each term's batch of the first few steps."""
+        """Each term's batches of the first few steps: what one pass holds."""
         if self.encoder is None:
             return
         for i in range(min(len(steps), SAMPLED_STEPS * steps.every)):
             for examples in (steps[i].forget, steps[i].retain):
-                if examples:
-                    yield pack(self.encoder.rows(examples), self.encoder)
+                owners = [example.entity for example in examples or ()]
+                rows = self.encoder.rows(examples or ())
+                for piece in fill(rows, owners, self.encoder, steps.config.tokens_per_batch) if rows else ():
+                    yield piece.batch
 
     def _load(self, batch: Batch) -> Load:
         config = self.model.config

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmunlearner.config import MethodConfig
 from mmunlearner.config_io import plain
@@ -50,11 +50,16 @@ def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, 
     return {c: score_lines(some)["accuracy"].value for c, some in chosen.items() if some}
 
 
-def floor(run: RunDir, validation: Columns) -> dict[str, float]:
-    """The level to which forgotten columns should come down: the oracle's, or chance where there is no oracle."""
+def floor(run: RunDir, validation: Columns) -> tuple[dict[str, float], Literal["oracle", "chance"]]:
+    """The level to which forgotten columns should come down, and whose it is: chance where there is no oracle."""
     if (run.evaluation("oracle") / "scores.json").exists():
-        return validation_values(run, "oracle", validation)
-    return {column: chance(items) for column, items in validation.items()}
+        return validation_values(run, "oracle", validation), "oracle"
+    return {column: chance(items) for column, items in validation.items()}, "chance"
+
+
+def in_words(column: str) -> str:
+    """`forget_vqa_test` -> `forget VQA (unseen)`"""
+    return " ".join(TITLES.get(word, word) for word in column.split("_"))
 
 
 def collect(
@@ -140,6 +145,7 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
         "lmms": _lmms(run.evaluation(name) / lmms.FILE),
         "summary": summary(test, oracle) if run.config.data.format in SUMMARISED else {},
         "moved": trained.get("moved"),
+        "look": trained.get("look"),
         **_costs(run, name, method, trained),
     }
 

@@ -91,6 +91,10 @@ def moved(model: Path, *, masked: bool) -> None:
     made = read_json(model / "train.json")
     change = made["moved"]
     print(f"model: {model} ({made['steps']} steps, {made['seconds']:.1f} s)")
+    if made.get("look"):
+        from mmunlearner.report.words import ended
+
+        print(f"training {ended(made['look'])}")
     if masked:
         print(f"weights moved: {change['inside']:,} inside the mask and {change['outside']:,} outside it")
         print(f"moved by the forget term outside the mask: {change['forget_outside']:,} of {change['total']:,} weights")

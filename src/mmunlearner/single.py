@@ -5,6 +5,7 @@ So a single step is resumed by the same command, and does exactly what it does i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,13 +24,14 @@ from mmunlearner.config import (
 )
 from mmunlearner.config_io import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
-from mmunlearner.files import discard, write_bytes, write_json, write_text
+from mmunlearner.files import discard, read_json, write_bytes, write_json, write_text
 from mmunlearner.progress import Board
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.run_dir import mask_name, open_run
 from mmunlearner.steps import Steps
 
+_log = logging.getLogger(__name__)
 NAME = "model"
 """What the single model is called in its run."""
 
@@ -90,7 +92,8 @@ def unlearn(
 ) -> Path:
     """Write the unlearned model to the directory `out`, with what it took in its train.json.
 
-    `mask` is a file that `mask` wrote; without one, a method that has mask options computes its own.
+    `mask` is a file that `mask` wrote; without one, a method that has mask options computes its own. With
+    `train.stop_every` training ends at the level of guessing, since there is no oracle.
 
     Raises:
         MMUnlearnerError: the model, the data, the mask or an option is wrong, or `out` exists.
@@ -117,6 +120,9 @@ def evaluate(
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
     config = RunConfig(data=data, evaluate=evaluate, model=_model(load, vanilla=model), seed=seed)
+    trained = Path(model) / "train.json"
+    if trained.is_file() and read_json(trained).get("look"):
+        _log.warning("%s: training was to end by half of the forget entities, which these scores are of, too", model)
 
     def step(steps: Steps) -> Path:
         steps.evaluate("vanilla")

@@ -19,33 +19,16 @@ from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
 from mmunlearner.evaluate.questions import spread
 from mmunlearner.files import discard, read_json, staged_dir, write_json
-from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load
-from mmunlearner.results import floor, validation_values
+from mmunlearner.results import floor, in_words, validation_values
 from mmunlearner.run_dir import RunDir, mask_name
 from mmunlearner.saliency import DataSet, Fisher, Mask, Pass
-from mmunlearner.tuning import COLUMNS, Values, objective, with_settings
-from mmunlearner.unlearn import Trained, train_config, unlearn
+from mmunlearner.tuning import COLUMNS, FORGOTTEN, Values, objective, with_settings
+from mmunlearner.unlearn import Level, Trained, train_config, unlearn
 
 NO_MODEL = "model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train"
 Notify = Callable[[str, str, int, int], None]
 """(model, what is being done, done, of): called as a step goes on."""
-
-
-def check_methods(config: RunConfig) -> None:
-    """Refuse the methods' settings before anything long begins.
-
-    Raises:
-        ConfigError: a method, one of its options or of its trials' does not exist.
-    """
-    for name, method in config.methods.items():
-        try:
-            train_config(config.train, method)
-            for settings in method.trials or ({},):
-                tried = with_settings(method, settings)
-                resolve(tried.method, METHODS).bind(tried.options)
-        except ConfigError as error:
-            raise ConfigError(f"methods.{name}: {error}") from None
 
 
 def read_splits(config: RunConfig, root: str) -> Splits:
@@ -76,7 +59,8 @@ class Steps:
     @cached_property
     def validation(self) -> Mapping[str, Sequence[Example]]:
         """Items of the validation half of the forget and retain entities, which no score in the tables is made of."""
-        if not any(method.trials for method in self.run.config.methods.values()):
+        config = self.run.config
+        if not any(m.trials or train_config(config.train, m).stop_every for m in config.methods.values()):
             return {}
         judged = {column: items for column, items in self.splits.evaluation.items() if column in COLUMNS}
         half, _ = data.validation(replace(self.splits, evaluation=judged))
@@ -87,6 +71,20 @@ class Steps:
         """The items that trials are judged by: of the validation half, so many of each column as the recipe says."""
         limit = self.run.config.trial_limit
         return {column: spread(items, limit) for column, items in self.validation.items()}
+
+    @cached_property
+    def level(self) -> Level:
+        """Where training may end: what is to be forgotten is known of the validation half as it is by the oracle."""
+        config, groups = self.run.config, FORGOTTEN[self.run.config.goal]
+        asked = {
+            column: {item.id for item in spread(self.splits.evaluation[column], config.evaluate.limit)}
+            for group in groups
+            for column in group
+            if column in self.trial_items
+        }
+        items = {column: [i for i in self.trial_items[column] if i.id in ids] for column, ids in asked.items()}
+        aim, source = floor(self.run, items)
+        return Level(items, aim, {in_words(group[0]): group for group in groups}, source, config.evaluate)
 
     def load(self, source: str | Path, dtype: str = "") -> Loaded:
         model = self.run.config.model
@@ -214,6 +212,7 @@ class Steps:
             self.load(self.source("vanilla")), self.splits, method, config.train, work, mask=mask,
             lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed,
             on_step=self._on_step(name, title),
+            level=self.level if train_config(config.train, method).stop_every else None,
         )  # fmt: skip
 
     def _tune(self, name: str, mask: Mask | None) -> list[dict[str, Any]]:
@@ -232,7 +231,7 @@ class Steps:
             c: s.value
             for c, s in quick_scores(trained.loaded, self.trial_items, config=self.run.config.evaluate).items()
         }
-        vanilla, low = validation_values(self.run, "vanilla", self.trial_items), floor(self.run, self.trial_items)
+        vanilla, (low, _) = validation_values(self.run, "vanilla", self.trial_items), floor(self.run, self.trial_items)
         result = {
             "settings": settings,
             "objective": objective(values, vanilla, low, self.run.config.goal),
@@ -267,6 +266,7 @@ class Steps:
             if log is not None:
                 shutil.copy2(log, stage / "log.jsonl")
             made = {"settings": dict(settings), "moved": asdict(trained.moved), "steps": trained.steps}
+            made |= {"look": trained.look} if trained.look else {}
             write_json(stage / "train.json", {**made, "tokens": trained.tokens, **asdict(cost), **extra})
 
     def make(self, name: str) -> None:

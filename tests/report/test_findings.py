@@ -289,6 +289,23 @@ def test_forget_quality(tmp_path: Path, p: float, said: str) -> None:
     assert said in on(made(tmp_path, quality), "Forget quality").text
 
 
+@pytest.mark.parametrize(
+    ("reached", "said"),
+    [
+        (True, "stopped at step 24 of 60: on the validation half, forget VQA 14.0 % (oracle 15.0 %)."),
+        (False, "not stopped in 60 steps: at step 24, on the validation half, forget VQA 14.0 % (oracle 15.0 %)."),
+    ],
+)
+def test_where_training_ended_is_said(tmp_path: Path, reached: bool, said: str) -> None:
+    look = {"step": 24, "of": 60, "accuracy": {"forget VQA": 0.14}, "level": {"forget VQA": 0.15}, "source": "oracle"}
+
+    def stopped(raw: dict[str, Any]) -> None:
+        (model,) = [model for model in raw["models"] if model["name"] == "npo"]
+        model["look"] = {**look, "reached": reached}
+
+    assert on(made(tmp_path, stopped), "Training of NPO").text == said
+
+
 def test_notes_of_the_run_are_passed_on(tmp_path: Path) -> None:
     run = made(tmp_path, lambda raw: raw.update(findings=["The disk was nearly full."]))
     assert sentences(run)[-1] == "The disk was nearly full."

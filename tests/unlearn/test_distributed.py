@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def start(work: Path, accumulation: int, *launcher: str) -> dict[str, torch.Tensor]:
-    command = [sys.executable, *launcher, str(SCRIPT), str(work), str(accumulation)]
+def start(work: Path, accumulation: int, tokens: int, stop_every: int, *launcher: str) -> dict[str, torch.Tensor]:
+    command = [sys.executable, *launcher, str(SCRIPT), str(work), *map(str, (accumulation, tokens, stop_every))]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     )
@@ -24,9 +24,12 @@ def start(work: Path, accumulation: int, *launcher: str) -> dict[str, torch.Tens
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path):
-    one = start(tmp_path / "one", 2)
-    two = start(tmp_path / "two", 1, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517")
+@pytest.mark.parametrize(("tokens", "stop_every"), [(0, 0), (40, 0), (0, 1)])
+def test_two_processes_equal_one(tmp_path, tokens, stop_every):
+    """With small passes, too, of which the processes may have different numbers; and they stop together."""
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517")
+    one = start(tmp_path / "one", 2, 0, stop_every)
+    two = start(tmp_path / "two", 1, tokens, stop_every, *launcher)
     moved = 0
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-6)

@@ -59,8 +59,7 @@ def test_images_are_changed_each_time_alike_for_alike_steps() -> None:
     terms = {"forget": METHODS["ga_diff"].forget, "retain": METHODS["ga_diff"].retain}
 
     def pixels(number: int, seed: int, whose: str = "all", term: str = "retain") -> torch.Tensor:
-        made = Collator(encoder, terms, None, whose, seed)([replace(steps[0], number=number)])[term]
-        assert made is not None
+        (made,) = Collator(encoder, terms, None, whose, seed)([replace(steps[0], number=number)])[term]
         return made.batch.passes[0].inputs["pixel_values"]
 
     assert torch.equal(pixels(0, 0), pixels(0, 0))

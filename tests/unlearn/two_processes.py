@@ -15,22 +15,33 @@ from tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
-from mmunlearner.unlearn import unlearn
+from mmunlearner.unlearn import Level, unlearn
 
-IMAGES = examples()
+IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
-    tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(IMAGES), {}
+    tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
 )
-TRAIN = TrainConfig(steps=4, retain_per_forget=2, batch_size=2, learning_rate=1e-2, optimizer="sgd", clip=0, warmup=0)
+TRAIN = TrainConfig(
+    steps=4, retain_per_forget=2, batch_size=2, learning_rate=1e-2, optimizer="sgd", clip=0, warmup=0, keep_text=True
+)
 
 
-def run(work: Path, accumulation: int) -> None:
-    """`accumulation` batches to a step on one process; on two, half as many on each."""
+def run(work: Path, accumulation: int, tokens: int, stop_every: int) -> None:
+    """`accumulation` batches to a step on one process; on two, half as many on each. `tokens` in a pass.
+
+    A first look, after `stop_every` forget steps, ends the run.
+    """
     mask = saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, MaskConfig(parts=("vision", "language")))
-    train = replace(TRAIN, accumulation=accumulation)
-    done = unlearn(llava(VOCABULARY), SPLITS, MethodConfig("mmunlearner"), train, work, mask=mask)
+    train = replace(TRAIN, accumulation=accumulation, tokens_per_batch=tokens, stop_every=stop_every)
+    asked = {"forget_vqa": SPLITS.forget}
+    level = Level(
+        asked, {"forget_vqa": 1.0}, {"forget VQA": ["forget_vqa"]}, "oracle", EvaluateConfig(max_new_tokens=2)
+    )
+    done = unlearn(llava(VOCABULARY), SPLITS, MethodConfig("mmunlearner"), train, work, mask=mask, level=level)
+    if done.steps != 2 * (stop_every or TRAIN.steps):
+        raise SystemExit(f"{done.steps} steps were made")
     if os.environ.get("RANK", "0") == "0":
         save_file(
             {n: p.detach().contiguous() for n, p in done.loaded.model.named_parameters()}, work / "weights.safetensors"
@@ -38,4 +49,4 @@ def run(work: Path, accumulation: int) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]))
+    run(Path(sys.argv[1]), *map(int, sys.argv[2:5]))

@@ -1,6 +1,7 @@
 """Examples -> tensors: answer-only losses, and rows that share one image prefix."""
 
 from mmunlearner.batches.batch import Answers, Batch, Pass, answers, pack, pad
+from mmunlearner.batches.budget import Piece, fill, within
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inference import prompts, tree
 from mmunlearner.batches.inputs import alike
@@ -12,15 +13,18 @@ __all__ = [
     "Batch",
     "Encoder",
     "Pass",
+    "Piece",
     "Row",
     "alike",
     "answers",
     "common",
     "common_prefix",
+    "fill",
     "may_continue",
     "may_share",
     "pack",
     "pad",
     "prompts",
     "tree",
+    "within",
 ]

@@ -143,8 +143,11 @@ def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:
     return assemble([[row] for row in rows], [[i] for i in range(len(rows))], encoder, None)
 
 
-def pack(rows: Sequence[Row], encoder: Encoder) -> Batch:
+def pack(rows: Sequence[Row], encoder: Encoder, groups: Sequence[Sequence[int]] = ()) -> Batch:
     """The same questions with shared prefixes: what rows of the same images begin with alike is computed once.
+
+    `groups` has the numbers of the rows that share a sequence; left out, they are those of the same images, and texts
+    by eights.
 
     Behind the prefix each question sees the prefix and itself (a block attention mask), and its positions go on
     where the prefix ends, so that losses and gradients are those of `pad` up to rounding. Rows whose attention does
@@ -153,7 +156,7 @@ def pack(rows: Sequence[Row], encoder: Encoder) -> Batch:
     members: dict[tuple[str, ...], list[int]] = {}
     for i, row in enumerate(rows):
         members.setdefault(row.group or (f"text:{i // 8}",), []).append(i)
-    order = list(members.values())
+    order = groups or list(members.values())
     return assemble([[rows[i] for i in group] for group in order], order, encoder, _join)
 
 

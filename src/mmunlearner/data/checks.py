@@ -84,7 +84,8 @@ def _half(units: Iterable[str], group: str) -> frozenset[str]:
     ordered = sorted(units, key=lambda unit: hashlib.sha256(unit.encode()).digest())
     if len(ordered) < 2:
         raise DataError(
-            f"{group}: {', '.join(ordered) or 'nobody'} cannot be halved to tune and to test; leave out trials"
+            f"{group}: {', '.join(ordered) or 'nobody'} cannot be halved to tune and to test; leave out trials and "
+            "train.stop_every"
         )
     return frozenset(ordered[: len(ordered) // 2])
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 
-from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, pad, tree
+from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, pad, tree, within
 from mmunlearner.errors import ModelError
 
 # A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
@@ -56,7 +56,7 @@ class Scale:
             self.shares = self._try_sharing(unique)
         groups = self._together(unique) if self.shares else [[row] for row in unique]
         weighed: dict[RowKey, Weighed] = {}
-        for some in batched(groups, self.tokens_per_batch):
+        for some in within(((_size(group), group) for group in groups), self.tokens_per_batch):
             flat = [row for group in some for row in group]
             batch = tree(some, self.encoder) if self.shares else pad(flat, self.encoder)
             weighed.update(zip(map(key_of, flat), self._run(batch), strict=True))
@@ -113,19 +113,6 @@ def grouped(rows: Iterable[Row]) -> list[list[Row]]:
             groups.append([row])
             branches = 0
     return groups
-
-
-def batched(groups: Sequence[list[Row]], tokens: int) -> Iterator[list[list[Row]]]:
-    """Groups of like size, in batches of at most so many tokens (at least one group), padding included."""
-    sized = sorted(((_size(group), group) for group in groups), key=lambda pair: pair[0])
-    batch: list[list[Row]] = []
-    for size, group in sized:
-        if batch and size * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(group)
-    if batch:
-        yield batch
 
 
 def _size(group: Sequence[Row]) -> int:

@@ -30,10 +30,17 @@ class Reference:
     features: Tensor | None = None
     """What the language model got to see of the images, in the batch's order, [image tokens, D]; empty without images,
     None where it is not known."""
+    square: Tensor | None = None
+    """What squared distances of features are relative to, where the batch is run in several passes; None: their own
+    squared norm."""
 
 
 Term = Callable[..., "Tensor"]
-"""`(answers, reference, *, hyper-parameters) -> scalar`: minimised. Keyword-only arguments are the hyper-parameters."""
+"""`(answers, reference, *, hyper-parameters) -> scalar`: minimised. Keyword-only arguments are the hyper-parameters.
+
+A mean over the batch's questions: a batch that is run in several passes (`train.tokens_per_batch`) is the sum of their
+terms, each weighted by its share of the questions.
+"""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ def anchored_cross_entropy(
     if not len(reference.features):  # a batch of texts
         return loss
     now, was = shown.float(), reference.features.float()
-    return loss + anchor * (now - was).pow(2).sum() / was.pow(2).sum()
+    return loss + anchor * (now - was).pow(2).sum() / (
+        was.pow(2).sum() if reference.square is None else reference.square
+    )
 
 
 METHOD = Method(

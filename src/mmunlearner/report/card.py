@@ -14,7 +14,7 @@ from mmunlearner.report.goals import target
 from mmunlearner.report.markdown import bullets
 from mmunlearner.report.results import Model, Results, Run
 from mmunlearner.report.table import escape_markdown
-from mmunlearner.report.words import count, points, with_error
+from mmunlearner.report.words import count, ended, points, with_error
 
 KINDS = {
     "vanilla": "The model before unlearning: it knows everything.",
@@ -90,6 +90,7 @@ def _facts(model: Model) -> str:
         "Settings": ", ".join(f"{key} = {value}" for key, value in model.settings.items()),
         "Mask": model.mask,
         "Free outside the mask": model.free,
+        "Training": ended(model.look) if model.look else "",
         "Weights moved": ", ".join(f"{count(value)} {key.replace('_', ' ')}" for key, value in model.moved.items()),
     }
     lines = [f"- {name}: {escape_markdown(text)}" for name, text in facts.items() if text]

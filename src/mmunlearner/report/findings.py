@@ -11,7 +11,7 @@ from mmunlearner.report.criteria import Criterion, criteria, losses, nothing_to_
 from mmunlearner.report.goals import FORGET_BOUND, shortfall, target, to_forget
 from mmunlearner.report.paired import Difference, compare, entities, test_of
 from mmunlearner.report.results import HEADLINE, Column, Model, Run
-from mmunlearner.report.words import count, difference, listed, percent, plural
+from mmunlearner.report.words import count, difference, ended, listed, percent, plural
 
 Verdict = Literal["met", "missed", "note"]
 GATE_FAILED = "The vanilla model does not clearly know the forget set better than the oracle: nothing can be claimed."
@@ -51,7 +51,7 @@ def findings(run: Run) -> tuple[Finding, ...]:
     made += [_control(run, main, control) for control in run.results.models if control.role == "control"]
     made += _at_equal_forgetting(run, main)
     made += [_against(run, main, other) for other in run.results.models if other.role == "baseline"]
-    return (*made, *_quality(main), *_moved(main), *_notes(run))
+    return (*made, *_quality(main), *_moved(main), *_endings(run), *_notes(run))
 
 
 def sentences(run: Run) -> list[str]:
@@ -61,6 +61,12 @@ def sentences(run: Run) -> list[str]:
 
 def _requirement(criterion: Criterion) -> str:
     return "To forget" if criterion.reference == "oracle" else "To keep"
+
+
+def _endings(run: Run) -> list[Finding]:
+    """Of the models whose training could stop early: when it did, and by what."""
+    models = [model for model in run.results.models if model.look]
+    return [Finding("note", f"{ended(model.look)}.", f"Training of {model.title}") for model in models]
 
 
 def _notes(run: Run) -> list[Finding]:

@@ -58,6 +58,8 @@ class Model:
     """The benchmark's own means, where it has some (CLEAR)."""
     moved: Mapping[str, int] = field(default_factory=dict)
     """Counts of weights that moved: inside and outside the mask, and of them for the forget term."""
+    look: Mapping[str, Any] = field(default_factory=dict)
+    """The last look at what it was to forget, where training could stop by it."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_bytes: Mapping[str, int] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
@@ -228,6 +230,7 @@ def _model(raw: Any, where: str) -> Model:
         lmms=_scores(raw.get("lmms") or {}, f"{where}: lmms"),
         summary=_numbers(raw.get("summary"), f"{where}: summary"),
         moved=_counts(raw.get("moved"), f"{where}: moved"),
+        look=_mapping(raw.get("look") or {}, f"{where}: look"),
         seconds=_numbers(raw.get("seconds"), f"{where}: seconds"),
         peak_memory_bytes=_counts(raw.get("peak_memory_bytes"), f"{where}: peak_memory_bytes"),
         tokens=_counts(raw.get("tokens"), f"{where}: tokens"),

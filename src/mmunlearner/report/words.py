@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmunlearner.evaluate.metrics import Score
 
@@ -60,6 +61,17 @@ def listed(names: Sequence[str]) -> str:
 def plural(number: int, noun: str) -> str:
     """1, column -> 1 column; 3, column -> 3 columns"""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def ended(look: Mapping[str, Any]) -> str:
+    """What the last look at the forgotten did: `stopped at step 24 of 60: on the validation half, forget VQA ...`"""
+    seen = [
+        f"{name} {percent(value)} % ({look['source']} {percent(look['level'][name])} %)"
+        for name, value in look["accuracy"].items()
+    ]
+    if look["reached"]:
+        return f"stopped at step {look['step']} of {look['of']}: on the validation half, {listed(seen)}"
+    return f"not stopped in {look['of']} steps: at step {look['step']}, on the validation half, {listed(seen)}"
 
 
 def tidy(text: str) -> str:

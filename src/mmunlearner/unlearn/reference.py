@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mmunlearner.batches import Answers, Encoder, Row, answers, pack
+from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, fill, pack
 from mmunlearner.methods import Reference
 
 FULL_VOCABULARY = 1024
@@ -39,15 +39,16 @@ def _key(row: Row) -> tuple[object, ...]:
 
 
 @torch.no_grad()
-def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> ReferenceCache:
-    """One forward pass over the distinct rows, in eval mode; image features are kept where they are asked for."""
+def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False, tokens: int = 0) -> ReferenceCache:
+    """One forward pass over the distinct rows, in eval mode, `tokens` of them at once (0: so many rows).
+
+    Image features are kept where they are asked for.
+    """
     model = encoder.loaded.model.eval()
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
     shown: dict[tuple[str, ...], Tensor] = {}
-    for start in range(0, len(distinct), BATCH):
-        batch_rows = distinct[start : start + BATCH]
-        batch = pack(batch_rows, encoder)
+    for batch_rows, batch in _batches(distinct, encoder, tokens):
         said = answers(model, batch.to(model.device))
         vocabulary = said.logits.shape[-1]
         top = said.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
@@ -58,6 +59,15 @@ def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False) -> R
         if features:
             shown |= _features(encoder, batch_rows, batch.images, said)
     return ReferenceCache(entries, shown)
+
+
+def _batches(rows: Sequence[Row], encoder: Encoder, tokens: int) -> Iterator[tuple[Sequence[Row], Batch]]:
+    if tokens:
+        for piece in fill(rows, [""] * len(rows), encoder, tokens):
+            yield [rows[i] for i in piece.numbers], piece.batch
+        return
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH], pack(rows[start : start + BATCH], encoder)
 
 
 def _features(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import PrinterCallback
@@ -23,12 +23,15 @@ from mmunlearner.methods import METHODS, Method, Term, resolve
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import lora
+from mmunlearner.unlearn.features import Kept, frozen
+from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.optimizer import muon
 from mmunlearner.unlearn.plan import Plan, plan
 from mmunlearner.unlearn.precision import checkpoint, warn_of_stuck
 from mmunlearner.unlearn.reference import ReferenceCache, cache
-from mmunlearner.unlearn.scope import Moved, moved, scope
-from mmunlearner.unlearn.trainer import Collator, PlanDataset, StepLog, UnlearnTrainer, arguments, last_checkpoint
+from mmunlearner.unlearn.scope import Moved, TermName, moved, scope
+from mmunlearner.unlearn.stopping import Level, Stop
+from mmunlearner.unlearn.trainer import Collator, PlanDataset, UnlearnTrainer, arguments, last_checkpoint
 
 OnStep = Callable[[int, int, Mapping[str, float | None]], None]
 """(step, steps, losses): called after every optimizer step."""
@@ -43,6 +46,9 @@ class Trained:
     seconds: float
     tokens: int
     steps: int
+    look: Mapping[str, Any] | None = None
+    """The last look at what was to be forgotten (`stopping.Look`), with `step` and the steps planned (`of`); None where
+    nobody looked."""
 
 
 def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:
@@ -70,11 +76,13 @@ def unlearn(
     seed: int = 0,
     on_step: OnStep = lambda *_: None,
     encoder: Encoder | None = None,
+    level: Level | None = None,
 ) -> Trained:
     """Run one method on `loaded` (changed in place), with checkpoints and logs under `work`.
 
     Called again after an interruption with the same arguments, it goes on at the last checkpoint and ends with the
-    weights of an uninterrupted run.
+    weights of an uninterrupted run. `level` is where training may end early (`train.stop_every`); the learning rate
+    follows the planned number of steps all the same.
 
     Raises:
         ConfigError: options that do not go together or not with the model, or a method without a mask that needs one.
@@ -86,6 +94,8 @@ def unlearn(
     train = train_config(base, config)
     terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
     _check(method, mask, splits, loaded)
+    if train.stop_every and level is None:
+        raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
     encoder = encoder or Encoder(loaded)
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
@@ -101,14 +111,18 @@ def unlearn(
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
     trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, lora_config, dtype, seed, on_step)
+    if level is not None and train.stop_every:
+        trainer.add_callback(Stop(level, loaded, train.stop_every * steps.every, trainer.step_log))
     trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
     ended = trainer.accelerator.unwrap_model(trainer.model)
     if lora_config is not None and lora_config.rank:
         ended = ended.merge_and_unload()
     change = moved(before, ended, mask, trainer.forget_outside)
     model = replace(loaded, model=ended.eval().requires_grad_(True))
-    tokens = sum(line["tokens"] for line in read_jsonl(work / "log.jsonl"))
-    return Trained(model, change, time.monotonic() - started, tokens, trainer.state.global_step)
+    lines = read_jsonl(work / "log.jsonl")
+    looks = [{"step": line["step"], "of": trainer.state.max_steps, **line["look"]} for line in lines if "look" in line]
+    tokens, made = sum(line["tokens"] for line in lines), trainer.state.global_step
+    return Trained(model, change, time.monotonic() - started, tokens, made, looks[-1] if looks else None)
 
 
 def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) -> None:
@@ -134,7 +148,19 @@ def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCac
         encoder,
         encoder.rows(list({(example.id, example.choices): example for example in asked}.values())),
         features=features,
+        tokens=steps.config.tokens_per_batch,
     )
+
+
+def _kept(encoder: Encoder, steps: Plan, train: TrainConfig) -> dict[TermName, Kept]:
+    """Of the terms whose images are shown as they are; empty where the vision part trains."""
+    if not train.keep_features or not frozen(encoder.loaded.model):
+        return {}
+    asked = (example for groups in (steps.forget, steps.retain) for group in groups for example in group)
+    shown = {example.group: example.images for example in asked if example.images}
+    kept = Kept(encoder, shown, int(train.keep_features * 2**30))
+    names: tuple[TermName, ...] = get_args(TermName)
+    return {name: kept for name in names if train.augment not in ("all", name)}
 
 
 def _trainer(
@@ -168,15 +194,15 @@ def _trainer(
         model=model,
         args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
         train_dataset=PlanDataset(steps),
-        data_collator=Collator(encoder, terms, reference, train.augment, seed),
-        callbacks=[log],
+        data_collator=Collator(encoder, terms, reference, train.augment, seed, train.tokens_per_batch),
+        log=log,
         optimizers=(muon(model, train.learning_rate, train.weight_decay), None)
         if train.optimizer == "muon"
         else (None, None),
         terms=terms,
         scope=acts,
         contexts=contexts,
+        kept=_kept(encoder, steps, train),
     )
     trainer.remove_callback(PrinterCallback)
-    log.trainer = trainer
     return trainer

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from mmunlearner.batches import Batch, Encoder, answers, pack
+from mmunlearner.batches import Batch, Encoder, answers, fill
 from mmunlearner.batches.augment import augment
 from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
-from mmunlearner.files import append_jsonl, read_jsonl, write_jsonl
 from mmunlearner.methods import Reference, Term
+from mmunlearner.unlearn.features import Kept
+from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.plan import Plan, Step
 from mmunlearner.unlearn.reference import ReferenceCache
 from mmunlearner.unlearn.scope import Scope, TermName, reached_outside
@@ -34,16 +33,18 @@ CHECK_EVERY = 50
 
 @dataclass(frozen=True)
 class TermBatch:
-    """One term's questions in one step."""
+    """Some of one term's questions in one step: those of one forward and backward pass."""
 
     batch: Batch
     reference: Reference | None
     first: str
     """Id of the first question, to name the batch in an error."""
+    share: float
+    """Of the term's questions in this step, those that are in this pass."""
 
 
-StepBatch = dict[str, TermBatch | None]
-"""What the data loader hands to a training step: `forget` and `retain`."""
+StepBatch = dict[str, tuple[TermBatch, ...]]
+"""What the data loader hands to a training step: the passes of `forget` and `retain`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Collator:
     """Whose images are changed a little each time."""
     seed: int = 0
     """Of how."""
+    tokens: int = 0
+    """In one pass (`train.tokens_per_batch`)."""
 
     def __call__(self, steps: Sequence[Step]) -> StepBatch:
         (step,) = steps
@@ -65,15 +68,26 @@ class Collator:
             "retain": self._term("retain", step.retain, step.number),
         }
 
-    def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> TermBatch | None:
+    def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> tuple[TermBatch, ...]:
         if not examples or self.terms[name] is None:
-            return None
+            return ()
         rows = self.encoder.rows(examples)
-        batch = pack(rows, self.encoder)
-        said = self.reference.of(rows, batch.images) if self.reference else None
-        if self.augment in ("all", name):
-            batch = _changed(batch, np.random.default_rng([self.seed, number, name == "forget"]))
-        return TermBatch(batch, said, examples[0].id)
+        rng = np.random.default_rng([self.seed, number, name == "forget"])
+        parts: list[TermBatch] = []
+        for piece in fill(rows, [example.entity for example in examples], self.encoder, self.tokens):
+            said = self.reference.of([rows[i] for i in piece.numbers], piece.batch.images) if self.reference else None
+            batch = _changed(piece.batch, rng) if self.augment in ("all", name) else piece.batch
+            parts.append(TermBatch(batch, said, examples[piece.numbers[0]].id, len(piece.numbers) / len(rows)))
+        return tuple(parts) if len(parts) == 1 else tuple(_relative(parts))
+
+
+def _relative(parts: Sequence[TermBatch]) -> Iterator[TermBatch]:
+    """Distances of features are relative to those of all images, not weighted by the questions about them."""
+    known = [part.reference.features for part in parts if part.reference and part.reference.features is not None]
+    whole = sum(float(features.float().pow(2).sum()) for features in known)
+    for part in parts:
+        relative = replace(part.reference, square=torch.tensor(part.share * whole)) if part.reference else None
+        yield replace(part, reference=relative)
 
 
 def _changed(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -108,10 +122,18 @@ class UnlearnTrainer(Trainer):
     """Runs a method's two terms, each with its own backward pass, so that the mask acts on the forget term alone."""
 
     def __init__(
-        self, *, terms: Mapping[TermName, Term | None], scope: Scope, contexts: Mapping[str, Any], **kwargs: Any
+        self,
+        *,
+        terms: Mapping[TermName, Term | None],
+        scope: Scope,
+        contexts: Mapping[str, Any],
+        log: StepLog,
+        kept: Mapping[TermName, Kept],
+        **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.terms, self.scope, self.contexts = terms, scope, contexts
+        super().__init__(callbacks=[log], **kwargs)
+        self.terms, self.scope, self.contexts, self.step_log, self.kept = terms, scope, contexts, log, kept
+        log.trainer = self
         self.losses: dict[str, float] = {}
         self.tokens = 0
         self.forget_steps = 0
@@ -123,19 +145,31 @@ class UnlearnTrainer(Trainer):
         model.train()
         total = torch.zeros((), device=self.args.device)
         for name in ("forget", "retain"):
-            if inputs[name] is not None:
-                total += self._term_step(model, name, inputs[name])
+            total += self._term_step(model, name, inputs[name])
         return total
 
-    def _term_step(self, model: nn.Module, name: TermName, part: TermBatch) -> Tensor:
+    def _term_step(self, model: nn.Module, name: TermName, parts: Sequence[TermBatch]) -> Tensor:
+        """Passes whose losses and gradients add up to the term's; other processes wait for the last of them alone."""
+        fresh = all(p.grad is None for p in model.parameters())
+        total = torch.zeros((), device=self.args.device)
+        for part in parts[:-1]:
+            with self.accelerator.no_sync(model):
+                total += self._pass(model, name, part)
+        for part in parts[-1:]:
+            total += self._pass(model, name, part)
+        if name == "forget" and parts:
+            self._count_outside(model, fresh)
+        return total
+
+    def _pass(self, model: nn.Module, name: TermName, part: TermBatch) -> Tensor:
         term = self.terms[name]
         if term is None:  # the collator leaves such terms out
             raise TrainingError(f"no {name} term to train on")
         batch = part.batch.to(self.args.device)
-        fresh = all(p.grad is None for p in model.parameters())
         with self.scope.acting(name), self.contexts.get(name, contextlib.nullcontext)():
-            with self.compute_loss_context_manager():
-                loss = term(answers(model, batch), _to(part.reference, self.args.device))
+            shown = self.kept[name].showing(batch) if name in self.kept else contextlib.nullcontext()
+            with shown, self.compute_loss_context_manager():
+                loss = part.share * term(answers(model, batch), _to(part.reference, self.args.device))
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"step {self.state.global_step + 1}: the {name} loss is {loss.item()} (batch starting at "
@@ -145,8 +179,6 @@ class UnlearnTrainer(Trainer):
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         self.losses[name] = self.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
         self.tokens += batch.size
-        if name == "forget":
-            self._count_outside(model, fresh)
         return loss.detach() / self.current_gradient_accumulation_steps
 
     def _count_outside(self, model: nn.Module, fresh: bool) -> None:
@@ -174,58 +206,8 @@ class UnlearnTrainer(Trainer):
 def _to(reference: Reference | None, device: torch.device) -> Reference | None:
     if reference is None:
         return None
-    parts = (reference.logp_sum, reference.topk_logps, reference.topk_ids, reference.features)
+    parts = (reference.logp_sum, reference.topk_logps, reference.topk_ids, reference.features, reference.square)
     return Reference(*(None if part is None else part.to(device) for part in parts))  # pyright: ignore[reportArgumentType]
-
-
-@dataclass
-class StepLog(TrainerCallback):
-    """One line of JSON per optimizer step: both terms, learning rate, gradient norm, seconds."""
-
-    path: Path
-    on_step: Callable[[int, int, Mapping[str, float | None]], None]
-    trainer: UnlearnTrainer | None = None
-    started: float = 0.0
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A resumed run forgets the lines of steps that it makes again."""
-        self.started = time.monotonic()
-        if state.is_world_process_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = _whole_lines(self.path) if self.path.exists() else []
-            write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
-        trainer = self.trainer
-        if trainer is None or not logs or "grad_norm" not in logs:
-            return
-        line = {
-            "step": state.global_step,
-            "forget": trainer.losses.get("forget"),
-            "retain": trainer.losses.get("retain"),
-            "learning_rate": logs.get("learning_rate"),
-            "grad_norm": float(logs["grad_norm"]),
-            "tokens": trainer.tokens,
-            "seconds": round(time.monotonic() - self.started, 3),
-        }
-        if not math.isfinite(line["grad_norm"]):
-            raise TrainingError(
-                f"step {state.global_step}: the gradient norm is {line['grad_norm']}; lower train.learning_rate; "
-                "checkpoints of earlier steps are kept"
-            )
-        trainer.losses, trainer.tokens = {}, 0
-        if state.is_world_process_zero:
-            append_jsonl(self.path, line)
-            self.on_step(state.global_step, state.max_steps, line)
-
-
-def _whole_lines(path: Path) -> list[Any]:
-    """A kill may have cut the last line short."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()] if whole != text else read_jsonl(path)
 
 
 def arguments(

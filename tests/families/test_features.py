@@ -1,0 +1,56 @@
+"""What a frozen vision part makes of images, kept and put together again, for every family that has image tokens."""
+
+from __future__ import annotations
+
+import torch
+from families.questions import FEW, picture
+
+from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.models import parts
+from mmunlearner.unlearn.features import Kept, frozen
+
+ASKED = [*FEW, ("What colour is this?", "blue", (picture(3),)), ("Which of these is Ben?", "both", (picture(3), picture(0)))]
+CROSS_ATTENTION = {"Mllama"}
+
+
+def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog):
+    encoder = Encoder(fresh())
+    model = encoder.loaded.model.train()
+    assert not frozen(model)
+    owned, weights = parts(model), dict(model.named_parameters())
+    for name in (*owned["vision"], *owned["projector"]):
+        weights[name].requires_grad_(False)
+    assert frozen(model)
+    rows = [encoder.conversation(*each) for each in ASKED]
+    batch = pack(rows, encoder)
+
+    def of(kept: Kept | None) -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        if kept is None:
+            losses = answers(model, batch).nll
+        else:
+            with kept.showing(batch):
+                losses = answers(model, batch).nll
+        losses.mean().backward()
+        return losses.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    kept = Kept(encoder, {row.group: row.images for row in rows if row.images}, 2**30)
+    expected, plain = of(None)
+    for _ in range(3):  # tried, then kept
+        losses, gradient = of(kept)
+        torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+        assert (gradient - plain).norm() <= 1e-5 * plain.norm()
+    said = [m for m in caplog.messages if "keep_features" in m]
+    if request.node.callspec.params["fresh"] in CROSS_ATTENTION:
+        assert len(said) == 1
+        assert "has no get_image_features" in said[0]
+    else:
+        assert said == []
+        assert kept.size > 0
+        tower = model.get_encoder(modality="image")
+        tower.forward = _never
+        assert torch.equal(of(kept)[0], losses)
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("the tower was asked again")
