@@ -22,7 +22,7 @@ from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device
 from mmunlearner.models.processor import load_processor
 from mmunlearner.reckoning import Reckoning, SetCount, Work
-from mmunlearner.steps import NO_MODEL, check_methods, read_splits
+from mmunlearner.steps import NO_MODEL, check_methods, check_quantize, read_splits
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         ConfigError: the recipe is wrong: an option, a method, no model to unlearn.
     """
     check_methods(config)
+    check_quantize(config)
     if not config.model.vanilla and not config.model.base:
         raise ConfigError(NO_MODEL)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from mmunlearner.memory import ORDER, Load, Memory, Sizes
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.run_dir import REFERENCES
 from mmunlearner.saliency import Pass, passes
+from mmunlearner.steps import finetune_lora
 from mmunlearner.unlearn import train_config
 from mmunlearner.unlearn.plan import Plan, plan
 
@@ -92,7 +93,8 @@ class Reckoning:
         if self.splits is not None:
             taught = self.splits.vanilla_training if name == "vanilla" else self.splits.oracle_training
         steps = self._plan((), taught, self.config.finetune)
-        return self._training(f"fine-tuning {name}", steps, self.config.finetune, 1, self.config.finetune.steps)
+        budget = self.config.finetune
+        return self._training(f"fine-tuning {name}", steps, budget, 1, budget.steps, lora=finetune_lora(self.config))
 
     def _method(self, name: str) -> Work:
         method = self.config.methods[name]
@@ -107,7 +109,7 @@ class Reckoning:
         parts = method.mask.parts if method.mask and train.free != "all" else ORDER
         return self._training(
             named, self._plan(forget, retain, train), train, trials, once * trials, parts=parts,
-            masked=method.mask is not None, adapters=True,
+            masked=method.mask is not None, lora=self.config.model.lora,
         )  # fmt: skip
 
     def _plan(self, forget: Sequence[Example], retain: Sequence[Example], train: TrainConfig) -> Plan | None:
@@ -118,10 +120,12 @@ class Reckoning:
     ) -> Work:
         if self.size is None:
             return Work(name, count)
-        adapters = self.config.model.lora if more.pop("adapters", False) else None
         batches = list(self._batches(steps)) if steps else []
         load = max((self._load(batch) for batch in batches), key=lambda each: each.language, default=Load(0))
-        needed = memory.training(self.size, load, train, lora=adapters, dtype=self.config.model.dtype, **more)
+        model = self.config.model
+        needed = memory.training(
+            self.size, load, train, dtype=model.dtype, weights=model.weights, quantize=model.quantize, **more
+        )
         if steps is None or not batches:
             return Work(name, count, memory=needed)
         share = len(steps) * trials / min(len(steps), SAMPLED_STEPS * steps.every)

@@ -14,6 +14,7 @@ from mmunlearner import saliency
 from mmunlearner.config import (
     DataConfig,
     EvaluateConfig,
+    FinetuneConfig,
     LoadConfig,
     MaskConfig,
     MethodConfig,
@@ -24,11 +25,12 @@ from mmunlearner.config import (
 from mmunlearner.config_io import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
 from mmunlearner.files import discard, write_bytes, write_json, write_text
+from mmunlearner.models.quantized import require
 from mmunlearner.progress import Board
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.run_dir import mask_name, open_run
-from mmunlearner.steps import Steps
+from mmunlearner.steps import Steps, check_quantize
 
 NAME = "model"
 """What the single model is called in its run."""
@@ -49,7 +51,8 @@ def finetune(
     Raises:
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
-    config = RunConfig(data=data, finetune=train, model=_model(load, base=model), seed=seed)
+    finetune = build(FinetuneConfig, plain(train))
+    config = RunConfig(data=data, finetune=finetune, model=_model(load, base=model), seed=seed)
     role = "oracle" if oracle else "vanilla"
 
     def step(steps: Steps) -> Path:
@@ -65,6 +68,10 @@ def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: L
     Raises:
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
+    if load.quantize != "none":
+        raise ConfigError(
+            f"model.quantize {load.quantize}: such weights have no gradients to make a mask of; leave it out"
+        )
     method = MethodConfig(mask=wanted)
     config = RunConfig(data=data, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
 
@@ -119,7 +126,7 @@ def evaluate(
     config = RunConfig(data=data, evaluate=evaluate, model=_model(load, vanilla=model), seed=seed)
 
     def step(steps: Steps) -> Path:
-        steps.evaluate("vanilla")
+        steps.evaluate("vanilla", quantize=load.quantize)
         return steps.run.evaluation("vanilla")
 
     return _do(config, out, step, lambda _: 1)
@@ -132,6 +139,8 @@ def _model(load: LoadConfig, **sources: str) -> ModelConfig:
 def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], work: Callable[[Steps], int]) -> Path:
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
+    check_quantize(config)
+    require(config.model.quantize)
     folder = open_run(replace(config, out=str(out.parent), name=f".{out.name}.{config_hash(config)}"))
     steps = Steps(folder, lambda *what: board.notify(*what))
     try:
