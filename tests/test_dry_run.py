@@ -19,7 +19,7 @@ from mmunlearner.dry_run import Forecast, forecast, measured_speed
 from mmunlearner.errors import ConfigError
 from mmunlearner.files import read_json
 from mmunlearner.run_dir import open_run
-from mmunlearner.steps import Steps, finetune_lora
+from mmunlearner.steps import Steps
 
 SPEED = 1e12
 PUBLISHED = sorted(name for name in shipped_recipes() if name.startswith(("mllmu-", "clear-")))
@@ -68,7 +68,7 @@ def test_a_published_experiment_holds_what_its_name_says(name: str) -> None:
     assert list(config.methods) == METHODS
     assert (config.train.learning_rate, config.train.batch_size * config.train.questions) == (1e-5, 4)
     rank = 8 if (benchmark, model[:5]) == ("mllmu", "llava") else 16
-    assert (finetune_lora(config), config.model.lora.rank) == (LoraConfig(rank=rank, alpha=16), 0)
+    assert (config.finetune_lora, config.model.lora.rank) == (LoraConfig(rank=rank, alpha=16), 0)
     assert (config.finetune.schedule, config.train.schedule) == ("linear", "constant")
     assert [m.mask.parts for m in config.methods.values() if m.mask] == [
         ("language",), ("vision", "projector"), ("vision", "projector", "language"),

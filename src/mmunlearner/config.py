@@ -99,6 +99,11 @@ class ModelConfig(LoadConfig):
     """Directory or hub id of what `finetune` starts from, or `tiny`: a LLaVA of two million weights that has seen the
     invented people."""
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether one of the two is trained from the base."""
+        return bool(self.base) and not (self.vanilla and self.oracle)
+
 
 @dataclass(frozen=True)
 class MaskConfig:
@@ -247,3 +252,8 @@ class RunConfig:
     """What `mmunlearner sweep` tries: option -> values. Training options or the methods' own; `run` tries none."""
     jobs: Count = 0
     """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
+
+    @property
+    def finetune_lora(self) -> LoraConfig:
+        """The adapters of fine-tuning: its own, or those of unlearning."""
+        return self.model.lora if self.finetune.lora is None else self.finetune.lora

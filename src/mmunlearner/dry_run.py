@@ -21,8 +21,9 @@ from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device
 from mmunlearner.models.processor import load_processor
+from mmunlearner.models.quantized import check_quantize
 from mmunlearner.reckoning import Reckoning, SetCount, Work
-from mmunlearner.steps import NO_MODEL, check_methods, check_quantize, read_splits
+from mmunlearner.steps import NO_MODEL, check_methods, read_splits
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from mmunlearner.config import RunConfig
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.files import sweep, write_json
-from mmunlearner.models.quantized import require
+from mmunlearner.models.quantized import check_quantize, require
 from mmunlearner.progress import Board
 from mmunlearner.run_dir import REFERENCES, RunDir, open_run
-from mmunlearner.steps import NO_MODEL, Steps, check_methods, check_quantize
+from mmunlearner.steps import NO_MODEL, Steps, check_methods
 from mmunlearner.workers import Job, run_jobs
 
 

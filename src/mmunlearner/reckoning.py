@@ -14,7 +14,6 @@ from mmunlearner.memory import ORDER, Load, Memory, Sizes
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.run_dir import REFERENCES
 from mmunlearner.saliency import Pass, passes
-from mmunlearner.steps import finetune_lora
 from mmunlearner.unlearn import train_config
 from mmunlearner.unlearn.plan import Plan, plan
 
@@ -94,7 +93,7 @@ class Reckoning:
             taught = self.splits.vanilla_training if name == "vanilla" else self.splits.oracle_training
         steps = self._plan((), taught, self.config.finetune)
         budget = self.config.finetune
-        return self._training(f"fine-tuning {name}", steps, budget, 1, budget.steps, lora=finetune_lora(self.config))
+        return self._training(f"fine-tuning {name}", steps, budget, 1, budget.steps, lora=self.config.finetune_lora)
 
     def _method(self, name: str) -> Work:
         method = self.config.methods[name]

@@ -25,12 +25,12 @@ from mmunlearner.config import (
 from mmunlearner.config_io import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
 from mmunlearner.files import discard, write_bytes, write_json, write_text
-from mmunlearner.models.quantized import require
+from mmunlearner.models.quantized import check_quantize, require
 from mmunlearner.progress import Board
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.run_dir import mask_name, open_run
-from mmunlearner.steps import Steps, check_quantize
+from mmunlearner.steps import Steps
 
 NAME = "model"
 """What the single model is called in its run."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, Quantize, RunConfig
+from mmunlearner.config import MaskConfig, MethodConfig, Quantize, RunConfig
 from mmunlearner.cost import Cost, measured
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.errors import ConfigError
@@ -22,10 +22,10 @@ from mmunlearner.files import discard, read_json, staged_dir, write_json
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.results import floor, validation_values
-from mmunlearner.run_dir import REFERENCES, RunDir, mask_name
+from mmunlearner.run_dir import RunDir, mask_name
 from mmunlearner.saliency import DataSet, Fisher, Mask, Pass
 from mmunlearner.tuning import COLUMNS, Values, objective, with_settings
-from mmunlearner.unlearn import QUANTIZED, Trained, train_config, unlearn
+from mmunlearner.unlearn import Trained, train_config, unlearn
 
 NO_MODEL = "model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train"
 Notify = Callable[[str, str, int, int], None]
@@ -46,26 +46,6 @@ def check_methods(config: RunConfig) -> None:
                 resolve(tried.method, METHODS).bind(tried.options)
         except ConfigError as error:
             raise ConfigError(f"methods.{name}: {error}") from None
-
-
-def finetune_lora(config: RunConfig) -> LoraConfig:
-    """The adapters of fine-tuning: its own, or those of unlearning."""
-    return config.model.lora if config.finetune.lora is None else config.finetune.lora
-
-
-def check_quantize(config: RunConfig) -> None:
-    """Refuse to train weights of 8 or 4 bits before anything long begins.
-
-    Raises:
-        ConfigError: something would be trained without adapters.
-    """
-    model = config.model
-    taught = bool(model.base) and not all(getattr(model, name) for name in REFERENCES)
-    trained = {"finetune.lora": finetune_lora(config)} if taught else {}
-    trained |= {"model.lora": model.lora} if config.methods else {}
-    for name, lora in trained.items():
-        if model.quantize != "none" and not lora.rank:
-            raise ConfigError(f"model.quantize {model.quantize}, {name}.rank 0: {QUANTIZED}")
 
 
 def read_splits(config: RunConfig, root: str) -> Splits:
@@ -132,7 +112,7 @@ class Steps:
         with measured() as cost:
             trained = unlearn(
                 base, Splits((), taught, (), {}), MethodConfig("finetune"), config.finetune, self.run.work(reference),
-                lora_config=finetune_lora(config), dtype=config.model.dtype, seed=config.seed,
+                lora_config=config.finetune_lora, dtype=config.model.dtype, seed=config.seed,
                 on_step=self._on_step(reference, "fine-tuning"),
             )  # fmt: skip
         self._keep(reference, trained, cost, {})

@@ -31,7 +31,7 @@ from mmunlearner.dry_run import forecast
 from mmunlearner.errors import ConfigError, MaskError, ModelError
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.models import candidates
-from mmunlearner.steps import check_quantize, finetune_lora
+from mmunlearner.models.quantized import check_quantize
 from mmunlearner.unlearn import lora, unlearn
 
 IMAGES = examples(3, 2)
@@ -205,7 +205,7 @@ def test_fine_tuning_may_have_adapters_of_its_own():
     model = ModelConfig(base="base", quantize="int8", lora=LoraConfig(rank=4))
     config = RunConfig(model=model, methods={"npo": MethodConfig("npo")})
     check_quantize(config)
-    assert finetune_lora(config).rank == 4
+    assert config.finetune_lora.rank == 4
     own = replace(config, finetune=FinetuneConfig(lora=LoraConfig(rank=0)))
     with pytest.raises(ConfigError, match=r"finetune.lora.rank 0"):
         check_quantize(own)

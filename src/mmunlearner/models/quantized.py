@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
-from mmunlearner.config import Quantize
-from mmunlearner.errors import ModelError
+from mmunlearner.config import Quantize, RunConfig
+from mmunlearner.errors import ConfigError, ModelError
 
+UNTRAINABLE = "weights of 8 or 4 bits cannot be trained; train adapters (lora.rank 16), or leave quantize out"
 INSTALL = 'pip install "mmunlearner[quantize]"'
 
 
@@ -22,6 +23,20 @@ def require(quantize: Quantize) -> None:
     """
     if quantize != "none" and util.find_spec("bitsandbytes") is None:
         raise ModelError(f"model.quantize {quantize}: bitsandbytes is not installed; {INSTALL}")
+
+
+def check_quantize(config: RunConfig) -> None:
+    """Refuse a run that would train weights of 8 or 4 bits, before anything long begins.
+
+    Raises:
+        ConfigError: something is to be trained without adapters.
+    """
+    model = config.model
+    trained = {"finetune.lora": config.finetune_lora} if model.is_taught else {}
+    trained |= {"model.lora": model.lora} if config.methods else {}
+    for name, lora in trained.items():
+        if model.quantize != "none" and not lora.rank:
+            raise ConfigError(f"model.quantize {model.quantize}, {name}.rank 0: {UNTRAINABLE}")
 
 
 def quantization(quantize: Quantize, dtype: str) -> BitsAndBytesConfig | None:

@@ -1,5 +1,5 @@
 """Runs a method."""
 
-from mmunlearner.unlearn.run import QUANTIZED, Trained, train_config, unlearn
+from mmunlearner.unlearn.run import Trained, train_config, unlearn
 
-__all__ = ["QUANTIZED", "Trained", "train_config", "unlearn"]
+__all__ = ["Trained", "train_config", "unlearn"]

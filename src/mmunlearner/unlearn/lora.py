@@ -93,7 +93,7 @@ def _forward(module: LoraLayer, mask: Mask, key: str) -> Callable[..., Tensor]:
 def merged(trained: nn.Module, base: nn.Module, config: LoraConfig, chosen: Sequence[str]) -> nn.Module:
     """`base` (changed in place) with the adapters that were trained on a quantised form of it merged into its weights.
 
-    Merged into the quantised weights they would be rounded to the same few levels, which most updates do not reach.
+    Merged into the quantised weights they would be rounded to those few levels.
     """
     adapted = wrap(base, config, chosen)
     adapted.load_state_dict({name: p for name, p in trained.state_dict().items() if ".lora_" in name}, strict=False)

@@ -22,6 +22,7 @@ from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.files import read_jsonl
 from mmunlearner.methods import METHODS, Method, Term, resolve
 from mmunlearner.models import Loaded, check_whole, input_device
+from mmunlearner.models.quantized import UNTRAINABLE
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import lora
 from mmunlearner.unlearn.optimizer import muon
@@ -31,7 +32,6 @@ from mmunlearner.unlearn.reference import ReferenceCache, cache
 from mmunlearner.unlearn.scope import Moved, moved, scope
 from mmunlearner.unlearn.trainer import Collator, PlanDataset, StepLog, UnlearnTrainer, arguments, last_checkpoint
 
-QUANTIZED = "weights of 8 or 4 bits cannot be trained; train adapters (lora.rank 16), or leave quantize out"
 OnStep = Callable[[int, int, Mapping[str, float | None]], None]
 """(step, steps, losses): called after every optimizer step."""
 
@@ -90,7 +90,7 @@ def unlearn(
     terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
     adapters = lora_config if lora_config and lora_config.rank else None
     if loaded.unquantized and adapters is None:
-        raise ConfigError(f"{loaded.source}: {QUANTIZED}")
+        raise ConfigError(f"{loaded.source}: {UNTRAINABLE}")
     check_whole(loaded.model, "training")
     start = loaded.unquantized() if loaded.unquantized else loaded
     _check(method, mask, splits, start.model)
