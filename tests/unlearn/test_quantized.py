@@ -30,6 +30,7 @@ from mmunlearner.data import Splits, rows
 from mmunlearner.dry_run import forecast
 from mmunlearner.errors import ConfigError, MaskError, ModelError
 from mmunlearner.evaluate import quick_scores
+from mmunlearner.files import read_jsonl
 from mmunlearner.models import candidates
 from mmunlearner.models.quantized import check_quantize
 from mmunlearner.unlearn import lora, unlearn
@@ -58,10 +59,10 @@ def mask(source) -> saliency.Mask:
     return saliency.compute(Encoder(models.load(source)), SPLITS, MaskConfig(parts=PARTS))
 
 
-def run(source, work, quantize, *, mask=None, **more):
+def run(source, work, quantize, *, mask=None, train=TRAIN, **more):
     method = MethodConfig("mmunlearner" if mask else "npo")  # NPO asks the model before it trains it
     loaded = models.load(source, quantize=quantize)
-    return unlearn(loaded, SPLITS, method, TRAIN, work, mask=mask, lora_config=ADAPTERS, **more)
+    return unlearn(loaded, SPLITS, method, train, work, mask=mask, lora_config=ADAPTERS, **more)
 
 
 def factors(model, mask=None) -> dict[str, torch.Tensor]:
@@ -133,6 +134,21 @@ def test_whole_weights_come_out(source, mask, tmp_path, quantize, masked):
     ]
     assert max(map(int, ranks)) <= ADAPTERS.rank
     assert quick_scores(read, {"forget_vqa": IMAGES[:6]}, config=EvaluateConfig())["forget_vqa"].n == 6
+
+
+@needs_bitsandbytes
+@both
+def test_short_formats_and_recomputed_activations_go_with_it(source, mask, tmp_path, quantize):
+    """As on a card: bfloat16 wherever nothing is quantised. The losses are those of float32 to a few digits."""
+    short = models.load(source, quantize=quantize, dtype="bfloat16")
+    slow, recomputed = replace(TRAIN, learning_rate=1e-3), replace(TRAIN, learning_rate=1e-3, checkpointing=True)
+    done = unlearn(
+        short, SPLITS, MethodConfig(), recomputed, tmp_path / "short", mask=mask, lora_config=ADAPTERS, dtype="bfloat16"
+    )
+    run(source, tmp_path / "long", quantize, mask=mask, train=slow)
+    assert {p.dtype for p in done.loaded.model.parameters()} == {torch.bfloat16}
+    lines, expected = (read_jsonl(tmp_path / name / "log.jsonl") for name in ("short", "long"))
+    assert [line["retain"] for line in lines] == pytest.approx([line["retain"] for line in expected], rel=0.02)
 
 
 @needs_bitsandbytes
