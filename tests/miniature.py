@@ -7,7 +7,16 @@ from pathlib import Path
 
 from tiny import VOCABULARY, examples, llava
 
-from mmunlearner.config import DataConfig, EvaluateConfig, MaskConfig, MethodConfig, ModelConfig, RunConfig, TrainConfig
+from mmunlearner.config import (
+    DataConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    MaskConfig,
+    MethodConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
 from mmunlearner.data import Example, Splits
 from mmunlearner.models import save
 
@@ -49,7 +58,9 @@ def recipe(folder: Path, *, name: str = "mini", trials: int = 2, **options: obje
         out=str(folder / "runs"),
         data=DataConfig(format="miniature:load"),
         model=ModelConfig(base=str(base), device="cpu"),
-        finetune=TrainConfig(steps=40, optimizer="muon", learning_rate=1e-2, batch_size=8, questions=3, save_every=10),
+        finetune=FinetuneConfig(
+            steps=40, optimizer="muon", learning_rate=1e-2, batch_size=8, questions=3, save_every=10
+        ),
         train=train,
         evaluate=EvaluateConfig(max_new_tokens=3),
         methods=methods,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmunlearner import cli
-from mmunlearner.config import RunConfig
+from mmunlearner.config import LoraConfig, RunConfig
 from mmunlearner.errors import DataError
 
 HEAVY = ("torch", "transformers", "matplotlib", "datasets")
@@ -108,6 +108,16 @@ def test_flags_lie_over_the_recipe(tmp_path, monkeypatch: pytest.MonkeyPatch) ->
     assert config.model.trust_remote_code is False
     assert config.methods["npo"].options == {"beta": 0.5}
     assert config.seed == 3
+
+
+def test_fine_tuning_has_adapters_of_its_own_where_they_are_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {base: tiny, lora: {rank: 4}}")
+    seen = ran(monkeypatch)
+    for flags in ([], ["--finetune.lora.rank", "0"], ["--finetune.lora.rank", "8", "--finetune.lora.alpha", "16"]):
+        with pytest.raises(SystemExit):
+            cli.main(["run", str(recipe), *flags])
+    assert [config.finetune.lora for config in seen] == [None, LoraConfig(), LoraConfig(8, 16)]
 
 
 def test_a_flag_of_one_call_is_forgotten_in_the_next(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

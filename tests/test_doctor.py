@@ -95,6 +95,7 @@ def test_what_fits_of_a_model_is_told_without_its_weights(tmp_path: Path, monkey
     assert list(plenty) == [
         "weights", "mask of vision", "mask of language", "mask of all", "unlearning vision", "unlearning language",
         "unlearning all", "unlearning all, adapters of rank 16",
+        "unlearning all, adapters of rank 16 on int8", "unlearning all, adapters of rank 16 on nf4",
     ]  # fmt: skip
     assert {check.verdict for check in plenty.values()} == {"ok"}
     assert {check.verdict for name, check in little.items() if name != "weights"} == {"note"}

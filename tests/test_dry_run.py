@@ -12,7 +12,7 @@ from miniature import recipe
 from tiny import VOCABULARY, llava
 
 from mmunlearner import cli, models
-from mmunlearner.config import MethodConfig, RunConfig, TrainConfig
+from mmunlearner.config import LoraConfig, MethodConfig, RunConfig, TrainConfig
 from mmunlearner.config_io import load_config, shipped_recipes
 from mmunlearner.data import clear
 from mmunlearner.dry_run import Forecast, forecast, measured_speed
@@ -67,6 +67,9 @@ def test_a_published_experiment_holds_what_its_name_says(name: str) -> None:
     assert (config.model.vanilla, config.model.oracle) == ("", "")  # the recipe makes both
     assert list(config.methods) == METHODS
     assert (config.train.learning_rate, config.train.batch_size * config.train.questions) == (1e-5, 4)
+    rank = 8 if (benchmark, model[:5]) == ("mllmu", "llava") else 16
+    assert (config.finetune_lora, config.model.lora.rank) == (LoraConfig(rank=rank, alpha=16), 0)
+    assert (config.finetune.schedule, config.train.schedule) == ("linear", "constant")
     assert [m.mask.parts for m in config.methods.values() if m.mask] == [
         ("language",), ("vision", "projector"), ("vision", "projector", "language"),
     ]  # fmt: skip
@@ -150,6 +153,16 @@ def test_what_is_not_at_hand_is_said_and_the_rest_told(
     assert half.works[0].memory is not None
     assert half.works[0].tokens is None
     assert [s.questions for s in half.sets if s.name == "forget"] == [3]
+
+
+def test_fine_tuning_by_adapters_takes_less_memory(model: Path, benchmarks: Path) -> None:
+    config = load_config("clear-5-llava-1.5-7b")
+    data = replace(config.data, root=str(benchmarks / "clear"))
+    config = replace(config, data=data, model=replace(config.model, base=str(model)))
+    full = replace(config, finetune=replace(config.finetune, lora=LoraConfig()))
+    adapted, whole = ({w.name: w.memory for w in forecast(each, speed=SPEED).works} for each in (config, full))
+    assert adapted["fine-tuning vanilla"].optimizer < whole["fine-tuning vanilla"].optimizer
+    assert adapted["ga"] == whole["ga"]
 
 
 def test_wrong_options_are_errors_as_in_a_run() -> None:

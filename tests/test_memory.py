@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from mmunlearner import models
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.config import LoraConfig, TrainConfig
 from mmunlearner.errors import ModelError
-from mmunlearner.memory import ORDER, Load, Memory, activations, meta_model, patches, saliency, sizes, training
+from mmunlearner.memory import ORDER, Load, Memory, activations, held, meta_model, patches, saliency, sizes, training
 from mmunlearner.models import part_of
 
 TESTS = Path(__file__).parent
@@ -101,6 +103,37 @@ def test_adapters_train_in_the_place_of_weights(loaded):
     assert low.gradients == 4 * (factors + size.largest)
     assert low.optimizer == 2 * 4 * factors < full.optimizer
     assert low.mask == full.mask == sum(size.candidates.values()) // 8
+
+
+@pytest.mark.skipif(
+    util.find_spec("bitsandbytes") is None, reason='no bitsandbytes: pip install "mmunlearner[quantize]"'
+)
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+def test_quantised_weights_take_what_they_take(quantize, tmp_path):
+    """Within 2 %: each layer has a table of levels too, which of real models is nothing."""
+    models.save(llava(VOCABULARY, width=512), tmp_path / "model")
+    model = models.load(tmp_path / "model", quantize=quantize).model
+    there = sum(p.numel() * p.element_size() for p in model.parameters())
+    for weight in model.parameters():
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            kept = (state.absmax, state.state2.absmax, state.state2.code, state.code)
+            there += sum(tensor.numel() * tensor.element_size() for tensor in kept)
+        elif (scales := getattr(weight, "SCB", None)) is not None:
+            there += 4 * scales.numel()
+    size = sizes(meta_model(str(tmp_path / "model")))
+    assert held(size, "float32", quantize) == pytest.approx(there, rel=0.02)
+    assert held(size, "bfloat16", quantize) < held(size, "float32", quantize) < held(size, "float32") / 2
+
+
+def test_adapters_on_quantised_weights_save_the_weights_alone(loaded):
+    size, load = sizes(loaded.model), Load(100, 10)
+    whole, small = (
+        training(size, load, TrainConfig(), lora=LoraConfig(rank=2), masked=True, quantize=each)
+        for each in ("none", "nf4")
+    )
+    assert whole.weights - small.weights == held(size, "float32") - held(size, "float32", "nf4") - 4 * size.largest
+    assert replace(small, weights=whole.weights, copy=whole.copy) == whole
+    assert small.copy == 2 * whole.copy
 
 
 def test_the_copy_counts_where_the_device_is_the_cpu():

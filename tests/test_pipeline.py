@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import util
 from pathlib import Path
 
 import pytest
+import torch
 from miniature import recipe
 
 from mmunlearner import pipeline
+from mmunlearner.config import FinetuneConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.config_io import to_yaml
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.files import read_json, read_jsonl
+from mmunlearner.models import load
 from mmunlearner.run_dir import open_run
 from mmunlearner.steps import Steps
 
@@ -195,3 +199,20 @@ def test_mistakes_are_found_before_anything_long_begins(tmp_path, change, messag
     with pytest.raises(MMUnlearnerError, match=message):
         pipeline.run(build(RunConfig, content))
     assert not (tmp_path / "runs/mini/models").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    util.find_spec("bitsandbytes") is None, reason='no bitsandbytes: pip install "mmunlearner[quantize]"'
+)
+def test_a_run_on_few_bits(tmp_path):
+    """Taught and unlearned by adapters on 4-bit weights; the mask is of whole weights, and whole ones are written."""
+    steps = TrainConfig(steps=2, batch_size=2, retain_per_forget=1)
+    rates = ({"learning_rate": 1e-2}, {"learning_rate": 1e-3})
+    methods = {"one": MethodConfig(mask=MaskConfig(limit=2), trials=rates)}
+    config = recipe(tmp_path, finetune=FinetuneConfig(steps=2), train=steps, methods=methods)
+    config = replace(config, model=replace(config.model, quantize="nf4", lora=LoraConfig(rank=2)))
+    page = pipeline.run(config)
+    made = load(page.parent / "models" / "one").model
+    assert {p.dtype for p in made.parameters()} == {torch.float32}
+    assert read_json(page.parent / "evaluation" / "one" / "scores.json")

@@ -128,6 +128,20 @@ def test_a_model_is_taught_a_benchmark(work: Path) -> None:
     assert json.loads((work / "taught" / "train.json").read_text())["steps"] == 2
 
 
+def test_a_model_is_taught_by_adapters(work: Path) -> None:
+    """Every matrix moves by one of the adapters' rank; what is written is an ordinary model."""
+    told = ["--model", "vanilla", "--out", "adapted", *DATA, "--data.root", "data", *BUDGET, "--lora.rank", "2"]
+    assert run(work, "finetune", *told) == 0
+    before, after = (
+        dict(models.load(work / name, device="cpu").model.named_parameters()) for name in ("vanilla", "adapted")
+    )
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {part for name, part in models.candidates(models.load(work / "adapted").model).items() if name in moved} == {
+        "vision", "projector", "language",
+    }  # fmt: skip
+    assert max(int(torch.linalg.matrix_rank(after[n] - before[n], rtol=1e-3)) for n in moved) <= 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -36,6 +36,7 @@ Fraction = Annotated[float, Bounds(0, 1)]
 Augment = Literal["none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
+Quantize = Literal["none", "int8", "nf4"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,14 @@ class LoadConfig:
     weights: Literal["float32", "bfloat16"] = "float32"
     """Number format that the weights are held in: `bfloat16` takes half the memory, but a small learning rate moves
     few such weights (training says how many); adapters are held in float32 all the same."""
+    quantize: Quantize = "none"
+    """Bits that a linear weight is held in under adapters (bitsandbytes): `int8`, or 4 as `nf4` (QLoRA). Only adapters
+    train then (`lora.rank`); they are merged into unquantised weights, and masks are of those too."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`..."""
+    device_map: Literal["", "auto", "balanced", "sequential"] = ""
+    """How accelerate spreads a model that is larger than one card over all cards, and what is left over the host;
+    empty: it is on `device` alone."""
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -91,6 +98,11 @@ class ModelConfig(LoadConfig):
     base: str = ""
     """Directory or hub id of what `finetune` starts from, or `tiny`: a LLaVA of two million weights that has seen the
     invented people."""
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether one of the two is trained from the base."""
+        return bool(self.base) and not (self.vanilla and self.oracle)
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,14 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """What makes the vanilla model and the oracle."""
+
+    lora: LoraConfig | None = None
+    """Adapters in fine-tuning alone, of rank 0: none; left out: those of `model.lora`."""
+
+
+@dataclass(frozen=True)
 class MethodConfig:
     """One model to make: a method, its hyper-parameters, its mask and its budget."""
 
@@ -228,7 +248,7 @@ class RunConfig:
     """Decides everything that is drawn: batches, random masks, the weights of new models."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    finetune: TrainConfig = field(default_factory=TrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """Budget of the vanilla model and the oracle, where the recipe trains them (`model.base`)."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """Budget of the unlearning methods."""
@@ -241,3 +261,8 @@ class RunConfig:
     """What `mmunlearner sweep` tries: option -> values. Training options or the methods' own; `run` tries none."""
     jobs: Count = 0
     """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
+
+    @property
+    def finetune_lora(self) -> LoraConfig:
+        """The adapters of fine-tuning: its own, or those of unlearning."""
+        return self.model.lora if self.finetune.lora is None else self.finetune.lora

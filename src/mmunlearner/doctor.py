@@ -13,7 +13,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from mmunlearner.config import Part
+from mmunlearner.config import Part, Quantize
 
 GIB = 2**30
 NEEDED_DISK = 1 * GIB
@@ -22,6 +22,8 @@ NEEDED_MEMORY = 3 * GIB
 """Bytes that a run of the demo may hold, generously."""
 ANSWER_TOKENS = 32
 """Answer tokens of a sequence, where what fits is reckoned."""
+QUANTIZED_BASES: dict[str, Quantize] = {"": "none", " on int8": "int8", " on nf4": "nf4"}
+"""What adapters are trained on, where what fits is reckoned."""
 MASKED: dict[str, tuple[Part, ...]] = {
     "vision": ("vision", "projector"),
     "language": ("language",),
@@ -67,9 +69,12 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
         f"unlearning {name}": memory.training(size, load, TrainConfig(), parts=parts, masked=True)
         for name, parts in MASKED.items()
     }  # fmt: skip
-    needs["unlearning all, adapters of rank 16"] = memory.training(
-        size, load, TrainConfig(), lora=adapters, masked=True
-    )
+    needs |= {
+        f"unlearning all, adapters of rank 16{base}": memory.training(
+            size, load, TrainConfig(), lora=adapters, masked=True, quantize=quantize
+        )
+        for base, quantize in QUANTIZED_BASES.items()
+    }
     there, on_cpu = _memory_here()
     found = [Check("weights", f"{size.total / 1e9:.2f} billion, {4 * size.total / GIB:.1f} GiB", "ok")]
     for name, needed in needs.items():
@@ -198,4 +203,7 @@ def _abilities() -> Iterator[Check]:
     yield Check(
         "bfloat16", "on the accelerator" if accelerated else "on the CPU, slow", "ok" if accelerated else "note"
     )
-    yield Check("quantised weights", "no", "note", "load float32 or bfloat16; LoRA saves memory")
+    if util.find_spec("bitsandbytes"):
+        yield Check("quantised weights", f"bitsandbytes {metadata.version('bitsandbytes')}", "ok")
+    else:
+        yield Check("quantised weights", "no bitsandbytes", "note", 'pip install "mmunlearner[quantize]"')

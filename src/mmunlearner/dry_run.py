@@ -22,6 +22,7 @@ from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device
 from mmunlearner.models.processor import load_processor
+from mmunlearner.models.quantized import check_quantize
 from mmunlearner.reckoning import Reckoning, SetCount, Work
 from mmunlearner.steps import NO_MODEL, read_splits
 
@@ -57,6 +58,7 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         ConfigError: the recipe is wrong: an option, a method, no model to unlearn.
     """
     check_methods(config)
+    check_quantize(config)
     if not config.model.vanilla and not config.model.base:
         raise ConfigError(NO_MODEL)
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mmunlearner.config import LoraConfig, Part, TrainConfig
+from mmunlearner.config import LoraConfig, Part, Quantize, TrainConfig
 from mmunlearner.errors import ModelError, reason
 from mmunlearner.models import candidates, part_of
 from mmunlearner.models.load import SHIPPED
@@ -26,6 +26,9 @@ from mmunlearner.saliency.gradients import RECOMPUTE_FROM
 FLOAT = 4
 """Weights, gradients, states and accumulators are float32."""
 HALF = 2
+QUANTIZED: Mapping[Quantize, tuple[float, int]] = {"int8": (1, FLOAT), "nf4": (0.5 + (1 + FLOAT / 256) / 64, 0)}
+"""Bytes of a quantised weight, and of a row of them: a scale per row, or one of 8 bits per 64 weights whose own scale
+is of 256 such (double quantisation)."""
 STATES: Mapping[str, int] = {"adamw": 2, "sgd": 0, "muon": 2}
 """Optimizer -> numbers kept per trainable weight; of `muon` at most, as its matrices keep one."""
 LOGIT_COPIES = 3
@@ -49,6 +52,8 @@ class Sizes:
     """Sum of the widths at which one transformer layer hands on to the next."""
     inside: Mapping[Part, int]
     """Widths of the linear layers of its widest transformer layer."""
+    linear: int
+    """Weights of the linear layers, the output head's left out: what can be quantised."""
     vocabulary: int
     largest: int
     """Weights of the largest candidate."""
@@ -142,6 +147,7 @@ def sizes(model: nn.Module) -> Sizes:
         outputs=by_part({name: module.out_features for name, module in linear.items()}),
         handed={part: sum(widths[0] for widths in layers[part]) for part in ORDER},
         inside={part: max(map(sum, layers[part]), default=0) for part in ORDER},
+        linear=sum(parameters[name].numel() for name in linear),
         vocabulary=int(cast(Any, model).config.get_text_config().vocab_size),
         largest=max((parameters[name].numel() for name in selectable), default=0),
     )
@@ -156,17 +162,24 @@ def training(
     lora: LoraConfig | None = None,
     masked: bool = False,
     dtype: str = "float32",
+    weights: str = "float32",
+    quantize: Quantize = "none",
 ) -> Memory:
     """A step of unlearning or fine-tuning that trains these parts; `masked`: with a mask over them.
 
-    The terms' graphs are alive one after the other: `load` is the larger of the two.
+    The terms' graphs are alive one after the other: `load` is the larger of the two. `weights` is the number format
+    that the model is held in, and its copy. Beside a quantised model there are two copies of its whole weights, as
+    the adapters are merged into the second; and one of its layers at a time is written out for its product.
     """
     adapters = _adapters(size, parts, lora)
     trained = adapters or sum(size.weights[part] for part in parts)
+    number = HALF if dtype == "bfloat16" else FLOAT
+    cast_again = size.total if dtype != weights else 0  # under autocast, once a pass
+    written = number * (cast_again if quantize == "none" else size.largest)
     dense = FLOAT * size.largest if adapters and masked else 0  # one layer's gradient of the effective weight
     return Memory(
-        weights=FLOAT * (size.total + adapters) + (HALF * size.total if dtype == "bfloat16" else 0),
-        copy=FLOAT * size.total,
+        weights=held(size, weights, quantize) + FLOAT * adapters + written,
+        copy=held(size, weights) * (1 if quantize == "none" else 2),
         gradients=FLOAT * trained + dense,
         optimizer=FLOAT * trained * STATES[train.optimizer],
         mask=_bits(size, parts) if masked else 0,
@@ -207,6 +220,15 @@ def activations(
         within = size.outputs[part] + size.inputs[part] // (1 if part in parts else 2)
         kept += load.tokens(part) * (size.handed[part] + size.inside[part] if recomputed else within)
     return kept * (HALF if dtype == "bfloat16" else FLOAT) + LOGIT_COPIES * FLOAT * load.answers * size.vocabulary
+
+
+def held(size: Sizes, weights: str, quantize: Quantize = "none") -> int:
+    """Bytes of a model's weights in this number format, linear layers but the output head quantised."""
+    number = HALF if weights == "bfloat16" else FLOAT
+    if quantize == "none":
+        return number * size.total
+    each, row = QUANTIZED[quantize]
+    return number * (size.total - size.linear) + round(each * size.linear) + row * sum(size.outputs.values())
 
 
 def _bits(size: Sizes, parts: Sequence[Part]) -> int:

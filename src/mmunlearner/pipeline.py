@@ -11,6 +11,7 @@ from mmunlearner.config import RunConfig
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.files import sweep, write_json
+from mmunlearner.models.quantized import check_quantize, require
 from mmunlearner.progress import Board
 from mmunlearner.run_dir import REFERENCES, RunDir, open_run
 from mmunlearner.steps import NO_MODEL, Steps
@@ -49,6 +50,8 @@ def run(config: RunConfig) -> Path:
 def _check(folder: RunDir, steps: Steps) -> data.Overlap:
     """What can be wrong is found before anything long begins; returns which evaluated questions are trained on."""
     check_methods(folder.config)
+    check_quantize(folder.config)
+    require(folder.config.model.quantize)
     overlap = data.overlap(steps.splits)
     if not (folder.path / "data.json").exists():
         hashes = data.data_hashes(folder.root) if folder.root else {}

@@ -92,7 +92,8 @@ class Reckoning:
         if self.splits is not None:
             taught = self.splits.vanilla_training if name == "vanilla" else self.splits.oracle_training
         steps = self._plan((), taught, self.config.finetune)
-        return self._training(f"fine-tuning {name}", steps, self.config.finetune, 1, self.config.finetune.steps)
+        budget = self.config.finetune
+        return self._training(f"fine-tuning {name}", steps, budget, 1, budget.steps, lora=self.config.finetune_lora)
 
     def _method(self, name: str) -> Work:
         method = self.config.methods[name]
@@ -107,7 +108,7 @@ class Reckoning:
         parts = method.mask.parts if method.mask and train.free != "all" else ORDER
         return self._training(
             named, self._plan(forget, retain, train), train, trials, once * trials, parts=parts,
-            masked=method.mask is not None, adapters=True,
+            masked=method.mask is not None, lora=self.config.model.lora,
         )  # fmt: skip
 
     def _plan(self, forget: Sequence[Example], retain: Sequence[Example], train: TrainConfig) -> Plan | None:
@@ -118,10 +119,12 @@ class Reckoning:
     ) -> Work:
         if self.size is None:
             return Work(name, count)
-        adapters = self.config.model.lora if more.pop("adapters", False) else None
         batches = list(self._batches(steps)) if steps else []
         load = max((self._load(batch) for batch in batches), key=lambda each: each.language, default=Load(0))
-        needed = memory.training(self.size, load, train, lora=adapters, dtype=self.config.model.dtype, **more)
+        model = self.config.model
+        needed = memory.training(
+            self.size, load, train, dtype=model.dtype, weights=model.weights, quantize=model.quantize, **more
+        )
         if steps is None or not batches:
             return Work(name, count, memory=needed)
         share = len(steps) * trials / min(len(steps), SAMPLED_STEPS * steps.every)

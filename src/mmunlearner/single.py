@@ -15,6 +15,7 @@ from mmunlearner import saliency
 from mmunlearner.config import (
     DataConfig,
     EvaluateConfig,
+    FinetuneConfig,
     LoadConfig,
     MaskConfig,
     MethodConfig,
@@ -25,6 +26,7 @@ from mmunlearner.config import (
 from mmunlearner.config_io import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
 from mmunlearner.files import discard, read_json, write_bytes, write_json, write_text
+from mmunlearner.models.quantized import check_quantize, require
 from mmunlearner.progress import Board
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
@@ -51,7 +53,8 @@ def finetune(
     Raises:
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
-    config = RunConfig(data=data, finetune=train, model=_model(load, base=model), seed=seed)
+    finetune = build(FinetuneConfig, plain(train))
+    config = RunConfig(data=data, finetune=finetune, model=_model(load, base=model), seed=seed)
     role = "oracle" if oracle else "vanilla"
 
     def step(steps: Steps) -> Path:
@@ -67,6 +70,10 @@ def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: L
     Raises:
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
+    if load.quantize != "none":
+        raise ConfigError(
+            f"model.quantize {load.quantize}: such weights have no gradients to make a mask of; leave it out"
+        )
     method = MethodConfig(mask=wanted)
     config = RunConfig(data=data, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
 
@@ -125,7 +132,7 @@ def evaluate(
         _log.warning("%s: training was to end by half of the forget entities, which these scores are of, too", model)
 
     def step(steps: Steps) -> Path:
-        steps.evaluate("vanilla")
+        steps.evaluate("vanilla", quantize=load.quantize)
         return steps.run.evaluation("vanilla")
 
     return _do(config, out, step, lambda _: 1)
@@ -138,6 +145,8 @@ def _model(load: LoadConfig, **sources: str) -> ModelConfig:
 def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], work: Callable[[Steps], int]) -> Path:
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
+    check_quantize(config)
+    require(config.model.quantize)
     folder = open_run(replace(config, out=str(out.parent), name=f".{out.name}.{config_hash(config)}"))
     steps = Steps(folder, lambda *what: board.notify(*what))
     try:

@@ -12,14 +12,14 @@ from typing import Any
 
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
+from mmunlearner.config import MaskConfig, MethodConfig, Quantize, RunConfig
 from mmunlearner.cost import Cost, measured
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
 from mmunlearner.evaluate.questions import spread
 from mmunlearner.files import discard, read_json, staged_dir, write_json
-from mmunlearner.models import Loaded, load
+from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.results import floor, in_words, validation_values
 from mmunlearner.run_dir import RunDir, mask_name
 from mmunlearner.saliency import DataSet, Fisher, Mask, Pass
@@ -86,11 +86,13 @@ class Steps:
         aim, source = floor(self.run, items)
         return Level(items, aim, {in_words(group[0]): group for group in groups}, source, config.evaluate)
 
-    def load(self, source: str | Path, dtype: str = "") -> Loaded:
+    def load(self, source: str | Path, dtype: str = "", *, quantize: Quantize = "none") -> Loaded:
+        """A model with whole weights, unless they are asked for with fewer bits."""
         model = self.run.config.model
         return load(
-            source, dtype=dtype or model.weights, device=model.device, trust_remote_code=model.trust_remote_code
-        )
+            source, dtype=dtype or model.weights, device=model.device, device_map=model.device_map, quantize=quantize,
+            compute_dtype=model.dtype, trust_remote_code=model.trust_remote_code,
+        )  # fmt: skip
 
     def source(self, reference: str) -> str:
         """Where the vanilla model or the oracle is; empty if the run has none."""
@@ -108,14 +110,15 @@ class Steps:
         with measured() as cost:
             trained = unlearn(
                 base, Splits((), taught, (), {}), MethodConfig("finetune"), config.finetune, self.run.work(reference),
-                dtype=config.model.dtype, seed=config.seed, on_step=self._on_step(reference, "fine-tuning"),
+                lora_config=config.finetune_lora, dtype=config.model.dtype, seed=config.seed,
+                on_step=self._on_step(reference, "fine-tuning"),
             )  # fmt: skip
         self._keep(reference, trained, cost, {})
 
     def _base(self) -> Loaded:
         config = self.run.config
         if config.model.base != "tiny":
-            return self.load(config.model.base)
+            return self.load(config.model.base, quantize=config.model.quantize)
         from mmunlearner.people.model import schooled
 
         asked = [*self.splits.vanilla_training, *chain.from_iterable(self.splits.evaluation.values())]
@@ -209,8 +212,8 @@ class Steps:
     def _train(self, method: MethodConfig, work: Path, mask: Mask | None, name: str, title: str) -> Trained:
         config = self.run.config
         return unlearn(
-            self.load(self.source("vanilla")), self.splits, method, config.train, work, mask=mask,
-            lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed,
+            self.load(self.source("vanilla"), quantize=config.model.quantize), self.splits, method, config.train, work,
+            mask=mask, lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed,
             on_step=self._on_step(name, title),
             level=self.level if train_config(config.train, method).stop_every else None,
         )  # fmt: skip
@@ -227,6 +230,8 @@ class Steps:
         title, work = f"trial {number + 1} of {len(self.run.method(name).trials)}", self.run.work(name) / str(number)
         with measured() as cost:
             trained = self._train(with_settings(self.run.method(name), settings), work, mask, name, title)
+        if self.run.config.model.quantize != "none":  # merged with the host
+            trained.loaded.model.to(pick_device(self.run.config.model.device))  # pyright: ignore[reportArgumentType]
         values = {
             c: s.value
             for c, s in quick_scores(trained.loaded, self.trial_items, config=self.run.config.evaluate).items()
@@ -274,8 +279,8 @@ class Steps:
         self.unlearn(name)
         self.evaluate(name)
 
-    def evaluate(self, name: str) -> None:
-        """Ask one model everything."""
+    def evaluate(self, name: str, *, quantize: Quantize = "none") -> None:
+        """Ask one model everything, with its weights as they are saved, or quantised."""
         if (self.run.evaluation(name) / "cost.json").exists():
             return
         source = self.source(name) if name in ("vanilla", "oracle") else str(self.run.model(name))
@@ -283,8 +288,9 @@ class Steps:
             raise ConfigError(f"model.{name}: the run has none to evaluate")
         with measured() as cost:
             evaluate_model(
-                self.load(source), self.splits.evaluation, self.run.evaluation(name), config=self.run.config.evaluate
-            )
+                self.load(source, quantize=quantize), self.splits.evaluation, self.run.evaluation(name),
+                config=self.run.config.evaluate,
+            )  # fmt: skip
         write_json(self.run.evaluation(name) / "cost.json", asdict(cost))
         self.notify(name, "evaluated", 1, 1)
 

@@ -9,7 +9,11 @@ from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.models import parts
 from mmunlearner.unlearn.features import Kept, frozen
 
-ASKED = [*FEW, ("What colour is this?", "blue", (picture(3),)), ("Which of these is Ben?", "both", (picture(3), picture(0)))]
+ASKED = [
+    *FEW,
+    ("What colour is this?", "blue", (picture(3),)),
+    ("Which of these is Ben?", "both", (picture(3), picture(0))),
+]
 CROSS_ATTENTION = {"Mllama"}
 
 

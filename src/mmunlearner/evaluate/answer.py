@@ -21,7 +21,7 @@ from mmunlearner.evaluate.metrics import Score, mean_score
 from mmunlearner.evaluate.score import ModelScores, read_lines, rescore, right
 from mmunlearner.evaluate.weigh import RowKey, Scale, Weighed, key_of, spoken
 from mmunlearner.files import read_json, write_json, write_jsonl
-from mmunlearner.models import Loaded
+from mmunlearner.models import Loaded, weight
 
 Progress = Callable[[str, int, int], None]
 """(column, done, of): how much of a column's work is done."""
@@ -109,10 +109,11 @@ def _complete(path: Path, items: Sequence[Example], column: str) -> bool:
 def fingerprint(loaded: Loaded) -> str:
     """Name of the weights: equal for bit-identical weights, whatever the device."""
     digest = hashlib.sha256()
-    for name, weight in sorted(loaded.model.named_parameters()):
-        bits = weight.detach().flatten().view(torch.uint8).view(-1, weight.element_size())
+    for name in sorted(name for name, _ in loaded.model.named_parameters()):
+        found = weight(loaded.model, name)
+        bits = found.flatten().view(torch.uint8).view(-1, found.element_size())
         sums = bits.sum(0, dtype=torch.int64)  # integers: no rounding, so no order of summation
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} {sums.tolist()}".encode())
+        digest.update(f"{name} {tuple(found.shape)} {found.dtype} {sums.tolist()}".encode())
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from mmunlearner.batches import Encoder, Row, alike, common_prefix, may_continue, prompts
 from mmunlearner.config import EvaluateConfig
+from mmunlearner.models import input_device
 
 
 def generate(
@@ -24,7 +25,7 @@ def generate(
         for chosen in _chunks(rows, config.batch_size):
             asked = [rows[i] for i in chosen]
             shared = _shared(asked, encoder)
-            inputs = _read(asked, shared, encoder) if shared else _to(prompts(asked, encoder), model.device)
+            inputs = _read(asked, shared, encoder) if shared else _to(prompts(asked, encoder), input_device(model))
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
             said.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(chosen, new, strict=True))
             told(len(said))
@@ -60,12 +61,12 @@ def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
     firsts = {row.group: row for row in rows}
     heads = prompts([Row(row.input_ids[:shared], shared, row.images) for row in firsts.values()], encoder)
     tails = prompts([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
-    cache = model(**_to(heads, model.device), use_cache=True, logits_to_keep=1).past_key_values
+    cache = model(**_to(heads, input_device(model)), use_cache=True, logits_to_keep=1).past_key_values
     places = list(firsts)
     index = torch.tensor([places.index(row.group) for row in rows])
-    cache.batch_select_indices(index.to(model.device))
+    cache.batch_select_indices(index.to(input_device(model)))
     whole = {name: torch.cat([heads[name][index], tails[name]], 1) for name in ("input_ids", "attention_mask")}
-    return {**_to(whole, model.device), "past_key_values": cache}
+    return {**_to(whole, input_device(model)), "past_key_values": cache}
 
 
 def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

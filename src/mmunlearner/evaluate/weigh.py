@@ -12,6 +12,7 @@ import torch
 
 from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, pad, tree, within
 from mmunlearner.errors import ModelError
+from mmunlearner.models import input_device
 
 # A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
 # repeats the beginning that its branches share, which costs the more the longer that is.
@@ -74,7 +75,7 @@ class Scale:
         self.tokens += batch.size
         model = self.encoder.loaded.model
         with torch.inference_mode():
-            said = answers(model, batch.to(model.device))
+            said = answers(model, batch.to(input_device(model)))
             logps, best = said.logps.cpu(), said.logits.argmax(-1).cpu()
         if not logps.isfinite().all():
             raise ModelError(f"model {self.encoder.loaded.source}: its log-probabilities are not finite numbers")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
+from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.errors import ModelError, reason
+from mmunlearner.config import Quantize
+from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.files import staged_dir
 from mmunlearner.models.processor import load_processor
+from mmunlearner.models.quantized import keep_trainable, quantization
 
 SHIPPED = "people:"
 """Prefix of the names of the models that the package ships: `people:vanilla`, `people:oracle`."""
@@ -26,16 +31,28 @@ class Loaded:
     model: PreTrainedModel = field(repr=False)
     processor: ProcessorMixin = field(repr=False)
     source: str
+    unquantized: Callable[[], Loaded] | None = field(default=None, repr=False)
+    """Loads the same model with whole weights, on the host; None where these are whole."""
 
 
 def load(
-    source: str | Path, *, dtype: str = "float32", device: str = "auto", trust_remote_code: bool = False
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    device_map: str | Mapping[str, Any] = "",
+    quantize: Quantize = "none",
+    compute_dtype: str = "",
+    trust_remote_code: bool = False,
 ) -> Loaded:
     """Load a model and its processor from a directory or a hub id, in eval mode.
 
-    Only safetensors are read; a checkpoint that would have to be unpickled is refused.
+    Only safetensors are read; a checkpoint that would have to be unpickled is refused. `dtype` is that of the weights,
+    or with `quantize` of those that are not quantised; quantised ones compute in `compute_dtype` (empty: in `dtype`).
+    A `device_map` is transformers' own: `auto`..., or module -> device.
 
     Raises:
+        ConfigError: a device and a map of devices are asked for.
         ModelError: nothing loadable is at `source`, or it is no image-text-to-text model.
     """
     name = str(source)
@@ -47,15 +64,26 @@ def load(
     looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1
     if looks_local and not Path(name).expanduser().is_dir():
         raise ModelError(f"model {name}: no such directory")
+    if device_map and device != "auto":
+        raise ConfigError(
+            f"model.device {device}: model.device_map {device_map} chooses devices; leave one of them out"
+        )
+    placed = pick_device(device)
+    options: dict[str, Any] = {"device_map": device_map} if device_map else {}
+    if config := quantization(quantize, compute_dtype or dtype):
+        options = {"device_map": {"": placed}, **options, "quantization_config": config}
     try:
         processor = load_processor(name, trust_remote_code=trust_remote_code)
         model = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
+            name, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code, **options
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
-    model.to(pick_device(device))  # pyright: ignore[reportArgumentType] (transformers hides its signature)
-    return Loaded(model.eval(), processor, str(source))
+    if not options:
+        model.to(placed)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
+    keep_trainable(model)
+    whole = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code) if config else None
+    return Loaded(model.eval(), processor, str(source), whole)
 
 
 def _shipped(name: str) -> Path:
@@ -82,6 +110,36 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name}: not available here ({reason(error)}); use auto or cpu") from None
     return device
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where a model's inputs go: to its first weights that lie on a device, and not on disk or behind a hook.
+
+    Where a model is spread out, accelerate's hooks take what goes on from there to the next device.
+    """
+    return next((p.device for p in model.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+
+def weight(model: nn.Module, name: str) -> Tensor:
+    """One of a model's weights, fetched from where it is offloaded to."""
+    owner, _, own = name.rpartition(".")
+    with align_module_device(module := model.get_submodule(owner)):
+        return getattr(module, own).detach()
+
+
+def check_whole(model: nn.Module, task: str) -> None:
+    """Refuse to differentiate a model that is not all there, or not as it was.
+
+    Raises:
+        ModelError: weights lie on disk, or with the host until they are needed.
+    """
+    away = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.device.type == "meta"}
+    if away:
+        raise ModelError(
+            f"model.device_map: {len(away)} layers did not fit on the devices and are offloaded ({min(away)}...), "
+            f"where {task} cannot differentiate them; take more or larger devices, model.weights bfloat16, or "
+            "model.quantize with adapters"
+        )
 
 
 def save(loaded: Loaded, directory: Path | str, *, extra: Mapping[str, str] | None = None) -> Path:

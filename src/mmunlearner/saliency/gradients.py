@@ -20,9 +20,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.data import Example
-from mmunlearner.errors import TrainingError
+from mmunlearner.errors import MaskError, TrainingError
 from mmunlearner.files import write_tensors
-from mmunlearner.models import candidates
+from mmunlearner.models import candidates, check_whole, input_device
 
 Unit = Literal["question", "image"]
 Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
@@ -72,16 +72,24 @@ def fisher(
     sums are kept every minute, and an interrupted pass goes on.
 
     Raises:
+        MaskError: the weights are quantised.
+        ModelError: some of them are offloaded.
         TrainingError: a loss is not finite.
     """
     model = encoder.loaded.model.eval()
+    if encoder.loaded.unquantized is not None:
+        raise MaskError(
+            f"{encoder.loaded.source}: weights of 8 or 4 bits have no gradients to make a mask of; load it with "
+            "model.quantize none"
+        )
+    check_whole(model, title)
     weights = dict(model.named_parameters())
     sums, done = _resume(checkpoint, {name: weights[name] for name in names})
-    saved = time.monotonic()
+    saved, device = time.monotonic(), input_device(model)
     large = sum(weight.numel() for weight in weights.values()) >= RECOMPUTE_FROM
     with _only(model, set(names)), _squares_into(sums, weights), _recomputing(model if large else nn.Module()):
         for number, group in enumerate(progress(groups[done:], title), done + 1):
-            loss = answers(model, pack(encoder.rows(group), encoder).to(model.device)).nll.mean()
+            loss = answers(model, pack(encoder.rows(group), encoder).to(device)).nll.mean()
             if not torch.isfinite(loss):
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
             loss.backward()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmunlearner.batches import Batch, Encoder
 from mmunlearner.data import ImageRef
-from mmunlearner.models import parts
+from mmunlearner.models import input_device, parts
 
 _log = logging.getLogger(__name__)
 _STATES = {"last_hidden_state", "hidden_states", "attentions"}
@@ -83,7 +83,7 @@ class Kept:
         found = [self._of(key, original, asked) for key in keys]
         kind = found[0]["kind"]
         joined = {name: _joined([each[name] for each in found]) for name in found[0] if name != "kind"}
-        ours = kind(**_on(joined, self.encoder.loaded.model.device))
+        ours = kind(**_on(joined, input_device(self.encoder.loaded.model)))
         if not self._tried:
             self._tried = True
             theirs = original(*given, **named)
@@ -97,7 +97,7 @@ class Kept:
         if key in self._known:
             return self._known[key]
         pixels = self.encoder.pixels(self.images[key])
-        device = self.encoder.loaded.model.device
+        device = input_device(self.encoder.loaded.model)
         with torch.no_grad():
             made = original(
                 **dict(asked) | {name: values.to(device) for name, values in pixels.items() if name in asked}

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import peft
 import torch
-from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from mmunlearner.config import LoraConfig
@@ -38,29 +38,28 @@ def wrap(model: nn.Module, config: LoraConfig, chosen: Sequence[str]) -> peft.Pe
     return cast(peft.PeftModel, peft.get_peft_model(cast(Any, model), settings))
 
 
-class _MaskedLora(torch.autograd.Function):
-    """y = x W^T + s (x A^T) B^T, whose backward gives the factors the masked gradient of the effective weight.
+class _MaskedFactors(torch.autograd.Function):
+    """y = s (x A^T) B^T, whose backward gives the factors the masked gradient of the effective weight.
 
-    Activations and W may be of a shorter number format than the factors, which keep theirs.
+    Activations may be of a shorter number format than the factors, which keep theirs.
     """
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, selected: Callable[[], Tensor] | None
+        ctx: Any, x: Tensor, a: Tensor, b: Tensor, scale: float, selected: Callable[[], Tensor] | None
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, a, b)
+        ctx.save_for_backward(x, a, b)
         ctx.scale, ctx.selected = scale, selected
-        y = x @ weight.T
-        return y + (scale * (x.to(a.dtype) @ a.T) @ b.T).to(y.dtype)
+        return (x.to(a.dtype) @ a.T) @ b.T * scale
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, weight, a, b = ctx.saved_tensors
-        dx = dy @ weight.to(dy.dtype) + (ctx.scale * (dy.to(a.dtype) @ b) @ a).to(dy.dtype)
+        x, a, b = ctx.saved_tensors
+        dx = (ctx.scale * (dy.to(a.dtype) @ b) @ a).to(x.dtype)
         if ctx.selected is None:
-            return dx, None, torch.zeros_like(a), torch.zeros_like(b), None, None
+            return dx, torch.zeros_like(a), torch.zeros_like(b), None, None
         dense = (dy.flatten(0, -2).T @ x.flatten(0, -2).to(dy.dtype)).masked_fill(~ctx.selected(), 0.0).to(a.dtype)
-        return dx, None, ctx.scale * b.T @ dense, ctx.scale * dense @ a.T, None, None
+        return dx, ctx.scale * b.T @ dense, ctx.scale * dense @ a.T, None, None
 
 
 @contextmanager
@@ -68,22 +67,34 @@ def masked(model: nn.Module, mask: Mask) -> Iterator[None]:
     """Within, every adapter's gradients are those of the masked effective weight (none where the mask has no say)."""
     with ExitStack() as stack:
         for name, module in model.named_modules():
-            if isinstance(module, LoraLinear):
+            if isinstance(module, LoraLayer):
                 key = f"{name.removeprefix('base_model.model.')}.weight"
-                original = module.forward
-                module.forward = _forward(module, mask, key)
-                stack.callback(setattr, module, "forward", original)
+                layer = cast(Any, module)  # peft's layers are modules too
+                stack.callback(setattr, layer, "forward", layer.forward)
+                layer.forward = _forward(module, mask, key)
         yield
 
 
-def _forward(module: LoraLinear, mask: Mask, key: str) -> Callable[..., Tensor]:
-    base = cast(nn.Linear, module.get_base_layer())
+def _forward(module: LoraLayer, mask: Mask, key: str) -> Callable[..., Tensor]:
+    """The base layer, quantised or not, as it is, and beside it the factors."""
+    base = module.get_base_layer()
     (adapter,) = module.active_adapters
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         a, b = module.lora_A[adapter].weight, module.lora_B[adapter].weight
         selected = (lambda: mask.of(key, x.device)) if key in mask else None
-        y = _MaskedLora.apply(x, base.weight, a, b, module.scaling[adapter], selected)
-        return y if base.bias is None else y + base.bias
+        y = base(x)
+        return y + cast(Tensor, _MaskedFactors.apply(x, a, b, module.scaling[adapter], selected)).to(y.dtype)
 
     return forward
+
+
+@torch.no_grad()
+def merged(trained: nn.Module, base: nn.Module, config: LoraConfig, chosen: Sequence[str]) -> nn.Module:
+    """`base` (changed in place) with the adapters that were trained on a quantised form of it merged into its weights.
+
+    Merged into the quantised weights they would be rounded to those few levels.
+    """
+    adapted = wrap(base, config, chosen)
+    adapted.load_state_dict({name: p for name, p in trained.state_dict().items() if ".lora_" in name}, strict=False)
+    return cast(Any, adapted).merge_and_unload()

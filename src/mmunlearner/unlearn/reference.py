@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, fill, pack
 from mmunlearner.methods import Reference
+from mmunlearner.models import input_device
 
 FULL_VOCABULARY = 1024
 """Up to this many tokens the whole distribution is kept."""
@@ -49,7 +50,7 @@ def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False, toke
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
     shown: dict[tuple[str, ...], Tensor] = {}
     for batch_rows, batch in _batches(distinct, encoder, tokens):
-        said = answers(model, batch.to(model.device))
+        said = answers(model, batch.to(input_device(model)))
         vocabulary = said.logits.shape[-1]
         top = said.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
         sizes = [len(row.input_ids) - row.answer_start for row in batch_rows]

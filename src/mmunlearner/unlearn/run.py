@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from torch import nn
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -20,7 +21,8 @@ from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.files import read_jsonl
 from mmunlearner.methods import METHODS, Method, Term, resolve
-from mmunlearner.models import Loaded
+from mmunlearner.models import Loaded, check_whole, input_device
+from mmunlearner.models.quantized import UNTRAINABLE
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import lora
 from mmunlearner.unlearn.features import Kept, frozen
@@ -86,6 +88,7 @@ def unlearn(
 
     Raises:
         ConfigError: options that do not go together or not with the model, or a method without a mask that needs one.
+        ModelError: the model does not fit on its devices.
         DataError: a set that the method needs is empty.
         MaskError: the mask belongs to another model, or would act on nothing.
         TrainingError: a loss is not finite.
@@ -93,14 +96,19 @@ def unlearn(
     method = resolve(config.method, METHODS)
     train = train_config(base, config)
     terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
-    _check(method, mask, splits, loaded)
+    adapters = lora_config if lora_config and lora_config.rank else None
+    if loaded.unquantized and adapters is None:
+        raise ConfigError(f"{loaded.source}: {UNTRAINABLE}")
     if train.stop_every and level is None:
         raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
+    check_whole(loaded.model, "training")
+    start = loaded.unquantized() if loaded.unquantized else loaded
+    _check(method, mask, splits, start.model)
     encoder = encoder or Encoder(loaded)
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
     steps = plan(splits.forget if method.forget else (), retain, train, seed, processes=processes)
-    if loaded.model.dtype != torch.float32 and not (lora_config and lora_config.rank):
+    if loaded.model.dtype != torch.float32 and adapters is None:
         warn_of_stuck(loaded, train.learning_rate)
     if train.checkpointing:
         checkpoint(loaded)
@@ -109,27 +117,35 @@ def unlearn(
         raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
     reference = _reference(encoder, steps, features=features) if method.needs_reference or features else None
     started = time.monotonic()
-    before = {name: p.detach().cpu().clone() for name, p in loaded.model.named_parameters()}
-    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, lora_config, dtype, seed, on_step)
+    before = {name: p.detach().cpu().clone() for name, p in start.model.named_parameters()}
+    del start
+    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, adapters, dtype, seed, on_step)
     if level is not None and train.stop_every:
         trainer.add_callback(Stop(level, loaded, train.stop_every * steps.every, trainer.step_log))
     trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
     ended = trainer.accelerator.unwrap_model(trainer.model)
-    if lora_config is not None and lora_config.rank:
+    if adapters and loaded.unquantized:
+        ended = lora.merged(ended, loaded.unquantized().model, adapters, _adapted(mask))
+    elif adapters:
         ended = ended.merge_and_unload()
     change = moved(before, ended, mask, trainer.forget_outside)
-    model = replace(loaded, model=ended.eval().requires_grad_(True))
+    model = replace(loaded, model=ended.eval().requires_grad_(True), unquantized=None)
     lines = read_jsonl(work / "log.jsonl")
     looks = [{"step": line["step"], "of": trainer.state.max_steps, **line["look"]} for line in lines if "look" in line]
     tokens, made = sum(line["tokens"] for line in lines), trainer.state.global_step
     return Trained(model, change, time.monotonic() - started, tokens, made, looks[-1] if looks else None)
 
 
-def _check(method: Method, mask: Mask | None, splits: Splits, loaded: Loaded) -> None:
+def _adapted(mask: Mask | None) -> list[str]:
+    """The parts that adapters are put on."""
+    return list(mask.info["parts"]) if mask else ["vision", "projector", "language"]
+
+
+def _check(method: Method, mask: Mask | None, splits: Splits, model: nn.Module) -> None:
     if method.needs_mask and mask is None:
         raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
     if mask is not None:
-        mask.check(loaded.model)
+        mask.check(model)
         if method.forget is None:
             raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
     for name, term, examples in (("forget", method.forget, splits.forget), ("retain", method.retain, splits.retain)):
@@ -172,16 +188,16 @@ def _trainer(
     mask: Mask | None,
     train: TrainConfig,
     work: Path,
-    lora_config: LoraConfig | None,
+    adapters: LoraConfig | None,
     dtype: str,
     seed: int,
     on_step: OnStep,
 ) -> UnlearnTrainer:
     model: Any = loaded.model
     contexts: dict[str, Any] = {}
-    if lora_config is not None and lora_config.rank:
+    if adapters:
         torch.manual_seed(seed)
-        model = lora.wrap(model, lora_config, list(mask.info["parts"]) if mask else ["vision", "projector", "language"])
+        model = lora.wrap(model, adapters, _adapted(mask))
         acts = scope(model, None, train, ())
         contexts = {"forget": partial(lora.masked, model, mask)} if mask else {}
     else:
@@ -192,7 +208,7 @@ def _trainer(
     total = len(steps) // steps.width
     trainer = UnlearnTrainer(
         model=model,
-        args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=loaded.model.device),
+        args=arguments(train, work, steps=total, seed=seed, dtype=dtype, device=input_device(loaded.model)),
         train_dataset=PlanDataset(steps),
         data_collator=Collator(encoder, terms, reference, train.augment, seed, train.tokens_per_batch),
         log=log,
