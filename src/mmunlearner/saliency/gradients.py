@@ -15,7 +15,9 @@ from typing import Literal
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import create_selective_checkpoint_contexts as keeping
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.batches import Encoder, answers, pack
@@ -28,7 +30,16 @@ Unit = Literal["question", "image"]
 Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
 CHECKPOINT_SECONDS = 60.0
 RECOMPUTE_FROM = 1_000_000_000
-"""Weights of a model whose activations are computed twice instead of being kept."""
+"""Weights of a model of whose layers everything is computed twice, matrix products too."""
+PRODUCTS = [
+    getattr(torch.ops.aten, name).default
+    for name in (
+        *("mm", "addmm", "bmm", "baddbmm"),
+        *(f"_scaled_dot_product_{kind}_attention" for kind in ("flash", "efficient", "cudnn")),
+        "_scaled_dot_product_flash_attention_for_cpu",
+    )
+]
+"""The operations that nearly all the time goes to."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,8 @@ def fisher(
     """S = E over units of (d CE / d theta)^2, CE = mean over the unit's questions of their answers' cross-entropy.
 
     The model is in eval mode (no dropout); squares are summed in fp32 as soon as each layer's gradient is there, and
-    the gradient is dropped. Of large models only the inputs of layers are kept for the way back. With `checkpoint`, the
-    sums are kept every minute, and an interrupted pass goes on.
+    the gradient is dropped. For the way back a layer's input and matrix products are kept, of large models the input
+    alone. With `checkpoint`, the sums are kept every minute, and an interrupted pass goes on.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -79,12 +90,13 @@ def fisher(
     sums, done = _resume(checkpoint, {name: weights[name] for name in names})
     saved = time.monotonic()
     large = sum(weight.numel() for weight in weights.values()) >= RECOMPUTE_FROM
-    with _only(model, set(names)), _squares_into(sums, weights), _recomputing(model if large else nn.Module()):
+    with _only(model, set(names)), _squares_into(sums, weights), _recomputing(model, [] if large else PRODUCTS):
         for number, group in enumerate(progress(groups[done:], title), done + 1):
             loss = answers(model, pack(encoder.rows(group), encoder).to(model.device)).nll.mean()
             if not torch.isfinite(loss):
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
             loss.backward()
+            del loss  # what its graph still holds goes before the next one grows
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 write_tensors(checkpoint, sums, {"done": json.dumps(number)})
                 saved = time.monotonic()
@@ -134,14 +146,15 @@ def _only(model: nn.Module, names: set[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _recomputing(model: nn.Module) -> Iterator[None]:
-    """What happens within a layer is computed again when its gradient is due: a third slower, a fraction of the memory.
+def _recomputing(model: nn.Module, kept: list[OpOverload]) -> Iterator[None]:
+    """What happens within a layer is computed again when its gradient is due, but for the outcomes of `kept`.
 
     By wrapping the layers, since transformers does it in training mode alone, which would turn dropout on.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    again = partial(recompute, use_reentrant=False, preserve_rng_state=False, context_fn=partial(keeping, kept))
     for layer in layers:
-        layer.forward = partial(recompute, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        layer.forward = partial(again, layer.forward)
     try:
         yield
     finally:
