@@ -101,8 +101,10 @@ class MaskConfig:
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
     beta: NotNegative = 1.0
     """Threshold of (S_forget + eps) / (S_preserve + eps)."""
-    unit: Literal["question", "image"] = "image"
-    """Whose gradient is squared: one question's, or the mean over one image's questions."""
+    unit: Literal["question", "image", "batch"] = "image"
+    """Whose gradient is squared: one question's, or the mean over one image's questions, or over `batch` questions."""
+    batch: AtLeastOne = 4
+    """Questions of a batch, one after the other in their set, whoever they are about; for `unit: batch` alone."""
     limit: Count = 512
     """At most so many units per data set, spread over the entities; 0: all."""
     random: bool = False

@@ -46,14 +46,21 @@ def by_hand(encoder: Encoder, groups, name: str) -> torch.Tensor:
     return total / len(groups)
 
 
-@pytest.mark.parametrize("unit", ["question", "image"])
-def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit):
-    groups = units(SPLITS.retain, unit, 0)
+@pytest.mark.parametrize(("unit", "count"), [("question", 18), ("image", 6), ("batch", 5)])
+def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit, count):
+    groups = units(SPLITS.retain, unit, 0, 4)
     names = list(candidates(encoder.loaded.model))
     measured = fisher(encoder, groups, names)
-    assert measured.units == len(groups) == (18 if unit == "question" else 6)
+    assert measured.units == len(groups) == count
     for name in (names[0], names[-1]):
         torch.testing.assert_close(measured.squares[name], by_hand(encoder, groups, name), rtol=1e-4, atol=1e-12)
+
+
+def test_batches_are_consecutive_questions_as_published():
+    groups = units(IMAGES, "batch", 0, 5)
+    assert sorted(group[0].id for group in groups) == sorted(example.id for example in IMAGES[::5])
+    assert all(group == IMAGES[(at := IMAGES.index(group[0])) : at + 5] for group in groups)
+    assert units(IMAGES, "batch", 7, 1) == units(IMAGES, "question", 7)
 
 
 def test_dropout_is_off_while_measuring():

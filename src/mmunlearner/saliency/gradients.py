@@ -26,7 +26,7 @@ from mmunlearner.errors import TrainingError
 from mmunlearner.files import write_tensors
 from mmunlearner.models import candidates
 
-Unit = Literal["question", "image"]
+Unit = Literal["question", "image", "batch"]
 Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
 CHECKPOINT_SECONDS = 60.0
 RECOMPUTE_FROM = 1_000_000_000
@@ -50,15 +50,17 @@ class Fisher:
     units: int
 
 
-def units(examples: Sequence[Example], unit: Unit, limit: int) -> list[list[Example]]:
-    """What one gradient is taken of: a question, or all questions about one image (texts: about one entity).
+def units(examples: Sequence[Example], unit: Unit, limit: int, batch: int = 1) -> list[list[Example]]:
+    """What one gradient is taken of: a question, all questions about one image (texts: about one entity), or `batch`
+    questions in the order of their set, as the published code takes them.
 
-    With `limit` > 0 at most so many, taken in turn from each entity, so that all are seen.
+    With `limit` > 0 at most so many, taken in turn from each entity (a batch's is its first question's), so that all
+    are seen.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
+    for number, example in enumerate(examples):
         key = example.id if unit == "question" else example.image.key if example.image else f"text {example.entity}"
-        groups[key].append(example)
+        groups[f"batch {number // batch}" if unit == "batch" else key].append(example)
     queues: dict[str, list[list[Example]]] = defaultdict(list)
     for group in groups.values():
         queues[group[0].entity].append(group)
