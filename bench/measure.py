@@ -38,11 +38,13 @@ def epoch(side: str) -> Work:
 
 
 def evaluation(side: str) -> Work:
+    """`ours` asks what the published side asks, `candidates` weighs all candidate answers besides."""
+
     def ask(loaded: Loaded, splits: Splits, folder: Path) -> None:
         if side == "published":
             lines = published.evaluation(loaded, splits)
         else:
-            lines = ours.evaluation(loaded, splits, folder / "evaluation")
+            lines = ours.evaluation(loaded, splits, folder / "evaluation", candidates=side == "candidates")
         write_json(folder / f"{side}.answers.json", lines)
 
     return ask

@@ -187,6 +187,9 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
+    candidates: bool = True
+    """Whether the options, the truth, its paraphrase and wrong answers are weighed too; `false`: only what the model
+    says is scored, as published, so that likelihoods, truth ratios and forget quality are absent."""
     shots: Count = 0
     """Solved questions about others that are shown (in words) before each question; 0: zero-shot."""
 
