@@ -50,9 +50,9 @@ def _gradients(loaded: Loaded) -> dict[str, torch.Tensor]:
     return {name: p.grad.double() for name, p in loaded.model.named_parameters() if p.grad is not None}
 
 
-def answers(folder: Path) -> dict[str, Any]:
+def answers(folder: Path, ours: str = "ours") -> dict[str, Any]:
     """Items whose answers are the same to the letter, and the accuracy of each column on either side."""
-    theirs, mine = (json.loads((folder / f"{side}.answers.json").read_text()) for side in ("published", "ours"))
+    theirs, mine = (json.loads((folder / f"{side}.answers.json").read_text()) for side in ("published", ours))
     said = [{line["id"] + column: line["output"] for column in x for line in x[column]} for x in (theirs, mine)]
     scores = [
         {c: mean_score([right(i) for i in x[c]], [i["entity"] for i in x[c]]).value for c in sorted(x)}
@@ -69,4 +69,9 @@ def answers(folder: Path) -> dict[str, Any]:
 def check(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     found = gradients(setting.loaded(folder), setting.splits(folder).forget)
-    return {"saliency": masks(folder), "epoch": found, "evaluation": answers(folder)}
+    return {
+        "saliency": masks(folder),
+        "epoch": found,
+        "evaluation": answers(folder),
+        "candidates": answers(folder, "candidates"),
+    }

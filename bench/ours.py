@@ -48,7 +48,10 @@ def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
     return len(splits.forget) + len(splits.retain)
 
 
-def evaluation(loaded: Loaded, splits: Splits, folder: Path) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """Every item of every column, with the log-probabilities that the published procedure does not take."""
-    evaluate_model(loaded, splits.evaluation, folder, config=EvaluateConfig(max_new_tokens=50))
+def evaluation(
+    loaded: Loaded, splits: Splits, folder: Path, *, candidates: bool
+) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Every item of every column; with `candidates` their log-probabilities too, which the published way has not."""
+    config = EvaluateConfig(max_new_tokens=50, candidates=candidates)
+    evaluate_model(loaded, splits.evaluation, folder, config=config)
     return read_columns(folder)

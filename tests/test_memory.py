@@ -6,11 +6,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib import util
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import VOCABULARY, examples, llava
+from torch.profiler import ProfilerActivity, profile
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, Qwen2VLConfig
 
 from mmunlearner import models
@@ -19,6 +22,7 @@ from mmunlearner.config import LoraConfig, TrainConfig
 from mmunlearner.errors import ModelError
 from mmunlearner.memory import ORDER, Load, Memory, activations, held, meta_model, patches, saliency, sizes, training
 from mmunlearner.models import part_of
+from mmunlearner.saliency.gradients import candidate_names, fisher
 
 TESTS = Path(__file__).parent
 PARTS = [ORDER, ("vision", "projector"), ("projector",), ("language",)]
@@ -69,6 +73,26 @@ def test_activations_are_within_a_quarter_of_what_autograd_saves(loaded, parts):
     images = batch.passes[0].inputs["pixel_values"].shape[0]
     load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
     assert activations(sizes(loaded.model), load, parts) == pytest.approx(saved_bytes(loaded, batch, parts), rel=0.25)
+
+
+@pytest.mark.parametrize("parts", PARTS[::3])
+@pytest.mark.parametrize(("kept", "recompute_from"), [("products", 10**9), ("inputs", 0)])
+def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
+    loaded, monkeypatch, parts, kept, recompute_from
+):
+    encoder, asked, size = Encoder(loaded), examples(8, 3), sizes(loaded.model)
+    batch = pack(encoder.rows(asked), encoder)
+    load = Load(batch.size, len(batch.images) * patches(loaded.model, 4), len(batch.tokens))
+    monkeypatch.setattr("mmunlearner.saliency.gradients.RECOMPUTE_FROM", recompute_from)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        fisher(encoder, [asked], candidate_names(loaded.model, parts))
+    events: Any = found.profiler
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events.kineto_results.events() if e.name() == "[memory]")
+    peak = max(accumulate(change for _, change in changes))
+    needed = saliency(size, load, parts)
+    assert needed.gradients + needed.saliency + activations(size, load, parts, kept=kept) == pytest.approx(
+        peak, rel=0.25
+    )
 
 
 def test_nothing_is_kept_of_what_comes_before_the_first_part_that_trains(loaded):

@@ -168,6 +168,18 @@ def test_masks_share_their_passes_and_go_on_from_them(tmp_path):
     assert all(read_json(path)["seconds"] > 0 for path in (folder.path / "masks").glob("*.json"))
 
 
+def test_a_run_without_candidates_says_what_it_cannot_say(tmp_path):
+    config = recipe(tmp_path, trials=1)
+    asked = replace(config.evaluate, candidates=False)
+    pipeline.run(replace(config, evaluate=asked, methods={"npo": config.methods["npo"]}))
+    run = tmp_path / "runs/mini"
+    assert "Candidate answers were not weighed" in (run / "report.md").read_text()
+    scores = read_json(run / "evaluation/npo/scores.json")["columns"]["forget_vqa"]
+    assert "accuracy" in scores
+    assert "truth_ratio" not in scores
+    assert {model["forget_quality"] for model in read_json(run / "results.json")["models"]} == {None}
+
+
 def test_failing_method_is_named_and_the_rest_is_kept(tmp_path):
     config = recipe(tmp_path, trials=0)
     bad = replace(config.methods["npo"], train={"learning_rate": 1e30, "clip": 0, "optimizer": "sgd", "warmup": 0})

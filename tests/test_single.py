@@ -120,6 +120,9 @@ def test_the_distance_to_the_oracle_s_answers_is_shown(work: Path, capsys: pytes
     told = capsys.readouterr().out
     assert "forget_vqa, multiple choice" in told
     assert "harmonic means (CLEAR)" in told
+    told = ["--model", "vanilla", "--out", "said", *DATA, "--data.root", "data", "--device", "cpu", "--limit", "2"]
+    assert run(work, "evaluate", *told, "--no-candidates", "--oracle", "few-other") == 0
+    assert "no distance to the oracle" in capsys.readouterr().out
 
 
 def test_a_model_is_taught_a_benchmark(work: Path) -> None:

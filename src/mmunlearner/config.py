@@ -113,8 +113,10 @@ class MaskConfig:
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
     beta: NotNegative = 1.0
     """Threshold of (S_forget + eps) / (S_preserve + eps)."""
-    unit: Literal["question", "image"] = "image"
-    """Whose gradient is squared: one question's, or the mean over one image's questions."""
+    unit: Literal["question", "image", "batch"] = "image"
+    """Whose gradient is squared: one question's, or the mean over one image's questions, or over `batch` questions."""
+    batch: AtLeastOne = 4
+    """Questions of a batch, one after the other in their set, whoever they are about; for `unit: batch` alone."""
     limit: Count = 512
     """At most so many units per data set, spread over the entities; 0: all."""
     random: bool = False
@@ -214,6 +216,9 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
+    candidates: bool = True
+    """Whether the options, the truth, its paraphrase and wrong answers are weighed too; `false`: only what the model
+    says is scored, as published, so that likelihoods, truth ratios and forget quality are absent."""
     shots: Count = 0
     """Solved questions about others that are shown (in words) before each question; 0: zero-shot."""
 

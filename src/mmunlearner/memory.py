@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -33,6 +33,8 @@ STATES: Mapping[str, int] = {"adamw": 2, "sgd": 0, "muon": 2}
 """Optimizer -> numbers kept per trainable weight; of `muon` at most, as its matrices keep one."""
 LOGIT_COPIES = 3
 """Logits of answer tokens, their log-probabilities, their gradient."""
+Kept = Literal["all", "products", "inputs"]
+"""What a transformer layer keeps for its gradient: everything, its input and matrix products, or its input alone."""
 ORDER: tuple[Part, ...] = ("vision", "projector", "language")
 """The parts in the order in which a forward pass goes through them."""
 
@@ -201,25 +203,30 @@ def saliency(
         gradients=(number + FLOAT * (dtype == "bfloat16")) * size.largest,
         saliency=0 if on_host else FLOAT * sum(size.candidates[part] for part in parts),
         mask=_bits(size, parts),
-        activations=activations(size, load, parts, dtype=dtype, recomputed=size.total >= RECOMPUTE_FROM),
+        activations=activations(
+            size, load, parts, dtype=dtype, kept="inputs" if size.total >= RECOMPUTE_FROM else "products"
+        ),
     )
 
 
-def activations(
-    size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32", recomputed: bool = False
-) -> int:
+def activations(size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32", kept: Kept = "all") -> int:
     """What autograd keeps of a forward pass: nothing before the first part that trains.
 
     A layer that trains keeps its input and, for what follows it, its output; of a frozen one behind it the input is
-    kept about half the time, by the norms and activation functions around it. `recomputed`: only what transformer
-    layers hand on is kept, and one layer at a time in full.
+    kept about half the time, by the norms and activation functions around it. Where a transformer layer is computed
+    again, what it was handed is kept, and one layer at a time in full; of `products` the outputs of its linear layers
+    and of its attention (about as wide as what it hands on) as well.
     """
     first = min((ORDER.index(part) for part in parts), default=len(ORDER))
-    kept = 0
+    numbers = 0
     for part in ORDER[first:]:
-        within = size.outputs[part] + size.inputs[part] // (1 if part in parts else 2)
-        kept += load.tokens(part) * (size.handed[part] + size.inside[part] if recomputed else within)
-    return kept * (HALF if dtype == "bfloat16" else FLOAT) + LOGIT_COPIES * FLOAT * load.answers * size.vocabulary
+        widths = {
+            "all": size.outputs[part] + size.inputs[part] // (1 if part in parts else 2),
+            "products": size.outputs[part] + 2 * size.handed[part] + size.inside[part],
+            "inputs": size.handed[part] + size.inside[part],
+        }
+        numbers += load.tokens(part) * widths[kept]
+    return numbers * (HALF if dtype == "bfloat16" else FLOAT) + LOGIT_COPIES * FLOAT * load.answers * size.vocabulary
 
 
 def held(size: Sizes, weights: str, quantize: Quantize = "none") -> int:

@@ -29,6 +29,10 @@ SUMMARISED = ("clear",)
 Lines = dict[str, list[Line]]
 Columns = Mapping[str, Sequence[Example]]
 """Column -> the items of it."""
+NOT_WEIGHED = (
+    "Candidate answers were not weighed (evaluate.candidates: false): likelihoods, their agreement with the letters "
+    "written, truth ratios and forget quality are absent."
+)
 
 
 def chance(items: Sequence[Example]) -> float:
@@ -98,6 +102,7 @@ def collect(
             if gate
             else None,
             "judged": sorted(judged),
+            "findings": [] if run.config.evaluate.candidates else [NOT_WEIGHED],
             "gallery": _gallery(run, evaluation, test),
             "manifest": manifest(run),
         },

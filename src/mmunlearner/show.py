@@ -176,6 +176,9 @@ def _distances(folder: Path, oracle: Path) -> None:
     from mmunlearner.evaluate.summary import forget_quality, harmonic_means
 
     ours, theirs = read_columns(folder), read_columns(oracle)
+    if not (harmonic_means(ours) and harmonic_means(theirs)):
+        print("no distance to the oracle: it takes candidate answers weighed on both sides (evaluate.candidates)")
+        return
     rows = [
         (f"{column}, {task.replace('_', ' ')}", f"{found.ks_p:.2g}", f"{found.ks:.3f}", f"{1 - found.js:.3f}")
         for (column, task), found in forget_quality(ours, theirs).items()

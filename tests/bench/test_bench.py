@@ -72,11 +72,19 @@ def test_it_runs_and_says_what_it_found(tmp_path: Path, repository: Path) -> Non
     command = [sys.executable, "-m", "bench", "--quick", "--out", str(tmp_path), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     found = json.loads((tmp_path / "latest.json").read_text())
-    for name in ("saliency_wall", "saliency_peak", "mask_disk", "epoch_wall", "evaluation_wall"):
+    for name in (
+        "saliency_wall",
+        "saliency_peak",
+        "mask_disk",
+        "epoch_wall",
+        "evaluation_wall",
+        "evaluation_candidates_wall",
+    ):
         assert found[f"{name}_ratio"] > 0
         assert f"| {name}_ratio |" in done.stdout
     assert found["mask_disk_ratio"] > 32
     assert found["equality"]["saliency"]["beyond_rounding"] == 0
     assert found["equality"]["epoch"]["gradients"] < 1e-5
     assert found["equality"]["evaluation"]["same_scores"]
+    assert found["equality"]["candidates"]["same_scores"]
     assert (tmp_path / "growth.svg").read_text().startswith("<?xml")

@@ -216,20 +216,35 @@ def test_a_checkpoints_own_generation_defaults_do_not_change_its_answers(trained
 
 
 def test_a_model_whose_rows_cannot_share_is_asked_plainly(loaded, evaluated, tmp_path, monkeypatch):
-    """Attention that lets branches see each other stands for families whose attention is not causal."""
+    """By its configuration: layers of a kind that a shared row's mask knows nothing of."""
+    model = copy.deepcopy(loaded.model)
+    text = model.config.get_text_config()
+    text.layer_types = ["linear_attention"] * text.num_hidden_layers
+    masks = []
     whole = weigh_module.tree
 
-    def leaking(groups, encoder):
+    def seen(groups, encoder):
         batch = whole(groups, encoder)
-        (one,) = batch.passes
-        mask = torch.ones_like(one.inputs["attention_mask"]).tril()
-        return replace(batch, passes=(replace(one, inputs={**one.inputs, "attention_mask": mask}),))
+        masks.extend(each.inputs["attention_mask"].dim() for each in batch.passes)
+        return batch
 
-    monkeypatch.setattr(weigh_module, "tree", leaking)
-    evaluate_model(loaded, columns(), tmp_path, config=CONFIG)
+    monkeypatch.setattr(weigh_module, "tree", seen)
+    monkeypatch.setattr("mmunlearner.evaluate.answer.generate", lambda rows, *_: [()] * len(rows))
+    evaluate_model(replace(loaded, model=model), columns(), tmp_path, config=CONFIG)
+    assert set(masks) == {2}  # of plain rows
     for line, other in zip(lines(evaluated[1]), lines(tmp_path), strict=True):
-        assert line["output"] == other["output"]
         assert line["answer_logp"] == pytest.approx(other["answer_logp"], abs=1e-4)
+
+
+def test_without_candidates_the_same_is_said_and_scored_and_no_more(loaded, evaluated, tmp_path):
+    scores = evaluate_model(loaded, columns(), tmp_path, config=replace(CONFIG, candidates=False))
+    for line, other in zip(lines(evaluated[1]), lines(tmp_path), strict=True):
+        assert other.items() <= line.items()
+        assert not any(name.endswith(("logp", "logps")) for name in other)
+    for column, found in scores.columns.items():
+        assert found == {name: evaluated[0].columns[column][name] for name in found}
+        assert "accuracy" in found
+        assert not {"truth_ratio", "probability", "multiple_choice_agreement"} & set(found)
 
 
 def test_a_model_of_nan_is_an_error(trained, tmp_path):

@@ -14,6 +14,7 @@ from mmunlearner.config import MaskConfig
 from mmunlearner.config_io import load_config
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError
+from mmunlearner.run_dir import mask_name
 from mmunlearner.saliency import passes
 
 IMAGES, TEXTS = examples(), examples(images=False)
@@ -44,8 +45,11 @@ def test_texts_are_passed_for_the_language_part_alone():
 
 
 def test_masks_of_other_units_take_passes_of_their_own():
-    names = [each.name for each in passes([VISION, replace(VISION, unit="question"), replace(VISION, limit=3)])]
-    assert len(names) == len(set(names)) == 6
+    others = [{"unit": "question"}, {"limit": 3}, {"unit": "batch"}, {"unit": "batch", "batch": 2}]
+    masks = [VISION, *(replace(VISION, **other) for other in others)]
+    names = [each.name for each in passes([*masks, replace(VISION, batch=2)])]
+    assert len(names) == len(set(names)) == 10
+    assert len({mask_name(mask) for mask in masks}) == 5
 
 
 @pytest.mark.parametrize("unit", ["image", "question"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import VOCABULARY, examples, llava
-from transformers.models.llama.modeling_llama import LlamaMLP
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder, answers, pad
@@ -44,12 +46,12 @@ def by_hand(encoder: Encoder, groups, name: str) -> torch.Tensor:
     return total / len(groups)
 
 
-@pytest.mark.parametrize("unit", ["question", "image"])
-def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit):
-    groups = units(SPLITS.retain, unit, 0)
+@pytest.mark.parametrize(("unit", "count"), [("question", 18), ("image", 6), ("batch", 5)])
+def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit, count):
+    groups = units(SPLITS.retain, unit, 0, 4)
     names = list(candidates(encoder.loaded.model))
     measured = fisher(encoder, groups, names)
-    assert measured.units == len(groups) == (18 if unit == "question" else 6)
+    assert measured.units == len(groups) == count
     for name in (names[0], names[-1]):
         torch.testing.assert_close(measured.squares[name], by_hand(encoder, groups, name), rtol=1e-4, atol=1e-12)
 
@@ -67,6 +69,13 @@ def test_questions_about_the_same_images_are_one_unit(encoder):
         torch.testing.assert_close(measured, by_hand(encoder, chosen, name), rtol=1e-4, atol=1e-12)
 
 
+def test_batches_are_consecutive_questions_as_published():
+    groups = units(IMAGES, "batch", 0, 5)
+    assert sorted(group[0].id for group in groups) == sorted(example.id for example in IMAGES[::5])
+    assert all(group == IMAGES[(at := IMAGES.index(group[0])) : at + 5] for group in groups)
+    assert units(IMAGES, "batch", 7, 1) == units(IMAGES, "question", 7)
+
+
 def test_dropout_is_off_while_measuring():
     """Defect 5: saliency was taken in train mode."""
     loaded = llava(VOCABULARY)
@@ -79,22 +88,35 @@ def test_dropout_is_off_while_measuring():
     assert torch.equal(first, second)
 
 
+class Counted(TorchDispatchMode):
+    """Counts the operations that are carried out."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
 def test_what_is_computed_twice_has_the_same_squares(encoder, monkeypatch):
-    """Of large models the activations are not kept; this one counts as large here."""
+    """All but matrix products and attention, and of large models these too; the last time this one counts as large."""
     names, groups = list(candidates(encoder.loaded.model)), units(SPLITS.retain, "image", 0)
-    kept = fisher(encoder, groups, names).squares
-    calls = 0
 
-    def counted(module, *_):
-        nonlocal calls
-        calls += isinstance(module, LlamaMLP)
+    def measured():
+        with Counted() as counted:
+            return fisher(encoder, groups, names).squares, counted.calls
 
+    with monkeypatch.context() as patched:
+        patched.setattr("mmunlearner.saliency.gradients._recomputing", lambda *_: contextlib.nullcontext())
+        once, whole = measured()
+    some, kept = measured()
     monkeypatch.setattr("mmunlearner.saliency.gradients.RECOMPUTE_FROM", 0)
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(counted)
-    again = fisher(encoder, groups, names).squares
-    handle.remove()
-    assert calls == 2 * 2 * len(groups)  # two layers, each twice
-    assert all(torch.equal(kept[name], again[name]) for name in names)
+    twice, again = measured()
+    assert all(torch.equal(once[name], some[name]) and torch.equal(once[name], twice[name]) for name in names)
+    assert kept["aten.silu.default"] == again["aten.silu.default"] == 2 * whole["aten.silu.default"] > 0
+    for product in ("mm.default", "addmm.default", "_scaled_dot_product_flash_attention_for_cpu.default"):
+        assert again[f"aten.{product}"] > kept[f"aten.{product}"] == whole[f"aten.{product}"]
     assert not any("forward" in vars(module) for module in encoder.loaded.model.modules())
 
 

@@ -162,10 +162,11 @@ class _Answering:
 
     def lines(self, items: Sequence[Example], column: str, progress: Progress) -> list[dict[str, Any]]:
         """The lines of one column, in the order of its items."""
-        asked = [self._ask(item) for item in items]
+        weigh = self.config.candidates
+        asked = [self._ask(item) if weigh else self._ask_briefly(item) for item in items]
         weighed, outputs = self._answer(asked, lambda done, of: progress(column, done, of))
         return [
-            questions.describe(item, column) | {"output": output} | _weights(each, weighed)
+            questions.describe(item, column) | {"output": output} | (_weights(each, weighed) if weigh else {})
             for item, each, output in zip(items, asked, outputs, strict=True)
         ]
 

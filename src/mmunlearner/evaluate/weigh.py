@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,14 +9,13 @@ from typing import NamedTuple
 
 import torch
 
-from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, pad, tree, within
+from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, tree, within
 from mmunlearner.errors import ModelError
 from mmunlearner.models import input_device
 
 # A tree of more tokens (beside its first row) wastes attention on branches that do not see each other; one of fewer
 # repeats the beginning that its branches share, which costs the more the longer that is.
 _BRANCHES, _BRANCHES_PER_TOKEN = 256, 2
-_log = logging.getLogger(__name__)
 
 RowKey = tuple[tuple[str, ...], tuple[int, ...]]
 
@@ -43,8 +41,6 @@ class Scale:
     tokens_per_batch: int = 4096
     tokens: int = field(default=0, init=False)
     """Tokens that the model has seen here, padding included."""
-    shares: bool | None = field(default=None, init=False)
-    """Whether rows that share a sequence are weighed as they are alone; None until it has been tried."""
 
     def weigh(self, rows: Iterable[Row], told: Callable[[int], None]) -> dict[RowKey, Weighed]:
         """Weigh each row once; `told` hears how many are done.
@@ -53,14 +49,11 @@ class Scale:
             ModelError: a log-probability is not finite.
         """
         unique = list({key_of(row): row for row in rows}.values())
-        if self.shares is None:
-            self.shares = self._try_sharing(unique)
-        groups = self._together(unique) if self.shares else [[row] for row in unique]
         weighed: dict[RowKey, Weighed] = {}
+        groups = self._together(unique)
         for some in within(((_size(group), group) for group in groups), self.tokens_per_batch):
             flat = [row for group in some for row in group]
-            batch = tree(some, self.encoder) if self.shares else pad(flat, self.encoder)
-            weighed.update(zip(map(key_of, flat), self._run(batch), strict=True))
+            weighed.update(zip(map(key_of, flat), self._run(tree(some, self.encoder)), strict=True))
             told(len(weighed))
         return weighed
 
@@ -82,23 +75,6 @@ class Scale:
         lengths = batch.question.bincount(minlength=batch.count).tolist()
         parts = zip(logps.split(lengths), best.split(lengths), strict=True)
         return [Weighed(tuple(p.tolist()), tuple(b.tolist())) for p, b in parts]
-
-    def _try_sharing(self, rows: Sequence[Row]) -> bool:
-        """Weigh a few rows both ways: attention that is not causal, or positions that differ, would show."""
-        some = [row for row in rows if row.images][:4] + [row for row in rows if not row.images][:4]
-        try:
-            groups = grouped(some)
-            together = self._run(tree(groups, self.encoder))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            _log.info("%s: rows cannot share a sequence (%s)", self.encoder.loaded.source, error)
-            return False
-        alone = self._run(pad([row for group in groups for row in group], self.encoder))
-        a, b = (torch.tensor([p for weighed in both for p in weighed.logps]) for both in (together, alone))
-        tolerance = 1e-4 if self.encoder.loaded.model.dtype == torch.float32 else 3e-2
-        same = torch.allclose(a, b, rtol=tolerance, atol=tolerance)
-        if not same:
-            _log.info("%s: rows that share a sequence come out differently; plain batches", self.encoder.loaded.source)
-        return same
 
 
 def grouped(rows: Iterable[Row]) -> list[list[Row]]:

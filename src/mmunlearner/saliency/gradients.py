@@ -15,7 +15,9 @@ from typing import Literal
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import create_selective_checkpoint_contexts as keeping
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.batches import Encoder, answers, pack
@@ -24,11 +26,20 @@ from mmunlearner.errors import MaskError, TrainingError
 from mmunlearner.files import write_tensors
 from mmunlearner.models import candidates, check_whole, input_device
 
-Unit = Literal["question", "image"]
+Unit = Literal["question", "image", "batch"]
 Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
 CHECKPOINT_SECONDS = 60.0
 RECOMPUTE_FROM = 1_000_000_000
-"""Weights of a model whose activations are computed twice instead of being kept."""
+"""Weights of a model of whose layers everything is computed twice, matrix products too."""
+PRODUCTS = [
+    getattr(torch.ops.aten, name).default
+    for name in (
+        *("mm", "addmm", "bmm", "baddbmm"),
+        *(f"_scaled_dot_product_{kind}_attention" for kind in ("flash", "efficient", "cudnn")),
+        "_scaled_dot_product_flash_attention_for_cpu",
+    )
+]
+"""The operations that nearly all the time goes to."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +50,18 @@ class Fisher:
     units: int
 
 
-def units(examples: Sequence[Example], unit: Unit, limit: int) -> list[list[Example]]:
-    """What one gradient is taken of: a question, or all questions about the same images (texts: about one entity).
+def units(examples: Sequence[Example], unit: Unit, limit: int, batch: int = 1) -> list[list[Example]]:
+    """What one gradient is taken of: a question, all questions about the same images (texts: about one entity), or
+    `batch` questions in the order of their set, as the published code takes them.
 
-    With `limit` > 0 at most so many, taken in turn from each entity, so that all are seen.
+    With `limit` > 0 at most so many, taken in turn from each entity (a batch's is its first question's), so that all
+    are seen.
     """
     groups: dict[tuple[str, ...], list[Example]] = defaultdict(list)
-    for example in examples:
+    for number, example in enumerate(examples):
         shown = example.group or (f"text {example.entity}",)
-        groups[(example.id,) if unit == "question" else shown].append(example)
+        keys = {"question": (example.id,), "image": shown, "batch": (f"batch {number // batch}",)}
+        groups[keys[unit]].append(example)
     queues: dict[str, list[list[Example]]] = defaultdict(list)
     for group in groups.values():
         queues[group[0].entity].append(group)
@@ -68,8 +82,8 @@ def fisher(
     """S = E over units of (d CE / d theta)^2, CE = mean over the unit's questions of their answers' cross-entropy.
 
     The model is in eval mode (no dropout); squares are summed in fp32 as soon as each layer's gradient is there, and
-    the gradient is dropped. Of large models only the inputs of layers are kept for the way back. With `checkpoint`, the
-    sums are kept every minute, and an interrupted pass goes on.
+    the gradient is dropped. For the way back a layer's input and matrix products are kept, of large models the input
+    alone. With `checkpoint`, the sums are kept every minute, and an interrupted pass goes on.
 
     Raises:
         MaskError: the weights are quantised.
@@ -87,12 +101,13 @@ def fisher(
     sums, done = _resume(checkpoint, {name: weights[name] for name in names})
     saved, device = time.monotonic(), input_device(model)
     large = sum(weight.numel() for weight in weights.values()) >= RECOMPUTE_FROM
-    with _only(model, set(names)), _squares_into(sums, weights), _recomputing(model if large else nn.Module()):
+    with _only(model, set(names)), _squares_into(sums, weights), _recomputing(model, [] if large else PRODUCTS):
         for number, group in enumerate(progress(groups[done:], title), done + 1):
             loss = answers(model, pack(encoder.rows(group), encoder).to(device)).nll.mean()
             if not torch.isfinite(loss):
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
             loss.backward()
+            del loss  # what its graph still holds goes before the next one grows
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 write_tensors(checkpoint, sums, {"done": json.dumps(number)})
                 saved = time.monotonic()
@@ -142,14 +157,15 @@ def _only(model: nn.Module, names: set[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _recomputing(model: nn.Module) -> Iterator[None]:
-    """What happens within a layer is computed again when its gradient is due: a third slower, a fraction of the memory.
+def _recomputing(model: nn.Module, kept: list[OpOverload]) -> Iterator[None]:
+    """What happens within a layer is computed again when its gradient is due, but for the outcomes of `kept`.
 
     By wrapping the layers, since transformers does it in training mode alone, which would turn dropout on.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    again = partial(recompute, use_reentrant=False, preserve_rng_state=False, context_fn=partial(keeping, kept))
     for layer in layers:
-        layer.forward = partial(recompute, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        layer.forward = partial(again, layer.forward)
     try:
         yield
     finally:

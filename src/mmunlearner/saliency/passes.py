@@ -31,11 +31,13 @@ class Pass:
     unit: Unit
     limit: int
     parts: tuple[Part, ...]
+    batch: int = 1
+    """Questions of a batch, where that is the unit."""
 
     @property
     def name(self) -> str:
         """The same whatever the parts: in a run there is one pass of a name."""
-        return f"{self.data}-{self.unit}-{self.limit}"
+        return f"{self.data}-{self.unit}{self.batch if self.unit == 'batch' else ''}-{self.limit}"
 
     def groups(self, splits: Splits) -> list[list[Example]]:
         """The units whose gradients are squared.
@@ -46,7 +48,7 @@ class Pass:
         examples: Iterable[Example] = getattr(splits, self.data)
         if not examples:
             raise DataError(f"mask: the {self.data} set is empty")
-        return units(list(examples), self.unit, self.limit)
+        return units(list(examples), self.unit, self.limit, self.batch)
 
     def measure(
         self,
@@ -72,13 +74,17 @@ def passes(masks: Iterable[MaskConfig]) -> list[Pass]:
 
     The text-only QA protects the language part alone (method step 3), so that only its squares are taken there.
     """
-    wanted: dict[tuple[DataSet, Unit, int], set[Part]] = {}
+    wanted: dict[tuple[DataSet, Unit, int, int], set[Part]] = {}
     for mask in masks:
+        batch = mask.batch if mask.unit == "batch" else 1
         for data in get_args(DataSet):
             parts = set(mask.parts) & ({"language"} if data == "text" else set(get_args(Part)))
             if parts:
-                wanted.setdefault((data, mask.unit, mask.limit), set()).update(parts)
-    return [Pass(*key, tuple(part for part in get_args(Part) if part in parts)) for key, parts in wanted.items()]
+                wanted.setdefault((data, mask.unit, mask.limit, batch), set()).update(parts)
+    return [
+        Pass(data, unit, limit, tuple(part for part in get_args(Part) if part in parts), batch)
+        for (data, unit, limit, batch), parts in wanted.items()
+    ]
 
 
 def keep(measured: Fisher, path: Path, cost: Mapping[str, float]) -> Path:
