@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from families.questions import picture
-from families.zoo import FAMILIES, NEEDS_TORCHVISION
+from families.zoo import FAMILIES
 from peft.tuners.lora import LoraLayer
 
 from mmunlearner.batches import Encoder, pack
@@ -17,7 +17,7 @@ from mmunlearner.unlearn import lora
 from mmunlearner.unlearn.reference import cache
 
 PARTS = ("vision", "projector", "language")
-OTHER_NEEDS = {"SmolVLM": "`num2words`"}
+NEEDS = {"SmolVLM": "`num2words`"}
 
 
 def line(name: str, loaded: Loaded) -> str:
@@ -35,7 +35,7 @@ def line(name: str, loaded: Loaded) -> str:
         ", ".join(part for part in PARTS if part in owners),
         "yes" if layers > 10 else "no",
         "no" if features is None else "yes",
-        "torchvision" if name in NEEDS_TORCHVISION else OTHER_NEEDS.get(name, ""),
+        NEEDS.get(name, ""),
     )
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
