@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from transformers import GenerationConfig, GenerationMixin
 from mmunlearner.batches import Encoder, Row, alike, common_prefix, may_continue, prompts
 from mmunlearner.config import EvaluateConfig
 
-_TAKEN = signature(GenerationMixin.prepare_inputs_for_generation).parameters
+_TAKEN = signature(cast(Any, GenerationMixin).prepare_inputs_for_generation).parameters
 CACHE = "cache" if "cache" in _TAKEN else "past_key_values"
 """What `generate` calls keys and values; transformers 5.24 has another name than the releases before it."""
 
