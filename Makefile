@@ -1,14 +1,14 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: each makes .venv first if there is none.
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
 VENV := .venv
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench lint docs clean
+.PHONY: demo test test-oldest test-newest bench lint docs clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/mmunlearner demo
@@ -16,6 +16,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS)
 	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+
+# The same with the oldest, or the newest, releases that pyproject.toml admits, in an environment of its own.
+test-oldest test-newest: test-%:
+	rm -rf .venv-$*
+	mkdir .venv-$*
+	$(PYTHON) tests/versions.py $* > .venv-$*/constraints.txt
+	$(MAKE) test VENV=.venv-$* CONSTRAINTS=.venv-$*/constraints.txt
 
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/python -m bench
@@ -29,16 +36,15 @@ docs: $(VENV)/.installed
 	$(BIN)/python -c 'from mmunlearner.cli import app; print(app.generate_docs().strip())' > docs/cli.md
 
 clean:
-	rm -rf $(VENV)
+	rm -rf .venv .venv-oldest .venv-newest
 
-# torch comes first and pinned: left to the resolver it brings gigabytes of CUDA packages even where a CPU build is at hand.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# The constraints pin torch: left to the resolver it brings gigabytes of CUDA packages even where a CPU build is at hand.
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name it with PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[test]'
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[test,lint]'
 	touch $@

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import versions
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -76,12 +77,13 @@ def test_the_commands_are_those_of_the_readme(repository: Path) -> None:
 
 
 def test_the_make_targets_of_the_texts_exist(repository: Path) -> None:
-    targets = set(re.findall(r"^(\w+):", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = {name for names in re.findall(r"^([\w -]+):", makefile, re.MULTILINE) for name in names.split()}
     texts = [*repository.glob("*.md"), *repository.glob("docs/*.md"), repository / ".ci" / "run"]
     called = {
-        target for text in texts for target in re.findall(r"\bmake (\w+)\b(?=[`\n])", text.read_text(encoding="utf-8"))
+        target for text in texts for target in re.findall(r"\bmake ([\w-]+)(?=[`\n])", text.read_text(encoding="utf-8"))
     }
-    assert {"demo", "test"} <= called <= targets
+    assert {"demo", "test", "test-oldest", "test-newest"} <= called <= targets
 
 
 def test_everything_imported_is_declared(repository: Path, project: dict) -> None:
@@ -104,6 +106,29 @@ def test_the_tested_versions_lie_in_the_declared_ranges(repository: Path, projec
         wanted = Requirement(text)
         [pin] = pinned[wanted.name.lower().replace("_", "-")].specifier
         assert wanted.specifier.contains(Version(pin.version)), text
+
+
+def test_the_oldest_releases_of_all_ranges_can_be_pinned() -> None:
+    """What `make test-oldest` installs: one release of every range, the lowest that it admits."""
+    requirements = versions.declared()
+    for text, pin in zip(requirements, versions.oldest(requirements), strict=True):
+        wanted, lowest = Requirement(text), Requirement(pin)
+        [release] = lowest.specifier
+        assert (wanted.name, release.operator) == (lowest.name, "==")
+        assert f">={release.version}" in str(wanted.specifier).split(",")
+        assert wanted.specifier.contains(release.version)
+
+
+@pytest.mark.parametrize("vague", ["thing", "thing>=4", "thing>=4.1", "thing>=4.*", "thing==4.1.0", "thing<5"])
+def test_a_bound_that_names_no_release_in_full_is_refused(vague: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(vague)}: write the oldest release in full"):
+        versions.oldest(["numpy>=2.0.0", vague])
+
+
+def test_the_newest_releases_are_free_but_for_torch() -> None:
+    """Its newest may be at hand as gigabytes of CUDA packages alone."""
+    [pin] = versions.newest()
+    assert Requirement(pin).name == "torch"
 
 
 def test_versions_agree(repository: Path) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from families.zoo import FAMILIES, NEEDS_TORCHVISION
-from transformers import AutoModelForImageTextToText
-from transformers.utils.import_utils import is_torchvision_available
+from families.zoo import FAMILIES
 
 from mmunlearner.batches import Encoder
 from mmunlearner.models import Loaded, load, save
@@ -29,8 +26,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fresh]:
         if name not in built:
             built[name] = Loaded(*FAMILIES[name](), name)
             save(built[name], home)
-        if name in NEEDS_TORCHVISION and not is_torchvision_available():
-            return lambda: replace(built[name], model=AutoModelForImageTextToText.from_pretrained(home).eval())
         return lambda: load(home, device="cpu")
 
     return fresh

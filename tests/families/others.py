@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import transformers as tf
 from families import templates
@@ -14,7 +10,7 @@ from families.building import CLIP, TEXT, Made, made, no_videos, pil
 from families.vocabularies import byte_level, fast
 from transformers.utils.import_utils import is_torchvision_available
 
-from mmunlearner.models.processor import NoVideos, without_videos
+from mmunlearner.models.processor import NoVideos, behind, without_videos
 
 
 def _idefics(kind: str, processor: Any, template: str, begin: str, *videos: NoVideos) -> Made:
@@ -73,27 +69,13 @@ def mllama() -> Made:
     return made("Mllama", config, processor, ids["<|end_of_text|>"], ids["<|eot_id|>"])
 
 
-def _pixtral_processor() -> Any:
-    """Its module imports torchvision for an image processor that is not used here, so that an empty one stands in."""
-    parts = (
-        "torchvision",
-        "torchvision.transforms",
-        "torchvision.transforms.v2",
-        "torchvision.transforms.v2.functional",
-    )
-    missing = {} if is_torchvision_available() else {name: ModuleType(name) for name in parts}
-    if missing:
-        missing[parts[2]].functional = missing[parts[3]]  # pyright: ignore[reportAttributeAccessIssue]
-    with mock.patch.dict(sys.modules, missing):
-        return import_module("transformers.models.pixtral.processing_pixtral").PixtralProcessor
-
-
 def mistral3() -> Made:
     turns = ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]")
     marks = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
     core = byte_level(("<unk>", "<s>", "</s>", "<pad>", *turns, *marks))
     tokenizer = fast(core, pad="<pad>", eos="</s>", bos="<s>", special=[*turns, *marks], begins=True)
-    processor = _pixtral_processor()(
+    kind = tf.PixtralProcessor if is_torchvision_available() else behind(tf.PixtralProcessor)
+    processor = kind(
         pil("Pixtral", size={"longest_edge": 64}, patch_size={"height": 8, "width": 8}),
         tokenizer,
         patch_size=8,

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families.zoo import NEEDS_TORCHVISION
 from tiny import examples
-from transformers import AutoModelForImageTextToText
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder, Row, answers, pack, pad
@@ -53,20 +51,12 @@ def test_from_a_directory_to_scores_and_back(fresh, tmp_path):
     owner = candidates(done.loaded.model)
     assert {owner[name] for name in before if not torch.equal(before[name], after[name])} == set(owner.values())
     home = save(done.loaded, tmp_path / "saved")
-    reloaded = again(fresh, home)
+    reloaded = load(home, device="cpu")
     assert weights(reloaded).keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in weights(reloaded).items())
     columns = {"forget_vqa": SPLITS.forget, "forget_qa": SPLITS.text[:3]}
     scores = evaluate_model(reloaded, columns, tmp_path / "answers", config=EvaluateConfig(max_new_tokens=4))
     assert set(scores.columns) == set(columns)
-
-
-def again(fresh, home) -> Loaded:
-    """Load what was saved as users do; where the processor cannot be imported here, the model alone."""
-    loaded = fresh()
-    if loaded.source in NEEDS_TORCHVISION:  # it is called so only where there is none
-        return replace(loaded, model=AutoModelForImageTextToText.from_pretrained(home).eval())
-    return load(home, device="cpu")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from families.questions import picture
-from families.zoo import FAMILIES, NEEDS_TORCHVISION
+from families.zoo import FAMILIES
 from peft.tuners.lora import LoraLayer
 
 from mmunlearner.batches import Encoder, answers, pack, pad
@@ -18,7 +18,7 @@ from mmunlearner.unlearn import lora
 from mmunlearner.unlearn.reference import cache
 
 PARTS = ("vision", "projector", "language")
-OTHER_NEEDS = {"SmolVLM": "`num2words`"}
+NEEDS = {"SmolVLM": "`num2words`"}
 
 
 def line(name: str, loaded: Loaded) -> str:
@@ -40,7 +40,7 @@ def line(name: str, loaded: Loaded) -> str:
         "yes" if seen[0] != seen[1] else "no",
         "yes" if layers > 10 else "no",
         "no" if features is None else "yes",
-        "torchvision" if name in NEEDS_TORCHVISION else OTHER_NEEDS.get(name, ""),
+        NEEDS.get(name, ""),
     )
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 

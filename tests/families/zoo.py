@@ -22,6 +22,3 @@ FAMILIES: dict[str, Callable[[], Made]] = {
     "Mllama": others.mllama,
     "Mistral 3": others.mistral3,
 }
-
-NEEDS_TORCHVISION = {"Mistral 3"}
-"""Whose processor transformers cannot import without it."""

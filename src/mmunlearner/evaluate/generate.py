@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from inspect import signature
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin
 
 from mmunlearner.batches import Encoder, Row, alike, common_prefix, may_continue, prompts
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.models import input_device
+
+_TAKEN = signature(cast(Any, GenerationMixin).prepare_inputs_for_generation).parameters
+CACHE = "cache" if "cache" in _TAKEN else "past_key_values"
+"""What `generate` calls keys and values; transformers 5.24 has another name than the releases before it."""
 
 
 def generate(
@@ -66,7 +71,7 @@ def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
     index = torch.tensor([places.index(row.group) for row in rows])
     cache.batch_select_indices(index.to(input_device(model)))
     whole = {name: torch.cat([heads[name][index], tails[name]], 1) for name in ("input_ids", "attention_mask")}
-    return {**_to(whole, input_device(model)), "past_key_values": cache}
+    return {**_to(whole, input_device(model)), CACHE: cache}
 
 
 def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

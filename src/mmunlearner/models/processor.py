@@ -1,9 +1,11 @@
-"""Loading a model's processor where torchvision is not installed, which transformers demands for videos alone."""
+"""Loading a model's processor where torchvision is not installed, which transformers demands where PIL would do."""
 
 from __future__ import annotations
 
 import copy
+import sys
 from functools import cache
+from importlib import import_module
 from typing import Any, cast
 
 from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
@@ -42,9 +44,24 @@ def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMi
     if not is_torchvision_available():
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         kind: Any = PROCESSOR_MAPPING.get(type(config), None)
+        if getattr(kind, "_backends", None) == ["torchvision"]:
+            return _assembled(behind(kind), name)
         if kind is not None and "video_processor" in kind.get_attributes():
             return _assembled(kind, name)
     return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+
+
+def behind(placeholder: Any) -> Any:
+    """The processor class behind transformers' placeholder: its module imports that of torchvision's image processor.
+
+    While it is imported, the module of the PIL image processor, which has the same names, stands in for that.
+    """
+    images = placeholder.__module__.replace(".processing_", ".image_processing_")
+    sys.modules[images] = import_module(images.replace(".image_processing_", ".image_processing_pil_"))
+    try:
+        return getattr(import_module(placeholder.__module__), placeholder.__name__)
+    finally:
+        del sys.modules[images]
 
 
 @cache
