@@ -9,11 +9,12 @@ import torch
 from tiny import examples
 
 from mmunlearner import saliency
-from mmunlearner.batches import Encoder, Row, answers, pack, pad
+from mmunlearner.batches import Encoder, Row, answers, may_share, pack, pad
 from mmunlearner.config import EvaluateConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ModelError
 from mmunlearner.evaluate import evaluate_model
+from mmunlearner.evaluate import generate as room
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.models import Loaded, candidates, load, parts, save
 from mmunlearner.unlearn import Trained, unlearn
@@ -108,6 +109,24 @@ def test_generation_says_what_plain_greedy_decoding_does(family):
     asked = [encoder.asking(item.question, item.images) for item in items]
     config = EvaluateConfig(max_new_tokens=5, batch_size=4)
     assert generate(asked, encoder, config, lambda _: None) == [slowly(row, encoder, 5) for row in asked]
+
+
+def test_generation_goes_on_from_one_reading_of_the_images(family, monkeypatch):
+    """Where questions share a row, they share what has been read of it, at the positions that each has alone."""
+    encoder = Encoder(family)
+    asked = [encoder.asking(item.question, item.images) for item in examples(4, 2)[:12]]
+    config = EvaluateConfig(max_new_tokens=5, batch_size=16)
+    seen: list[int] = []
+    handle = family.model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    together = generate(asked, encoder, config, lambda _: None)
+    shares, shown = may_share(asked, encoder), sum(seen)
+    monkeypatch.setattr(room, "may_share", lambda *_: False)
+    alone = generate(asked, encoder, config, lambda _: None)
+    handle.remove()
+    assert together == alone
+    assert (2 * shown < sum(seen)) == shares
 
 
 def slowly(row: Row, encoder: Encoder, longest: int) -> tuple[int, ...]:

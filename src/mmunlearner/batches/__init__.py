@@ -4,9 +4,9 @@ from mmunlearner.batches.batch import Answers, Batch, Pass, answers, pack, pad
 from mmunlearner.batches.budget import Piece, fill, within
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inference import prompts, tree
-from mmunlearner.batches.inputs import alike
+from mmunlearner.batches.inputs import alike, left
 from mmunlearner.batches.rows import Row, common, common_prefix
-from mmunlearner.batches.sharing import may_continue, may_share
+from mmunlearner.batches.sharing import may_share, rotary
 
 __all__ = [
     "Answers",
@@ -20,11 +20,12 @@ __all__ = [
     "common",
     "common_prefix",
     "fill",
-    "may_continue",
+    "left",
     "may_share",
     "pack",
     "pad",
     "prompts",
+    "rotary",
     "tree",
     "within",
 ]

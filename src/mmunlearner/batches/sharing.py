@@ -46,15 +46,6 @@ def may_share(rows: Sequence[Row], encoder: Encoder) -> bool:
     return not reason
 
 
-def may_continue(rows: Sequence[Row], encoder: Encoder) -> bool:
-    """Whether generation may go on from the keys and values of what rows begin with alike.
-
-    It takes for granted that positions count tokens, which multi-dimensional ones behind an image do not.
-    """
-    counted = getattr(encoder.loaded.model.base_model, "get_rope_index", None) is None
-    return counted and not any(row.fields for row in rows) and may_share(rows, encoder)
-
-
 @cache
 def _say(source: str, reason: str) -> None:
     _log.warning("%s: each question gets a row of its own, since %s", source, reason)
@@ -115,11 +106,10 @@ def for_attention(sees: Tensor, encoder: Encoder) -> Tensor:
 
 def _positions(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], length: int, encoder: Encoder) -> Tensor:
     """Every token's position is the one that it has in its own row."""
-    own = getattr(encoder.loaded.model.base_model, "get_rope_index", None)
-    if own is None:
+    alone = rotary(list(chain.from_iterable(groups)), encoder)
+    if alone is None:
         ours = [torch.tensor([place for _, place in sequence.sources]) for sequence in sequences]
         return torch.stack([right(each, length) for each in ours])
-    alone = _rotary(list(chain.from_iterable(groups)), own, encoder)
     first = 0
     made: list[Tensor] = []
     for group, sequence in zip(groups, sequences, strict=True):
@@ -129,8 +119,13 @@ def _positions(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], len
     return torch.stack(made).movedim(-1, 0)
 
 
-def _rotary(rows: Sequence[Row], own: Any, encoder: Encoder) -> Tensor:
-    """Multi-dimensional rotary positions of plain rows by the model's own rule, [A, rows, longest row]."""
+def rotary(rows: Sequence[Row], encoder: Encoder) -> Tensor | None:
+    """Multi-dimensional rotary positions of plain rows by the model's own rule, [A, rows, longest row]; None where
+    positions count tokens.
+    """
+    own: Any = getattr(encoder.loaded.model.base_model, "get_rope_index", None)
+    if own is None:
+        return None
     inputs = plain(rows, encoder, right)
     inputs.setdefault(TYPES, torch.zeros_like(inputs["input_ids"]))
     taken = inspect.signature(own).parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
-from mmunlearner.batches import Encoder, Row, alike, common_prefix, may_continue, prompts
+from mmunlearner.batches import Encoder, Row, alike, common_prefix, left, may_share, prompts, rotary
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.models import input_device
 
@@ -57,21 +58,35 @@ def _shared(rows: Sequence[Row], encoder: Encoder) -> int:
     if token is None or len(groups) == len(rows) or not all(row.images for row in rows):
         return 0
     shared = min(min(common_prefix(group), group[0].answer_start - 1) for group in groups.values())
-    return shared if may_continue(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
+    return shared if may_share(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
 
 
 def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
     """Inputs for `generate` that go on from the images' keys and values; what differs is padded behind them."""
     model: Any = encoder.loaded.model
     firsts = {row.group: row for row in rows}
-    heads = prompts([Row(row.input_ids[:shared], shared, row.images) for row in firsts.values()], encoder)
+    heads = prompts(
+        [replace(row, input_ids=row.input_ids[:shared], answer_start=shared) for row in firsts.values()], encoder
+    )
     tails = prompts([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
     cache = model(**_to(heads, input_device(model)), use_cache=True, logits_to_keep=1).past_key_values
     places = list(firsts)
     index = torch.tensor([places.index(row.group) for row in rows])
     cache.batch_select_indices(index.to(input_device(model)))
     whole = {name: torch.cat([heads[name][index], tails[name]], 1) for name in ("input_ids", "attention_mask")}
+    alone = rotary(rows, encoder)
+    if alone is not None:
+        whole["position_ids"] = torch.stack(
+            [_apart(alone[:, i], shared, row.answer_start, whole["input_ids"].shape[1]) for i, row in enumerate(rows)],
+            1,
+        )
     return {**_to(whole, input_device(model)), CACHE: cache}
+
+
+def _apart(positions: Tensor, shared: int, start: int, length: int) -> Tensor:
+    """A prompt's positions [A, L] where its end is padded on the left, behind the beginning that it shares."""
+    head, tail = positions[:, :shared], positions[:, shared:start]
+    return torch.cat([head, left(tail.T, length - shared).T], 1)
 
 
 def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
