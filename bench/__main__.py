@@ -35,6 +35,8 @@ def main() -> None:
     size = setting.QUICK if given.quick else setting.FULL
     folder = setting.prepare(given.work, size)
     runs = {step: measured(step, folder, given.repetitions) for step in STEPS}
+    if not given.quick:
+        runs["full_run"] = full_runs(setting.known(given.work))
     shares = {side: one("products", side, folder)["result"]["share"] for side in SIDES}
     found = result(runs, shares, equality.check(folder), folder)
     write_json(given.out / "latest.json", found)
@@ -54,8 +56,21 @@ def measured(step: str, folder: Path, repetitions: int) -> dict[str, list[dict[s
     return runs
 
 
+def full_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """A whole run of each side, once, on people whom the model knows."""
+    runs = {side: [told("bench.full", side, folder)] for side in reversed(SIDES)}
+    for side, (run,) in runs.items():
+        print(f"full run, {side}: {run['seconds']:.1f} s", flush=True)
+    return runs
+
+
 def one(step: str, side: str, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.measure", step, side, str(folder)]
+    return told("bench.measure", step, side, folder)
+
+
+def told(module: str, *arguments: str | Path) -> dict[str, Any]:
+    """What a measurement in a process of its own says."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -77,7 +92,8 @@ def result(
         "epoch_wall_ratio": ratio("epoch", "seconds"),
         "evaluation_wall_ratio": ratio("evaluation", "seconds"),
         "evaluation_candidates_wall_ratio": ratio("evaluation", "seconds", "candidates"),
-        "processor_ratios": {step: ratio(step, "processor_seconds") for step in STEPS},
+        **({"full_run_wall_ratio": ratio("full_run", "seconds")} if "full_run" in runs else {}),
+        "processor_ratios": {step: ratio(step, "processor_seconds") for step in runs},
         "mask_bytes": dict(zip(SIDES, disk, strict=True)),
         "share_in_matrix_products": shares,
         "equality": same,

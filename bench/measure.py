@@ -70,9 +70,8 @@ WHAT: dict[str, Callable[[str], Work]] = {
 }  # fmt: skip
 
 
-def measure(work: Work, folder: Path) -> dict[str, Any]:
+def measure(work: Work, loaded: Loaded, splits: Splits, folder: Path) -> dict[str, Any]:
     """Seconds (wall and processor), bytes at the peak above what the loaded model takes, tokens that the model saw."""
-    loaded, splits = setting.loaded(folder), setting.splits(folder)
     with measured() as before:
         read(loaded.model)
     with counted(loaded.model) as tokens, measured() as cost:
@@ -118,6 +117,6 @@ def clean(folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    what, side, place = sys.argv[1:4]
-    clean(Path(place))
-    print(json.dumps(measure(WHAT[what](side), Path(place))))
+    what, side, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    clean(folder)
+    print(json.dumps(measure(WHAT[what](side), setting.loaded(folder), setting.splits(folder), folder)))

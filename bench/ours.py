@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmunlearner import saliency as saliency_room
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.config_io import load_config
 from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate import evaluate_model, read_columns
 from mmunlearner.models import Loaded
+from mmunlearner.tuning import with_settings
 from mmunlearner.unlearn import unlearn
 
 MASK = MaskConfig(parts=("vision", "projector", "language"), limit=0)
+VISION = "mmunlearner_vision"
 
 
-def saliency(loaded: Loaded, splits: Splits, path: Path) -> None:
+def saliency(loaded: Loaded, splits: Splits, path: Path, config: MaskConfig = MASK) -> None:
     """The mask of all parts by way of squares on disk, as a run makes it."""
     squares: dict[saliency_room.DataSet, saliency_room.Fisher] = {}
-    for each in saliency_room.passes([MASK]):
+    for each in saliency_room.passes([config]):
         kept = path.with_name(f"{each.name}.squares")
         saliency_room.keep(each.measure(Encoder(loaded), splits), kept, {})
         squares[each.data], _ = saliency_room.kept(kept)
-    saliency_room.cut(loaded, squares, MASK).save(path)
-    for each in saliency_room.passes([MASK]):
+    saliency_room.cut(loaded, squares, config).save(path)
+    for each in saliency_room.passes([config]):
         path.with_name(f"{each.name}.squares").unlink()
 
 
@@ -46,6 +50,17 @@ def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
     )  # fmt: skip
     unlearn(loaded, splits, MethodConfig(), config, mask.with_suffix(".work"), mask=saliency_room.load(mask))
     return len(splits.forget) + len(splits.retain)
+
+
+def full_run(loaded: Loaded, splits: Splits, path: Path) -> int:
+    """The demo's mask of vision and projector and its settings, with a quarter of the retain set; returns how many
+    forget steps."""
+    demo = load_config("demo")
+    method = with_settings(demo.methods[VISION], demo.methods[VISION].trials[0])
+    saliency(loaded, splits, path, method.mask or MASK)
+    train = replace(demo.train, retain_fraction=0.25, save_every=1000)
+    unlearn(loaded, splits, method, train, path.with_suffix(".work"), mask=saliency_room.load(path))
+    return train.steps
 
 
 def evaluation(

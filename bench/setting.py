@@ -14,6 +14,7 @@ from mmunlearner.config import DataConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.files import staged_dir
 from mmunlearner.models import Loaded, load, save
+from mmunlearner.people import export
 from mmunlearner.unlearn import unlearn
 
 
@@ -54,6 +55,20 @@ def splits(folder: Path) -> Splits:
 
 def loaded(folder: Path) -> Loaded:
     return load(folder / "model", device="cpu")
+
+
+def known(work: Path) -> Path:
+    """The embedded benchmark in a folder below `work`: people whom its vanilla model knows."""
+    folder = work / "people"
+    if not folder.exists():
+        with staged_dir(folder) as stage:
+            export.prepare(stage / "data")
+            save(load("people:vanilla", device="cpu"), stage / "model")
+    return folder
+
+
+def known_splits(folder: Path) -> Splits:
+    return data.load(DataConfig(root=str(folder / "data")), seed=0)
 
 
 def _taught(untaught: Loaded, known: Splits, size: Size, work: Path) -> Loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 from tiny import VOCABULARY, examples, llava
 
-from bench import equality, ours, people, published
+from bench import equality, full, ours, people, published, setting
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig
+from mmunlearner.config_io import load_config
 from mmunlearner.data import Splits
 from mmunlearner.saliency import units
 
@@ -62,9 +64,37 @@ def test_a_mask_that_differs_is_noticed(tmp_path: Path) -> None:
 def test_the_published_epoch_asks_everything_once_and_moves_the_weights(tmp_path: Path) -> None:
     published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "mask")
     loaded, before = llava(VOCABULARY), llava(VOCABULARY).model.state_dict()
-    assert published.epoch(loaded, SPLITS, tmp_path / "mask", 1e-3) == len(SPLITS.forget) + len(SPLITS.retain)
+    optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=1e-3)
+    assert published.epoch(loaded, SPLITS, tmp_path / "mask", optimizer) == len(SPLITS.forget) + len(SPLITS.retain)
     assert all(not torch.equal(before[n.removeprefix("mask.")], loaded.model.state_dict()[n.removeprefix("mask.")])
                for n in load_file(tmp_path / "mask") if n.startswith("mask."))  # fmt: skip
+
+
+def test_the_published_run_goes_on_until_enough_is_forgotten(tmp_path: Path) -> None:
+    looks = iter([False, True])
+    assert published.full_run(llava(VOCABULARY), SPLITS, tmp_path / "mask", lambda: next(looks), 1e-3) == 2
+    assert published.full_run(llava(VOCABULARY), SPLITS, tmp_path / "mask", lambda: False, 1e-3) == published.EPOCHS
+
+
+@pytest.mark.slow
+def test_a_full_run_of_each_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With little data and one step; the published side aims at what ours has forgotten."""
+    folder = setting.known(tmp_path)
+    every = setting.known_splits(folder)
+    few = replace(
+        every,
+        forget=every.forget[:8],
+        retain=every.retain[:8],
+        evaluation={column: items[::20] for column, items in every.evaluation.items()},
+    )
+    demo = load_config("demo")
+    monkeypatch.setattr(setting, "known_splits", lambda _: few)
+    monkeypatch.setattr(ours, "load_config", lambda _: replace(demo, train=replace(demo.train, steps=1)))
+    mine, theirs = (full.full(side, folder) for side in ("ours", "published"))
+    assert mine["result"] == {"forget_steps": 1}
+    assert 1 <= theirs["result"]["epochs"] <= published.EPOCHS
+    assert set(mine["accuracy"]) == set(theirs["accuracy"]) == set(full.SCORED)
+    assert min(run["processor_seconds"] for run in (mine, theirs)) > 0
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
         [replace(row, input_ids=row.input_ids[:shared], answer_start=shared) for row in firsts.values()], encoder
     )
     tails = prompts([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
-    cache = model(**_to(heads, input_device(model)), use_cache=True, logits_to_keep=1).past_key_values
+    cache = model(**_to(heads, input_device(model)), use_cache=True, logits_to_keep=1)[CACHE]
     places = list(firsts)
     index = torch.tensor([places.index(row.group) for row in rows])
     cache.batch_select_indices(index.to(input_device(model)))

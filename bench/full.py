@@ -1,0 +1,59 @@
+"""A whole run in a process of its own, told as a line of JSON: python -m bench.full SIDE FOLDER, `ours` first.
+
+Mask of vision and projector and unlearning, on the embedded benchmark, whose vanilla model knows its people: ours with
+the demo's settings and a quarter of the retain set; published, in as many epochs as it takes to forget as much.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from bench import ours, published, setting
+from bench.measure import clean, measure
+from mmunlearner import data
+from mmunlearner.config import EvaluateConfig
+from mmunlearner.data import Splits
+from mmunlearner.evaluate import quick_scores
+from mmunlearner.files import read_json, write_json
+from mmunlearner.models import Loaded
+
+FORGOTTEN = ("forget_vqa", "forget_vqa_test")
+SCORED = (*FORGOTTEN, "retain_vqa", "retain_vqa_test", "forget_qa", "neighbour_vqa", "general")
+
+
+def full(side: str, folder: Path) -> dict[str, Any]:
+    """What it took, how many epochs or forget steps, and the test half's accuracy."""
+    loaded, splits = setting.loaded(folder), setting.known_splits(folder)
+    _, test = data.validation(splits)
+    kept = folder / "ours.full.json"
+
+    def scores(columns: tuple[str, ...]) -> dict[str, float]:
+        asked = {column: test.evaluation[column] for column in columns}
+        found = quick_scores(loaded, asked, config=EvaluateConfig(max_new_tokens=6))
+        return {column: score.value for column, score in found.items()}
+
+    def run(loaded: Loaded, splits: Splits, folder: Path) -> dict[str, int]:
+        path = folder / f"{side}.safetensors"
+        if side == "ours":
+            return {"forget_steps": ours.full_run(loaded, splits, path)}
+        aim = mean(read_json(kept)[column] for column in FORGOTTEN)
+        return {"epochs": published.full_run(loaded, splits, path, lambda: mean(scores(FORGOTTEN).values()) <= aim)}
+
+    found = measure(run, loaded, splits, folder)
+    accuracy = scores(SCORED)
+    if side == "ours":
+        write_json(kept, accuracy)
+    return {**found, "accuracy": accuracy}
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    side, folder = sys.argv[1], Path(sys.argv[2])
+    clean(folder)
+    print(json.dumps(full(side, folder)))
