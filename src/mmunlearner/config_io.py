@@ -248,7 +248,7 @@ def _convert_union(kind: Any, value: Any, option: str) -> Any:
 
 def _convert_literal(kind: Any, value: Any, option: str) -> Any:
     if value not in get_args(kind):
-        raise _OptionError(option, f"{value!r} is not one of {', '.join(get_args(kind))}")
+        raise _OptionError(option, f"{value!r} is not one of {', '.join(filter(None, get_args(kind)))}")
     return value
 
 
