@@ -149,8 +149,8 @@ def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
     assert outcome(tmp_path / "runs" / "mini") == outcome(whole)
 
 
-def test_masks_share_their_passes_and_go_on_from_them(tmp_path):
-    """Killed after the passes, a run measures nothing again."""
+def test_masks_share_their_passes_and_go_on_from_them(tmp_path, monkeypatch):
+    """Killed after the passes, a run measures nothing again; the model is read once for all cuts."""
     config = recipe(tmp_path, trials=0)
     folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
     seen: list[str] = []
@@ -161,8 +161,11 @@ def test_masks_share_their_passes_and_go_on_from_them(tmp_path):
         "saliency, retain": 6, "saliency, forget": 6, "saliency, text": 4
     }  # fmt: skip
     seen.clear()
+    loads: list[object] = []
+    monkeypatch.setattr("mmunlearner.steps.load", lambda *a, **options: loads.append(a) or load(*a, **options))
     steps.masks()
     assert seen == []
+    assert len(loads) == 1
     assert len(list((folder.path / "masks").glob("*.safetensors"))) == 3
     assert not folder.squares("").parent.exists()
     assert all(read_json(path)["seconds"] > 0 for path in (folder.path / "masks").glob("*.json"))

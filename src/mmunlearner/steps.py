@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -147,19 +147,22 @@ class Steps:
             made = self.passes[name].measure(encoder, self.splits, progress=progress, checkpoint=checkpoint)
         saliency.keep(made, path, asdict(cost))
 
-    def mask(self, name: str) -> Mask | None:
-        """The mask of a method, made once and shared by the methods that ask for the same."""
+    def mask(self, name: str, vanilla: Callable[[], Loaded] | None = None) -> Mask | None:
+        """The mask of a method, made once and shared by those that ask for the same; `vanilla` loads its model."""
         wanted = self.run.method(name).mask
         if wanted is None:
             return None
         path = self.run.mask(mask_name(wanted))
         if not path.exists():
-            made, cost = self._cut(wanted)
+            made, cost = self._cut(wanted, vanilla or self._vanilla)
             write_json(path.with_suffix(".json"), {**saliency.statistics(made), **asdict(cost)})
             made.save(path)
         return saliency.load(path)
 
-    def _cut(self, wanted: MaskConfig) -> tuple[Mask, Cost]:
+    def _vanilla(self) -> Loaded:
+        return self.load(self.source("vanilla"))
+
+    def _cut(self, wanted: MaskConfig, vanilla: Callable[[], Loaded]) -> tuple[Mask, Cost]:
         """A mask, and what it costs: the cut, and the passes that it would have taken without any other mask."""
         drawn = saliency.passes([wanted])
         for each in drawn:
@@ -170,15 +173,15 @@ class Steps:
         kept = [saliency.kept(self.run.squares(each.name)) for each in drawn]
         squares: dict[DataSet, Fisher] = {each.data: read for each, (read, _) in zip(drawn, kept, strict=True)}
         with measured() as cost:
-            vanilla = self.load(self.source("vanilla"))
-            made = saliency.cut(vanilla, squares, wanted, seed=self.run.config.seed, data_hashes=hashes)
+            made = saliency.cut(vanilla(), squares, wanted, seed=self.run.config.seed, data_hashes=hashes)
         costs = [asdict(cost), *(passed for _, passed in kept)]
         return made, Cost(sum(c["seconds"] for c in costs), max(c["peak_memory_bytes"] for c in costs))
 
     def masks(self) -> None:
         """All masks of the run; the squares, 32 times as large and more, are let go of when the last one is cut."""
+        vanilla = cache(self._vanilla)  # read once for all of them
         for name in self.run.config.methods:
-            self.mask(name)
+            self.mask(name, vanilla)
         discard(self.run.all_squares)
 
     def unlearn(self, name: str) -> None:
