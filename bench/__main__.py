@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bench import equality, growth, setting
+from bench import equality, growth, memory, setting
 from bench.table import table
 from mmunlearner.files import write_json, write_text
 
@@ -40,7 +40,7 @@ def main() -> None:
     shares = {side: one("products", side, folder)["result"]["share"] for side in SIDES}
     found = result(runs, shares, equality.check(folder), folder)
     write_json(given.out / "latest.json", found)
-    print(table(found), flush=True)
+    print(f"{table(found)}\n\n{memory.table()}", flush=True)
     found["growth"] = growth.measure(given.quick)
     write_json(given.out / "latest.json", found)
     write_text(given.out / "growth.svg", growth.plot(found["growth"]))

@@ -96,5 +96,7 @@ def merged(trained: nn.Module, base: nn.Module, config: LoraConfig, chosen: Sequ
     Merged into the quantised weights they would be rounded to those few levels.
     """
     adapted = wrap(base, config, chosen)
-    adapted.load_state_dict({name: p for name, p in trained.state_dict().items() if ".lora_" in name}, strict=False)
+    for name, factor in trained.state_dict().items():
+        if ".lora_" in name:
+            adapted.get_parameter(name).copy_(factor)
     return cast(Any, adapted).merge_and_unload()
