@@ -113,6 +113,8 @@ class MaskConfig:
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
     beta: NotNegative = 1.0
     """Threshold of (S_forget + eps) / (S_preserve + eps)."""
+    density: Fraction = 0.0
+    """Share of the candidates to select, from which beta follows; 0: as many as beta selects."""
     unit: Literal["question", "image", "batch"] = "image"
     """Whose gradient is squared: one question's, or the mean over one image's questions, or over `batch` questions."""
     batch: AtLeastOne = 4

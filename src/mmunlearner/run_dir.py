@@ -130,6 +130,7 @@ def mask_name(mask: MaskConfig) -> str:
     """Name of a mask's file: its parts, and what of it is not the default."""
     default = MaskConfig()
     words = list(mask.parts) + [f"beta{mask.beta:g}"] * (mask.beta != default.beta) + ["random"] * mask.random
+    words += [f"density{mask.density:g}"] * (mask.density != default.density)
     unit = f"batch{mask.batch}" if mask.unit == "batch" else mask.unit
     words += [unit] * (mask.unit != default.unit) + [f"limit{mask.limit}"] * (mask.limit != default.limit)
     return "-".join(words)

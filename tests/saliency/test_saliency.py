@@ -20,6 +20,7 @@ from mmunlearner.config import MaskConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import candidates, parts
+from mmunlearner.saliency.compute import beta_of, select
 from mmunlearner.saliency.gradients import fisher, home, units
 
 IMAGES, TEXTS = examples(), examples(images=False)
@@ -275,3 +276,30 @@ def test_equal_masks_are_equal_files(tmp_path):
     )
     files = {mask.save(tmp_path / f"{i}.safetensors").read_bytes() for i in range(20)}
     assert len(files) == 1
+
+
+def test_a_density_chooses_beta(encoder):
+    """As many as wanted, those of the highest ratios; the density that a beta gives leads back to its mask."""
+    made = {d: saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, density=d)) for d in (0.05, 0.4, 0.9)}
+    for wanted, mask in made.items():
+        assert mask.density == pytest.approx(wanted, abs=2e-3)
+        given = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=mask.info["beta"]))
+        assert all(torch.equal(given.of(name), mask.of(name)) for name in mask.bits)
+    for fewer, more in ((0.05, 0.4), (0.4, 0.9)):
+        assert not any((made[fewer].of(name) & ~made[more].of(name)).any() for name in made[more].bits)
+    at_one = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    again = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, density=at_one.density))
+    assert again.info["beta"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_ties_and_dead_weights_do_not_break_a_density():
+    zero = torch.zeros(10)
+    assert beta_of([(zero, zero)], 0.5) == 1.0
+    squares = torch.tensor([1e30, 1.0, 1e-30, 0.0])
+    assert beta_of([(squares, torch.ones(4))], 0.25) > 1.0
+    assert select(squares, torch.ones(4), beta_of([(squares, torch.ones(4))], 0.5)).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]

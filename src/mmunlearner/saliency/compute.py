@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from mmunlearner.saliency.mask import Mask
 from mmunlearner.saliency.passes import DataSet, passes
 
 EPS = 1e-15
+_OCTAVES, _BINS = 128, 4096
+"""Ratios between 2^-128 and 2^128 are told apart, in so many steps for each factor of two."""
 
 
 def compute(
@@ -68,13 +70,16 @@ def cut(
     nothing = Fisher({}, 0)
     forget, retain = measured["forget"], measured["retain"]
     text = measured["text"] if "language" in config.parts else nothing
-    ranks = {name: rank for rank, name in enumerate(sorted(candidate_names(loaded.model, config.parts)))}
+    names = candidate_names(loaded.model, config.parts)
+    ranks = {name: rank for rank, name in enumerate(sorted(names))}
+    pairs = ((forget.squares[name], _pooled(retain, text, name)) for name in names)
+    beta = beta_of(pairs, config.density) if config.density else config.beta
     means: dict[str, dict[str, float]] = {}
 
     def choose(name: str) -> Tensor:
         squares, preserve = forget.squares[name], _pooled(retain, text, name)
         means[name] = {"saliency_forget": squares.mean().item(), "saliency_preserve": preserve.mean().item()}
-        selected = select(squares, preserve, config.beta)
+        selected = select(squares, preserve, beta)
         return at_random(selected, seed + 7919 * ranks[name]) if config.random else selected
 
     source = loaded.source
@@ -84,6 +89,7 @@ def cut(
         config.parts,
         {
             **asdict(config),
+            "beta": beta,
             # A directory by its name alone: where it stands is of no account, the fingerprint says which model it is.
             "source": Path(source).name if Path(source).is_dir() else source,
             "transformers": transformers.__version__,
@@ -106,6 +112,22 @@ def _pooled(retain: Fisher, text: Fisher, name: str) -> Tensor:
 def select(forget: Tensor, preserve: Tensor, beta: float) -> Tensor:
     """m = 1[(S_T + eps) / (S_P + eps) >= beta], written without the division (method step 2)."""
     return forget - beta * preserve >= (beta - 1) * EPS
+
+
+def beta_of(pairs: Iterable[tuple[Tensor, Tensor]], density: float) -> float:
+    """The beta that selects `density` of all weights: a quantile of (S_T + eps) / (S_P + eps) over all layers.
+
+    By a histogram of its logarithm, for which one layer's squares (S_T, S_P) are alive at a time; bins are so narrow
+    (1.7e-4 of the ratio) that only ties can select more than was asked for.
+    """
+    counts = torch.zeros(2 * _OCTAVES * _BINS, dtype=torch.long)
+    for forget, preserve in pairs:
+        ratio = (forget.double() + EPS).log2() - (preserve.double() + EPS).log2()
+        bins = ((ratio.flatten() + _OCTAVES) * _BINS).long().clamp(0, len(counts) - 1)
+        counts += bins.cpu().bincount(minlength=len(counts))
+    above = counts.flip(0).cumsum(0)  # [i]: in the highest i + 1 bins
+    enough = int((above < density * int(counts.sum())).sum())
+    return 2.0 ** ((len(counts) - 1 - enough) / _BINS - _OCTAVES)
 
 
 def at_random(like: Tensor, seed: int) -> Tensor:
