@@ -37,7 +37,7 @@ def main() -> None:
     runs = {step: measured(step, folder, given.repetitions) for step in STEPS}
     if not given.quick:
         runs["full_run"] = full_runs(setting.known(given.work))
-    shares = {side: one("products", side, folder)["result"]["share"] for side in SIDES}
+    shares = {side: told("bench.measure", "products", side, folder)["result"]["share"] for side in SIDES}
     found = result(runs, shares, equality.check(folder), folder)
     write_json(given.out / "latest.json", found)
     print(f"{table(found)}\n\n{memory.table()}", flush=True)
@@ -51,7 +51,7 @@ def measured(step: str, folder: Path, repetitions: int) -> dict[str, list[dict[s
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in STEPS[step]}
     for _ in range(repetitions):
         for side, done in runs.items():
-            done.append(one(step, side, folder))
+            done.append(told("bench.measure", step, side, folder))
             print(f"{step}, {side}: {done[-1]['seconds']:.1f} s", flush=True)
     return runs
 
@@ -62,10 +62,6 @@ def full_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
     for side, (run,) in runs.items():
         print(f"full run, {side}: {run['seconds']:.1f} s", flush=True)
     return runs
-
-
-def one(step: str, side: str, folder: Path) -> dict[str, Any]:
-    return told("bench.measure", step, side, folder)
 
 
 def told(module: str, *arguments: str | Path) -> dict[str, Any]:

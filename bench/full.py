@@ -16,14 +16,14 @@ import torch
 
 from bench import ours, published, setting
 from bench.measure import clean, measure
-from mmunlearner import data
+from mmunlearner import data, tuning
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.data import Splits
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.files import read_json, write_json
 from mmunlearner.models import Loaded
 
-FORGOTTEN = ("forget_vqa", "forget_vqa_test")
+(FORGOTTEN,) = tuning.FORGOTTEN["visual"]
 SCORED = (*FORGOTTEN, "retain_vqa", "retain_vqa_test", "forget_qa", "neighbour_vqa", "general")
 
 

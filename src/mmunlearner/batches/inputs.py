@@ -5,7 +5,7 @@ Shapes: B rows, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import torch
 from torch import Tensor
@@ -42,8 +42,10 @@ def alike(rows: Sequence[Row]) -> list[list[int]]:
     return list(kinds.values())
 
 
-def plain(rows: Sequence[Row], encoder: Encoder, side: Side) -> dict[str, Tensor]:
-    """Rows as they are, padded on one side: input_ids and attention_mask [B, L], fields [B, L, ...], images."""
+def plain(rows: Sequence[Row], encoder: Encoder, side: Side, taken: Container[str] | None = None) -> dict[str, Tensor]:
+    """Rows as they are, padded on one side: input_ids and attention_mask [B, L], fields [B, L, ...], and what is
+    `taken` of their images (None: everything).
+    """
     lengths = [len(row.input_ids) for row in rows]
     length = max(lengths)
     ids = torch.stack([side(torch.tensor(row.input_ids), length) for row in rows])
@@ -57,16 +59,17 @@ def plain(rows: Sequence[Row], encoder: Encoder, side: Side) -> dict[str, Tensor
         "input_ids": ids.where(mask.bool(), encoder.pad_id),
         "attention_mask": mask,
         **fields,
-        **images(rows, encoder),
+        **images(rows, encoder, taken),
     }
 
 
-def images(rows: Sequence[Row], encoder: Encoder) -> dict[str, Tensor]:
+def images(rows: Sequence[Row], encoder: Encoder, taken: Container[str] | None = None) -> dict[str, Tensor]:
     """What the processor made of each row's images, one row after the other; where they differ in size, in number or
     in their number of patches, filled up with zeros behind, as processors do.
     """
     pictures = [encoder.pixels(row.images) for row in rows if row.images]
-    return {name: _together([picture[name] for picture in pictures]) for name in (pictures[0] if pictures else {})}
+    names = [name for name in (pictures[0] if pictures else {}) if taken is None or name in taken]
+    return {name: _together([picture[name] for picture in pictures]) for name in names}
 
 
 def _together(tensors: Sequence[Tensor]) -> Tensor:

@@ -126,8 +126,8 @@ def rotary(rows: Sequence[Row], encoder: Encoder) -> Tensor | None:
     own: Any = getattr(encoder.loaded.model.base_model, "get_rope_index", None)
     if own is None:
         return None
-    inputs = plain(rows, encoder, right)
-    inputs.setdefault(TYPES, torch.zeros_like(inputs["input_ids"]))
     taken = inspect.signature(own).parameters
+    inputs = plain(rows, encoder, right, taken)  # pixels are not: every row would have its own copy
+    inputs.setdefault(TYPES, torch.zeros_like(inputs["input_ids"]))
     positions, _ = own(**{name: values for name, values in inputs.items() if name in taken})
     return positions
