@@ -37,6 +37,7 @@ Augment = Literal["none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
 Quantize = Literal["none", "int8", "nf4"]
+Attention = Literal["auto", "sdpa", "eager", "flex_attention"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ class LoadConfig:
     device_map: Literal["", "auto", "balanced", "sequential"] = ""
     """How accelerate spreads a model that is larger than one card over all cards, and what is left over the host;
     empty: it is on `device` alone."""
+    attention: Attention = "auto"
+    """How the language model attends; `auto` is transformers' choice. `flex_attention` (for a GPU, and compiled there)
+    leaves out pairs of tokens that do not see each other, about half of a row that shares an image."""
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     lora: LoraConfig = field(default_factory=LoraConfig)

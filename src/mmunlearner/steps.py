@@ -91,7 +91,7 @@ class Steps:
         model = self.run.config.model
         return load(
             source, dtype=dtype or model.weights, device=model.device, device_map=model.device_map, quantize=quantize,
-            compute_dtype=model.dtype, trust_remote_code=model.trust_remote_code,
+            compute_dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code,
         )  # fmt: skip
 
     def source(self, reference: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from typing import Any
 
 import pytest
 from families.zoo import FAMILIES
 from transformers.utils.import_utils import is_torchvision_available
 
-from mmunlearner.errors import ModelError
+from mmunlearner.errors import ConfigError, ModelError
 from mmunlearner.models import load, save
 from mmunlearner.models.processor import NoVideos
 
@@ -52,3 +53,15 @@ def test_a_processor_that_needs_another_package_says_so(shelf, monkeypatch, tmp_
     monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
     with pytest.raises(ModelError, match="cannot be loaded .Package `num2words` is required"):
         load(home)
+
+
+def test_an_attention_is_the_language_models(shelf):
+    loaded = shelf("LLaVA-1.5")()
+    config: Any = load(loaded.source, device="cpu", attention="eager").model.config
+    assert config.text_config._attn_implementation == "eager"
+    assert config.vision_config._attn_implementation == loaded.model.config.vision_config._attn_implementation
+
+
+def test_flex_attention_is_refused_where_it_has_no_gradient(shelf):
+    with pytest.raises(ConfigError, match=r"^model\.attention flex_attention: it has no gradient on a cpu; use auto$"):
+        load(shelf("LLaVA-1.5")().source, device="cpu", attention="flex_attention")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import pytest
@@ -12,9 +14,14 @@ from hypothesis import given, settings
 
 from mmunlearner.batches import Batch, Encoder, answers, may_share, pack, pad, tree
 from mmunlearner.batches.sharing import _say
+from mmunlearner.config import EvaluateConfig
+from mmunlearner.evaluate.generate import generate
 
 PLAIN = {"PaliGemma": "token_type_ids", "Gemma 3": "token_type_ids", "Mllama": "cross_attention_mask"}
 """Families whose attention to images is no causal one, and what says so."""
+
+NO_FLEX = ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL")
+"""Families that transformers refuses flex attention."""
 
 
 def rows(encoder: Encoder, asked=FEW):
@@ -62,6 +69,54 @@ def test_rows_share_wherever_attention_is_causal(encoder, request):
         assert (batch.size < 0.8 * pad(asked, encoder).size) == (name not in PLAIN)
 
 
+@contextmanager
+def flex(encoder: Encoder) -> Iterator[None]:
+    """Flex attention in the language model, as it is written: compiled, it would want a compiler."""
+    model = encoder.loaded.model
+    before = model.config.get_text_config()._attn_implementation
+    model.set_attn_implementation({"text_config": "flex_attention"})
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        model.set_attn_implementation({"text_config": before})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+@pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")  # transformers' own
+def test_flex_attention_sees_what_sdpa_does(encoder, request):
+    """Plain rows too, and what is said; gradients are for a GPU (below)."""
+    if request.node.callspec.params["fresh"] in NO_FLEX:
+        with pytest.raises(ValueError, match="does not support"), flex(encoder):
+            pass
+        return
+    asked = rows(encoder)
+    config = EvaluateConfig(max_new_tokens=3)
+    for batch in (pack(asked, encoder), pad(asked, encoder)):
+        with torch.no_grad():
+            expected = answers(encoder.loaded.model, batch).nll
+            with flex(encoder):
+                found = answers(encoder.loaded.model, batch).nll
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    said = generate(asked, encoder, config, lambda _: None)
+    with flex(encoder):
+        assert generate(asked, encoder, config, lambda _: None) == said
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention has a gradient on a GPU alone")
+def test_flex_attention_has_the_gradients_of_sdpa(shelf):
+    encoder = Encoder(shelf("LLaVA-NeXT")())
+    encoder.loaded.model.cuda()  # pyright: ignore[reportCallIssue]
+    batch = pack(rows(encoder), encoder).to("cuda")
+    expected, plain = gradients(encoder, batch)
+    encoder.loaded.model.set_attn_implementation({"text_config": "flex_attention"})
+    found, blocks = gradients(encoder, batch)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for key, value in plain.items():
+        assert (blocks[key] - value).norm() <= 1e-3 * value.norm() + 1e-6, key
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_families_that_cannot_share_say_why_once(shelf, name, caplog):
     encoder = Encoder(shelf(name)())
@@ -93,7 +148,7 @@ def test_states_along_a_row_and_foreign_attention_forbid_sharing(shelf):
     config.text_config.layer_types = ["full_attention", "linear_attention"]
     assert not may_share(rows(encoder), encoder)
     config.text_config.layer_types = ["full_attention", "full_attention"]
-    config._attn_implementation = "flash_attention_2"
+    config.text_config._attn_implementation = "flash_attention_2"
     assert not may_share(rows(encoder), encoder)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inputs import alike, plain, right
 from mmunlearner.batches.rows import Row, common_prefix
-from mmunlearner.batches.sharing import Joined, may_share, shared
+from mmunlearner.batches.sharing import Joined, for_model, may_share, shared
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Pass:
     """One forward pass."""
 
     inputs: dict[str, Tensor]
-    """For `model(**inputs)`: input_ids [B, L], attention_mask [B, 1, L, L] or [B, L], pixel_values..."""
+    """For the model: input_ids [B, L], attention_mask [B, L], or bool [B, 1, L, L] of shared sequences (`for_model`),
+    pixel_values..."""
     keep: Tensor
     """bool [B, L]: positions whose logits are needed."""
 
@@ -105,7 +106,10 @@ class Answers:
 def answers(model: nn.Module, batch: Batch) -> Answers:
     """The forward passes; logits are computed only where an answer token is predicted."""
     with _decoder_inputs(model) as embedded:
-        outs = [model(**each.inputs, logits_to_keep=each.keep, use_cache=False) for each in batch.passes]
+        outs = [
+            model(**for_model(each.inputs, unwrapped(model)), logits_to_keep=each.keep, use_cache=False)
+            for each in batch.passes
+        ]
     logits = torch.cat([out.logits for out in outs]) if len(outs) > 1 else outs[0].logits
     return Answers(
         logits.float()[batch.index], batch.tokens, batch.question, batch.count, _features(model, batch, embedded)
@@ -121,17 +125,21 @@ def _decoder_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
         if given.get("inputs_embeds") is not None:
             seen.append(given["inputs_embeds"])
 
-    unwrapped: Any = getattr(model, "module", model)
-    handle = unwrapped.get_decoder().register_forward_pre_hook(see, with_kwargs=True)
+    handle = unwrapped(model).get_decoder().register_forward_pre_hook(see, with_kwargs=True)
     try:
         yield seen
     finally:
         handle.remove()
 
 
-def _features(model: Any, batch: Batch, embedded: Sequence[Tensor]) -> Tensor | None:
+def unwrapped(model: nn.Module) -> Any:
+    """What a distributed run has wrapped, or else the model itself."""
+    return getattr(model, "module", model)
+
+
+def _features(model: nn.Module, batch: Batch, embedded: Sequence[Tensor]) -> Tensor | None:
     """The image features among them; None where images go by cross-attention instead."""
-    token = getattr(getattr(model, "module", model).config, "image_token_id", None)
+    token = getattr(unwrapped(model).config, "image_token_id", None)
     if token is None or len(embedded) < len(batch.passes):
         return None
     given = zip(embedded, (each.inputs["input_ids"] for each in batch.passes), strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
 
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inputs import TYPES, images, plain, right
@@ -55,8 +56,8 @@ def obstacle(rows: Sequence[Row], encoder: Encoder) -> str:
     """Why these rows cannot share a sequence; empty if they can."""
     config = encoder.loaded.model.config
     text = config.get_text_config()
-    attention = config._attn_implementation
-    if attention not in ("sdpa", "eager"):
+    attention = text._attn_implementation
+    if attention not in _MASKS:
         return f"attention by {attention} takes no mask of ours"
     ruled = sorted({name for row in rows for name in row.fields} - {TYPES})
     if ruled:
@@ -72,7 +73,7 @@ def obstacle(rows: Sequence[Row], encoder: Encoder) -> str:
 
 
 def shared(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], encoder: Encoder) -> dict[str, Tensor]:
-    """A forward pass's inputs: input_ids [B, L], attention_mask [B, 1, L, L], position_ids [B, L] or [A, B, L]."""
+    """A forward pass's inputs: input_ids [B, L], attention_mask bool [B, 1, L, L], position_ids [B, L] or [A, B, L]."""
     length = max(len(sequence.ids) for sequence in sequences)
 
     def padded(values: Sequence[int], filler: int) -> list[int]:
@@ -81,7 +82,7 @@ def shared(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], encoder
     ends = torch.tensor([padded(sequence.ends, length) for sequence in sequences])
     return {
         "input_ids": torch.tensor([padded(sequence.ids, encoder.pad_id) for sequence in sequences]),
-        "attention_mask": for_attention(ancestors(ends), encoder),
+        "attention_mask": ancestors(ends),
         "position_ids": _positions(groups, sequences, length, encoder),
         **images([group[0] for group in groups], encoder),
     }
@@ -96,12 +97,31 @@ def ancestors(ends: Tensor) -> Tensor:
     return ((place[None, None, :] <= place[None, :, None]) & (place[None, :, None] < ends[:, None, :]))[:, None]
 
 
-def for_attention(sees: Tensor, encoder: Encoder) -> Tensor:
-    """SDPA takes the mask as it is; eager attention adds it to the scores."""
-    model = encoder.loaded.model
-    if model.config._attn_implementation == "sdpa":
-        return sees
-    return torch.zeros(sees.shape, dtype=model.dtype).masked_fill(~sees, torch.finfo(model.dtype).min)
+def for_model(inputs: Mapping[str, Tensor], model: Any) -> dict[str, Any]:
+    """A pass's inputs, with its mask of a shared sequence as this model's attention takes it."""
+    sees = inputs["attention_mask"]
+    if sees.dtype != torch.bool:
+        return dict(inputs)
+    return {**inputs, "attention_mask": _MASKS[model.config.get_text_config()._attn_implementation](sees, model.dtype)}
+
+
+def _added(sees: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
+
+
+def _blocks(sees: Tensor, _: torch.dtype) -> Any:
+    """Blocks of 128 x 128 pairs of tokens; those in which no token sees another are not computed."""
+
+    def mask(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return sees[batch, 0, query, key]
+
+    return create_block_mask(mask, len(sees), None, *sees.shape[-2:], device=sees.device)
+
+
+_MASKS: Mapping[str, Callable[[Tensor, torch.dtype], Any]] = {
+    "sdpa": lambda sees, _: sees, "eager": _added, "flex_attention": _blocks
+}  # fmt: skip
+"""Attention -> its form of a mask bool [B, 1, L, L]: SDPA takes it as it is, eager attention adds it to the scores."""
 
 
 def _positions(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], length: int, encoder: Encoder) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.config import Quantize
+from mmunlearner.config import Attention, Quantize
 from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.files import staged_dir
 from mmunlearner.models.processor import load_processor
@@ -43,16 +43,17 @@ def load(
     device_map: str | Mapping[str, Any] = "",
     quantize: Quantize = "none",
     compute_dtype: str = "",
+    attention: Attention = "auto",
     trust_remote_code: bool = False,
 ) -> Loaded:
     """Load a model and its processor from a directory or a hub id, in eval mode.
 
     Only safetensors are read; a checkpoint that would have to be unpickled is refused. `dtype` is that of the weights,
     or with `quantize` of those that are not quantised; quantised ones compute in `compute_dtype` (empty: in `dtype`).
-    A `device_map` is transformers' own: `auto`..., or module -> device.
+    A `device_map` is transformers' own: `auto`..., or module -> device. `attention` is that of the language model.
 
     Raises:
-        ConfigError: a device and a map of devices are asked for.
+        ConfigError: a device and a map of devices are asked for; or flex attention without a GPU.
         ModelError: nothing loadable is at `source`, or it is no image-text-to-text model.
     """
     name = str(source)
@@ -69,9 +70,13 @@ def load(
             f"model.device {device}: model.device_map {device_map} chooses devices; leave one of them out"
         )
     placed = pick_device(device)
+    if attention == "flex_attention" and placed.type == "cpu":
+        raise ConfigError("model.attention flex_attention: it has no gradient on a cpu; use auto")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
     if config := quantization(quantize, compute_dtype or dtype):
         options = {"device_map": {"": placed}, **options, "quantization_config": config}
+    if attention != "auto":
+        options["attn_implementation"] = {"text_config": attention}
     try:
         processor = load_processor(name, trust_remote_code=trust_remote_code)
         model = AutoModelForImageTextToText.from_pretrained(
@@ -79,7 +84,7 @@ def load(
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
-    if not options:
+    if "device_map" not in options:
         model.to(placed)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
     keep_trainable(model)
     whole = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code) if config else None
