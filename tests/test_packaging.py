@@ -26,7 +26,7 @@ API = {
     "data:load": "config seed",
     "evaluate:evaluate_model": "loaded evaluation out_dir config progress",
     "evaluate:rescore": "out_dir",
-    "models:load": "source dtype device device_map quantize compute_dtype trust_remote_code",
+    "models:load": "source dtype device device_map quantize compute_dtype attention trust_remote_code",
     "models:save": "loaded directory extra",
     "pipeline:run": "config",
     "report:write": "run_dir",

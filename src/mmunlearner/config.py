@@ -84,8 +84,8 @@ class LoadConfig:
     """How accelerate spreads a model that is larger than one card over all cards, and what is left over the host;
     empty: it is on `device` alone."""
     attention: Attention = "auto"
-    """How the language model attends; `auto` is transformers' choice. `flex_attention` (for a GPU, and compiled there)
-    leaves out pairs of tokens that do not see each other, about half of a row that shares an image."""
+    """How the language model attends; `auto` is transformers' choice, with SDPA in pieces that leave out what stands
+    behind a query. `flex_attention` (for a GPU, and compiled there) leaves out all pairs that do not see each other."""
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     lora: LoraConfig = field(default_factory=LoraConfig)

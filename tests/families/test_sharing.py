@@ -16,6 +16,7 @@ from mmunlearner.batches import Batch, Encoder, answers, may_share, pack, pad, t
 from mmunlearner.batches.sharing import _say
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.evaluate.generate import generate
+from mmunlearner.models import attention
 
 PLAIN = {"PaliGemma": "token_type_ids", "Gemma 3": "token_type_ids", "Mllama": "cross_attention_mask"}
 """Families whose attention to images is no causal one, and what says so."""
@@ -67,6 +68,19 @@ def test_rows_share_wherever_attention_is_causal(encoder, request):
     assert may_share(asked, encoder) == (name not in PLAIN)
     for batch in (pack(asked, encoder), tree([asked], encoder)):
         assert (batch.size < 0.8 * pad(asked, encoder).size) == (name not in PLAIN)
+
+
+def test_attention_in_pieces_changes_no_loss_and_no_gradient(encoder, monkeypatch):
+    model, batch = encoder.loaded.model, pack(rows(encoder), encoder)
+    assert model.config.get_text_config()._attn_implementation == attention.NAME
+    monkeypatch.setattr(attention, "PIECE", 16)
+    losses, gradient = gradients(encoder, batch)
+    model.set_attn_implementation({"text_config": "sdpa"})
+    expected, plain = gradients(encoder, batch)
+    model.set_attn_implementation({"text_config": attention.NAME})
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    apart = torch.cat([(gradient[name] - plain[name]).flatten() for name in plain]).norm()
+    assert apart <= 1e-4 * torch.cat([each.flatten() for each in plain.values()]).norm()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inputs import TYPES, images, plain, right
 from mmunlearner.batches.rows import Row
+from mmunlearner.models.attention import NAME as IN_PIECES
 
 _log = logging.getLogger(__name__)
 _CAUSAL = {"full_attention", "sliding_attention"}
@@ -119,7 +120,7 @@ def _blocks(sees: Tensor, _: torch.dtype) -> Any:
 
 
 _MASKS: Mapping[str, Callable[[Tensor, torch.dtype], Any]] = {
-    "sdpa": lambda sees, _: sees, "eager": _added, "flex_attention": _blocks
+    "sdpa": lambda sees, _: sees, IN_PIECES: lambda sees, _: sees, "eager": _added, "flex_attention": _blocks
 }  # fmt: skip
 """Attention -> its form of a mask bool [B, 1, L, L]: SDPA takes it as it is, eager attention adds it to the scores."""
 

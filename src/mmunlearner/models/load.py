@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from mmunlearner.config import Attention, Quantize
 from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.files import staged_dir
+from mmunlearner.models.attention import attend_in_pieces
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantized import keep_trainable, quantization
 
@@ -86,6 +87,8 @@ def load(
         raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
     if "device_map" not in options:
         model.to(placed)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
+    if attention == "auto":
+        attend_in_pieces(model)
     keep_trainable(model)
     whole = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code) if config else None
     return Loaded(model.eval(), processor, str(source), whole)
