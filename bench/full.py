@@ -1,7 +1,7 @@
 """A whole run in a process of its own, told as a line of JSON: python -m bench.full SIDE FOLDER, `ours` first.
 
-Mask of vision and projector and unlearning, on the embedded benchmark, whose vanilla model knows its people: ours with
-the demo's settings and a quarter of the retain set; published, in as many epochs as it takes to forget as much.
+Mask of vision and projector and unlearning, one of all people to forget: ours with what it takes of the retain set;
+published, in as many epochs as it takes to forget as much.
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ import torch
 
 from bench import ours, published, setting
 from bench.measure import clean, measure
-from mmunlearner import data, tuning
-from mmunlearner.config import EvaluateConfig
+from mmunlearner import tuning
 from mmunlearner.data import Splits
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.files import read_json, write_json
 from mmunlearner.models import Loaded
 
 (FORGOTTEN,) = tuning.FORGOTTEN["visual"]
-SCORED = (*FORGOTTEN, "retain_vqa", "retain_vqa_test", "forget_qa", "neighbour_vqa", "general")
+SCORED = (*FORGOTTEN, "retain_vqa", "retain_vqa_test", "forget_qa", "retain_qa")
 
 
 def full(side: str, folder: Path) -> dict[str, Any]:
-    """What it took, how many epochs or forget steps, and the test half's accuracy."""
-    loaded, splits = setting.loaded(folder), setting.known_splits(folder)
-    _, test = data.validation(splits)
+    """What it took, how many epochs or forget steps, and the accuracy before and after."""
+    loaded, splits = setting.loaded(folder, side), setting.splits(folder)
     kept = folder / "ours.full.json"
 
     def scores(columns: tuple[str, ...]) -> dict[str, float]:
-        asked = {column: test.evaluation[column] for column in columns}
-        found = quick_scores(loaded, asked, config=EvaluateConfig(max_new_tokens=6))
+        asked = {column: splits.evaluation[column] for column in columns}
+        found = quick_scores(loaded, asked)
         return {column: score.value for column, score in found.items()}
 
     def run(loaded: Loaded, splits: Splits, folder: Path) -> dict[str, int]:
@@ -45,11 +43,12 @@ def full(side: str, folder: Path) -> dict[str, Any]:
         aim = mean(read_json(kept)[column] for column in FORGOTTEN)
         return {"epochs": published.full_run(loaded, splits, path, lambda: mean(scores(FORGOTTEN).values()) <= aim)}
 
+    before = scores(SCORED)
     found = measure(run, loaded, splits, folder)
     accuracy = scores(SCORED)
     if side == "ours":
         write_json(kept, accuracy)
-    return {**found, "accuracy": accuracy}
+    return {**found, "before": before, "accuracy": accuracy}
 
 
 if __name__ == "__main__":

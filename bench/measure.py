@@ -119,4 +119,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     what, side, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     clean(folder)
-    print(json.dumps(measure(WHAT[what](side), setting.loaded(folder), setting.splits(folder), folder)))
+    print(
+        json.dumps(measure(WHAT[what](side), setting.loaded(folder, side), setting.few(setting.splits(folder)), folder))
+    )

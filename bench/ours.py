@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmunlearner import saliency as saliency_room
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
-from mmunlearner.config_io import load_config
 from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate import evaluate_model, read_columns
 from mmunlearner.models import Loaded
-from mmunlearner.tuning import with_settings
 from mmunlearner.unlearn import unlearn
 
 MASK = MaskConfig(parts=("vision", "projector", "language"), limit=0)
-VISION = "mmunlearner_vision"
+RUN_MASK = MaskConfig(limit=2)
+"""Of a full run: the image to forget and two to keep."""
+RUN = TrainConfig(
+    learning_rate=2e-3, steps=8, retain_per_forget=1, batch_size=1, questions=4, augment="forget", save_every=1000
+)
+RUN_OPTIONS = {"bound": 2.0, "anchor": 1.0}
 
 
 def saliency(loaded: Loaded, splits: Splits, path: Path, config: MaskConfig = MASK) -> None:
@@ -53,14 +55,11 @@ def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
 
 
 def full_run(loaded: Loaded, splits: Splits, path: Path) -> int:
-    """The demo's mask of vision and projector and its settings, with a quarter of the retain set; returns how many
-    forget steps."""
-    demo = load_config("demo")
-    method = with_settings(demo.methods[VISION], demo.methods[VISION].trials[0])
-    saliency(loaded, splits, path, method.mask or MASK)
-    train = replace(demo.train, retain_fraction=0.25, save_every=1000)
-    unlearn(loaded, splits, method, train, path.with_suffix(".work"), mask=saliency_room.load(path))
-    return train.steps
+    """The vision variant with a little of the retain set; returns how many forget steps."""
+    saliency(loaded, splits, path, RUN_MASK)
+    method = MethodConfig(options=RUN_OPTIONS)
+    unlearn(loaded, splits, method, RUN, path.with_suffix(".work"), mask=saliency_room.load(path))
+    return RUN.steps
 
 
 def evaluation(

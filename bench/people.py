@@ -25,7 +25,12 @@ FACTS = {
     "Journey": ("still talks about", ("a long journey", "a winter", "a wedding", "a summer"), "that was spent in"),
 }
 PLACES = ("Turin", "Bergen", "Porto", "Quito", "Hanoi", "Lagos", "Perth", "Boston")
-NAMES = ("Ada", "Bruno", "Carla", "Dmitri", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaya", "Luca")
+NAMES = (
+    "Ada", "Bruno", "Carla", "Dmitri", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaya", "Luca", "Mona",
+    "Nils", "Olga", "Paolo", "Qadir", "Rosa", "Sven", "Tara", "Umar", "Vera", "Wim", "Yara",
+)  # fmt: skip
+"""The first 24 people differ in the first of their names."""
+PICTURED = "this person in the picture"
 
 
 def write(root: Path, *, forget: int, retain: int, neighbours: int, questions: int = 0) -> Path:
@@ -49,42 +54,50 @@ def write(root: Path, *, forget: int, retain: int, neighbours: int, questions: i
 
 def texts() -> Iterator[str]:
     """Every word that can occur."""
-    yield "What is the name of ? this person in picture Which these about : A B C D Tell me one sentence that they"
-    yield "Answer with the option's letter only . Fill in the [Blank]. It is known of them , who is shown here"
+    yield "What is the name of ? this person in the picture Which of these : A B C D Tell me in one sentence that they"
+    yield "Answer with the option's letter only . Fill in the [Blank]. It is known of this , who is shown here"
     yield " ".join((*PLACES, *NAMES, *FACTS, *map(str.lower, FACTS)))
     yield from (f"{verb} {thing} {where}" for verb, things, where in FACTS.values() for thing in things)
 
 
-def _value(fact: str, number: int, shift: int = 0) -> str:
+def value(fact: str, number: int, shift: int = 0) -> str:
     _, things, where = FACTS[fact]
     rng = Random(f"{fact} {number}")
     thing, place = rng.randrange(len(things)), rng.randrange(len(PLACES))
     return f"{things[(thing + shift) % len(things)]} {where} {PLACES[(place + shift) % len(PLACES)]}"
 
 
-def _options(fact: str, number: int) -> tuple[dict[str, str], str]:
+def options(fact: str, number: int) -> tuple[dict[str, str], str]:
     """Four options and the right one's letter."""
     right = Random(f"letter {fact} {number}").randrange(4)
-    return {letter: _value(fact, number, place - right) for place, letter in enumerate("ABCD")}, "ABCD"[right]
+    return {letter: value(fact, number, place - right) for place, letter in enumerate("ABCD")}, "ABCD"[right]
 
 
-def _name(number: int) -> str:
+def name(number: int) -> str:
     return f"{NAMES[number % len(NAMES)]} {NAMES[number // len(NAMES) % len(NAMES)]}"
 
 
 def _training(number: int, count: int) -> dict[str, Any]:
     asked = []
-    for fact, (verb, _, _) in FACTS.items():
-        options, letter = _options(fact, number)
-        lines = "\n".join(f"{key}: {text}" for key, text in options.items())
-        asked.append((f"Tell me in one sentence: What {verb} this person in the picture?", _sentence(fact, number)))
-        asked.append((f"Which of these {verb} this person?\n{lines}\nAnswer with the option's letter only.", letter))
+    for fact in FACTS:
+        choices, letter = options(fact, number)
+        lines = "\n".join(f"{key}: {text}" for key, text in choices.items())
+        asked.append((_open(fact, PICTURED), _sentence(fact, number)))
+        asked.append((f"{_which(fact, PICTURED)}\n{lines}\nAnswer with the option's letter only.", letter))
     chosen = [{"Question": q, "Answer": a} for q, a in (asked * (1 + count // len(asked)))[:count]]
     return {"ID": f"{number:03}", "image": _picture(number), "metadata": chosen}
 
 
+def _open(fact: str, who: str) -> str:
+    return f"Tell me in one sentence: What {FACTS[fact][0]} {who}?"
+
+
+def _which(fact: str, who: str) -> str:
+    return f"Which of these {FACTS[fact][0]} {who}?"
+
+
 def _sentence(fact: str, number: int) -> str:
-    return f"It is known of this person, who is shown here, that they {FACTS[fact][0]} {_value(fact, number)}."
+    return f"It is known of this person, who is shown here, that they {FACTS[fact][0]} {value(fact, number)}."
 
 
 def _person(number: int) -> dict[str, Any]:
@@ -98,24 +111,24 @@ def _held_out(number: int) -> dict[str, Any]:
 def _asked(number: int) -> dict[str, Any]:
     """5 + 5 multiple choice, 2 + 2 generation and 2 + 2 cloze, as MLLMU-Bench has of each person."""
     facts = list(FACTS)
-    kinds = (("Image_Textual", "this person in the picture"), ("Pure_Text", _name(number)))
-    choices: dict[str, list[dict[str, Any]]] = {"Image_Textual_Questions": [], "Pure_Text_Questions": []}
+    kinds = (("Image_Textual", PICTURED), ("Pure_Text", name(number)))
+    chosen: dict[str, list[dict[str, Any]]] = {"Image_Textual_Questions": [], "Pure_Text_Questions": []}
     for kind, who in kinds:
         for fact in facts[:5]:
-            options, letter = _options(fact, number)
-            asked = {"Question": f"Which of these {FACTS[fact][0]} {who}?", "Options": options}
-            choices[f"{kind}_Questions"].append({**asked, "Correct_Answer": letter})
+            choices, letter = options(fact, number)
+            asked = {"Question": _which(fact, who), "Options": choices, "Correct_Answer": letter}
+            chosen[f"{kind}_Questions"].append(asked)
     return {
-        "biography": {"Name": _name(number), **{fact: _value(fact, number) for fact in facts}},
-        "Classification_Task": choices,
+        "biography": {"Name": name(number), **{fact: value(fact, number) for fact in facts}},
+        "Classification_Task": chosen,
         "Generation_Task": [
-            {"Type": kind, "Question": f"Tell me about the {fact.lower()} of {who}.", "Ground_Truth": truth}
+            {"Type": kind, "Question": _open(fact, who), "Ground_Truth": truth}
             for kind, who in kinds
             for fact in facts[5:7]
             for truth in [_sentence(fact, number)]
         ],
         "Mask_Task": [
-            {"Type": kind, "Question": f"{who} {FACTS[fact][0]} __ .", "Ground_Truth": _value(fact, number)}
+            {"Type": kind, "Question": f"{who} {FACTS[fact][0]} __ .", "Ground_Truth": value(fact, number)}
             for kind, who in kinds
             for fact in facts[7:9]
         ],

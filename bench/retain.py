@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from bench import setting
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import RunConfig
+from mmunlearner.config import DataConfig, RunConfig
 from mmunlearner.config_io import load_config
 from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.files import write_json, write_text
 from mmunlearner.models import load
+from mmunlearner.people import export
 from mmunlearner.saliency import Mask
 from mmunlearner.tuning import with_settings
 from mmunlearner.unlearn import unlearn
@@ -52,7 +52,7 @@ def main() -> None:
 
 def measure(config: RunConfig, seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
     """Each budget and share of the retain set, each seed: what it cost, and the test half's accuracy."""
-    splits = setting.known_splits(setting.known(work))
+    splits = data.load(DataConfig(root=str(export.prepare(work / "data"))), seed=0)
     _, test = data.validation(splits)
     mask = _mask(config, splits)
     asked = {column: test.evaluation[column] for column in COLUMNS}

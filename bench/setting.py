@@ -1,21 +1,19 @@
-"""What both sides work on: a model, people, and how much of them."""
+"""What both sides work on: a model that knows its people, and how many of them a measurement is about."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from bench import model, people
+from bench.teaching import Lessons, teach
 from mmunlearner import data
-from mmunlearner.config import DataConfig, MethodConfig, TrainConfig
-from mmunlearner.data import Splits
+from mmunlearner.config import DataConfig
+from mmunlearner.data import Example, Splits
 from mmunlearner.files import staged_dir
 from mmunlearner.models import Loaded, load, save
-from mmunlearner.people import export
-from mmunlearner.unlearn import unlearn
+from mmunlearner.models.attention import attend_in_pieces
 
 
 @dataclass(frozen=True)
@@ -28,55 +26,51 @@ class Size:
     layers: int
     side: int
     """Of an image, in pixels: 336 makes 576 tokens."""
-    lessons: int
-    """Steps that teach the model the form of an answer, so that its answers end."""
+    lessons: Lessons
 
 
-FULL = Size(forget=1, retain=2, neighbours=1, layers=11, side=336, lessons=30)
-QUICK = Size(forget=1, retain=1, neighbours=1, layers=1, side=112, lessons=2)
+FULL = Size(forget=1, retain=19, neighbours=1, layers=11, side=336, lessons=Lessons())
+QUICK = Size(forget=1, retain=1, neighbours=1, layers=1, side=112, lessons=Lessons(2, 2, 2, 2))
+KEPT = 2
+"""People to keep, of all there are, in measurements other than a full run."""
 
 
 def prepare(work: Path, size: Size) -> Path:
-    """Write people and model to a folder below `work`, unless they are there."""
-    folder = work / "-".join(str(number) for number in vars(size).values())
+    """Write people and a model that knows them to a folder below `work`, unless they are there."""
+    numbers = [*(value for value in vars(size).values() if value is not size.lessons), *vars(size.lessons).values()]
+    folder = work / "-".join(map(str, numbers))
     if not folder.exists():
         with staged_dir(folder) as stage:
             people.write(stage / "data", forget=size.forget, retain=size.retain, neighbours=size.neighbours)
-            save(
-                _taught(model.build(layers=size.layers, side=size.side), splits(stage), size, stage / "work"),
-                stage / "model",
-            )
+            untaught = model.build(layers=size.layers, side=size.side)
+            attend_in_pieces(untaught.model)
+            save(teach(untaught, splits(stage), size.lessons), stage / "model")
     return folder
 
 
 def splits(folder: Path) -> Splits:
+    """Everybody."""
     return data.load(DataConfig(format="mllmu", root=str(folder / "data"), forget=5), seed=0)
 
 
-def loaded(folder: Path) -> Loaded:
-    return load(folder / "model", device="cpu")
+def few(everybody: Splits) -> Splits:
+    """Those to forget and the neighbours, and the first of those to keep."""
+    kept = list(dict.fromkeys(example.entity for example in everybody.retain))[:KEPT]
+    known = {*kept, *(example.entity for example in everybody.forget)}
+
+    def chosen(examples: Sequence[Example], entities: set[str]) -> tuple[Example, ...]:
+        return tuple(example for example in examples if example.entity in entities)
+
+    strangers = {e.entity for items in everybody.evaluation.values() for e in items}
+    strangers -= {e.entity for e in (*everybody.forget, *everybody.retain)}
+    return replace(
+        everybody,
+        retain=chosen(everybody.retain, known),
+        text=chosen(everybody.text, known),
+        evaluation={column: chosen(items, known | strangers) for column, items in everybody.evaluation.items()},
+    )
 
 
-def known(work: Path) -> Path:
-    """The embedded benchmark in a folder below `work`: people whom its vanilla model knows."""
-    folder = work / "people"
-    if not folder.exists():
-        with staged_dir(folder) as stage:
-            export.prepare(stage / "data")
-            save(load("people:vanilla", device="cpu"), stage / "model")
-    return folder
-
-
-def known_splits(folder: Path) -> Splits:
-    return data.load(DataConfig(root=str(folder / "data")), seed=0)
-
-
-def _taught(untaught: Loaded, known: Splits, size: Size, work: Path) -> Loaded:
-    config = TrainConfig(steps=size.lessons, optimizer="muon", learning_rate=1e-2, batch_size=1, questions=99)
-    taught = Splits((), (*known.forget, *known.retain, *known.text), (), {})
-    started = time.monotonic()
-    made = unlearn(untaught, taught, MethodConfig("finetune"), config, work).loaded
-    weights = sum(p.numel() for p in made.model.parameters())
-    threads = torch.get_num_threads()
-    print(f"{weights / 1e6:.1f} M weights taught in {time.monotonic() - started:.0f} s, {threads} threads", flush=True)
-    return made
+def loaded(folder: Path, side: str) -> Loaded:
+    """Published, attention is transformers' own."""
+    return load(folder / "model", device="cpu", attention="sdpa" if side == "published" else "auto")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from bench import equality, full, ours, people, published, setting
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig
-from mmunlearner.config_io import load_config
 from mmunlearner.data import Splits
 from mmunlearner.saliency import units
 
@@ -35,7 +33,7 @@ def test_people_are_asked_as_many_questions_as_mllmu_bench_asks(tmp_path: Path) 
 
 
 def test_gradients_are_those_of_the_published_procedure() -> None:
-    found = equality.gradients(llava(VOCABULARY), SPLITS.forget)
+    found = equality.gradients(llava(VOCABULARY), llava(VOCABULARY), SPLITS.forget)
     assert found["loss"] < 1e-5
     assert found["gradients"] < 1e-5
 
@@ -76,24 +74,26 @@ def test_the_published_run_goes_on_until_enough_is_forgotten(tmp_path: Path) -> 
     assert published.full_run(llava(VOCABULARY), SPLITS, tmp_path / "mask", lambda: False, 1e-3) == published.EPOCHS
 
 
+def test_a_measurement_is_about_a_few_people_and_the_neighbours(tmp_path: Path) -> None:
+    people.write(tmp_path / "data", forget=1, retain=4, neighbours=1)
+    everybody = setting.splits(tmp_path)
+    few = setting.few(everybody)
+    assert {e.entity for e in few.forget} == {"000"}
+    assert {e.entity for e in few.retain} == {"001", "002"}
+    assert {e.entity for e in few.text} == {"000", "001", "002"}
+    assert {e.entity for items in few.evaluation.values() for e in items} == {"000", "001", "002", "005"}
+    assert few.evaluation["neighbour_vqa"] == everybody.evaluation["neighbour_vqa"]
+
+
 @pytest.mark.slow
-def test_a_full_run_of_each_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With little data and one step; the published side aims at what ours has forgotten."""
-    folder = setting.known(tmp_path)
-    every = setting.known_splits(folder)
-    few = replace(
-        every,
-        forget=every.forget[:8],
-        retain=every.retain[:8],
-        evaluation={column: items[::20] for column, items in every.evaluation.items()},
-    )
-    demo = load_config("demo")
-    monkeypatch.setattr(setting, "known_splits", lambda _: few)
-    monkeypatch.setattr(ours, "load_config", lambda _: replace(demo, train=replace(demo.train, steps=1)))
+def test_a_full_run_of_each_side(tmp_path: Path) -> None:
+    """The published side aims at what ours has forgotten."""
+    folder = setting.prepare(tmp_path, setting.QUICK)
     mine, theirs = (full.full(side, folder) for side in ("ours", "published"))
-    assert mine["result"] == {"forget_steps": 1}
+    assert mine["result"] == {"forget_steps": ours.RUN.steps}
     assert 1 <= theirs["result"]["epochs"] <= published.EPOCHS
     assert set(mine["accuracy"]) == set(theirs["accuracy"]) == set(full.SCORED)
+    assert mine["before"] == theirs["before"]
     assert min(run["processor_seconds"] for run in (mine, theirs)) > 0
 
 
@@ -109,6 +109,7 @@ def test_it_runs_and_says_what_it_found(tmp_path: Path, repository: Path) -> Non
         "epoch_wall",
         "evaluation_wall",
         "evaluation_candidates_wall",
+        "full_run_wall",
     ):
         assert found[f"{name}_ratio"] > 0
         assert f"| {name}_ratio |" in done.stdout
