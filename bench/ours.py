@@ -15,10 +15,10 @@ from mmunlearner.models import Loaded
 from mmunlearner.unlearn import unlearn
 
 MASK = MaskConfig(parts=("vision", "projector", "language"), limit=0)
-RUN_MASK = MaskConfig(limit=2)
-"""Of a full run: the image to forget and two to keep."""
+RUN_MASK = MaskConfig(limit=1)
+"""Of a full run: the image to forget and one to keep."""
 RUN = TrainConfig(
-    learning_rate=2e-3, steps=8, retain_per_forget=1, batch_size=1, questions=4, augment="forget", save_every=1000
+    learning_rate=2e-4, steps=5, retain_per_forget=2, batch_size=4, questions=1, augment="forget", save_every=1000
 )
 RUN_OPTIONS = {"bound": 2.0, "anchor": 1.0}
 
