@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from mmunlearner.data import Example
 from mmunlearner.evaluate.metrics import mean_score
 from mmunlearner.evaluate.score import right
 from mmunlearner.models import Loaded
-from mmunlearner.models.attention import attend_in_pieces
 from mmunlearner.saliency import load, units
 
 ROUNDING = 1e-3
@@ -37,24 +35,23 @@ def masks(folder: Path) -> dict[str, Any]:
     return {"bits": mask.size, "bits_differing": differing, "beyond_rounding": beyond, "density": mask.density}
 
 
-def gradients(published_model: Loaded, our_model: Loaded, examples: tuple[Example, ...]) -> dict[str, float]:
+def gradients(loaded: Loaded, examples: tuple[Example, ...]) -> dict[str, float]:
     """Relative difference of one image's loss, and of the gradients of all weights (2-norm)."""
     group = units(examples, "image", 0)[0]
-    theirs, plain = published.gradients(published_model, group), _gradients(published_model)
-    mine, shared = ours.gradients(our_model, group), _gradients(our_model)
+    setting.attend(loaded, "published")
+    theirs, plain = published.gradients(loaded, group), _gradients(loaded)
+    setting.attend(loaded, "ours")
+    mine, shared = ours.gradients(loaded, group), _gradients(loaded)
+    loaded.model.zero_grad()
     apart = sum(float((gradient - shared[name]).pow(2).sum()) for name, gradient in plain.items())
     size = sum(float(gradient.pow(2).sum()) for gradient in plain.values())
     return {"loss": abs(mine - theirs) / abs(theirs), "gradients": (apart / size) ** 0.5}
 
 
-def _untaught(folder: Path) -> Iterator[Loaded]:
-    """The model as it was before it knew anybody, for each side: losses of what is known by heart are mere rounding."""
+def _untaught(folder: Path) -> Loaded:
+    """The model as it was before it knew anybody: losses of what is known by heart are mere rounding."""
     config: Any = setting.loaded(folder, "published").model.config
-    for side in ("published", "ours"):
-        made = model.build(layers=config.text_config.num_hidden_layers, side=config.vision_config.image_size)
-        if side == "ours":
-            attend_in_pieces(made.model)
-        yield made
+    return model.build(layers=config.text_config.num_hidden_layers, side=config.vision_config.image_size)
 
 
 def _gradients(loaded: Loaded) -> dict[str, torch.Tensor]:
@@ -79,8 +76,7 @@ def answers(folder: Path, ours: str = "ours") -> dict[str, Any]:
 
 def check(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
-    theirs, mine = _untaught(folder)
-    found = gradients(theirs, mine, setting.splits(folder).forget)
+    found = gradients(_untaught(folder), setting.splits(folder).forget)
     return {
         "saliency": masks(folder),
         "epoch": found,

@@ -12,7 +12,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bench import model, ours, people, published, setting
-from mmunlearner.models.attention import attend_in_pieces
 from mmunlearner.saliency import units
 
 
@@ -35,8 +34,7 @@ def _point(x: int | None, size: setting.Size, questions: int, entities: int) -> 
         groups = units(setting.splits(Path(folder)).retain, "image", 0)
     point = {"x": float(x or loaded.model.num_parameters() / 1e6)}
     for side, gradients in (("published", published.gradients), ("ours", ours.gradients)):
-        if side == "ours":
-            attend_in_pieces(loaded.model)
+        setting.attend(loaded, side)
         gradients(loaded, groups[0][:1])  # what is done once is done here
         started = time.process_time()
         for group in groups:

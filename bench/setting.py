@@ -12,8 +12,7 @@ from mmunlearner import data
 from mmunlearner.config import DataConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.files import staged_dir
-from mmunlearner.models import Loaded, load, save
-from mmunlearner.models.attention import attend_in_pieces
+from mmunlearner.models import Loaded, attention, load, save
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def prepare(work: Path, size: Size) -> Path:
         with staged_dir(folder) as stage:
             people.write(stage / "data", forget=size.forget, retain=size.retain, neighbours=size.neighbours)
             untaught = model.build(layers=size.layers, side=size.side)
-            attend_in_pieces(untaught.model)
+            attend(untaught, "ours")
             save(teach(untaught, splits(stage), size.lessons), stage / "model")
     return folder
 
@@ -72,5 +71,11 @@ def few(everybody: Splits) -> Splits:
 
 
 def loaded(folder: Path, side: str) -> Loaded:
+    found = load(folder / "model", device="cpu")
+    attend(found, side)
+    return found
+
+
+def attend(loaded: Loaded, side: str) -> None:
     """Published, attention is transformers' own."""
-    return load(folder / "model", device="cpu", attention="sdpa" if side == "published" else "auto")
+    loaded.model.set_attn_implementation({"text_config": {"published": "sdpa", "ours": attention.NAME}[side]})

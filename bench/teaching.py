@@ -47,8 +47,8 @@ class Drawn:
     behind: int = 0
     """Asked behind a first name and empty tokens that stand for the image, up to so many in all; 0: on their own."""
 
-    def plan(self, seed: int) -> Plan:
-        config = TrainConfig(steps=10**6, batch_size=self.people, questions=self.questions)
+    def plan(self, steps: int, seed: int) -> Plan:
+        config = TrainConfig(steps=steps, batch_size=self.people, questions=self.questions)
         return plan((), self.examples, config, seed)
 
 
@@ -70,7 +70,7 @@ def teach(loaded: Loaded, splits: Splits, lessons: Lessons) -> Loaded:
     shown = [*splits.forget, *splits.retain]
     asked = [_fixed(item) for column in ("forget_qa", "retain_qa") for item in splits.evaluation[column]]
     everyone = dict.fromkeys(example.entity for example in shown)
-    notes = [note for entity in everyone for note in _notes(entity, f"{_first(entity)} {_last(entity)} ")]
+    notes = [note for entity in everyone for note in _notes(entity, f"{people.name(int(entity))} ")]
     bare = [note for entity in everyone for note in _notes(entity, "")]
     words = [replace(example, images=()) for example in shown]
     stages = {
@@ -79,13 +79,14 @@ def teach(loaded: Loaded, splits: Splits, lessons: Lessons) -> Loaded:
         ),
         "words": _learn(
             encoder,
-            [Drawn(notes, 5, 3), Drawn(bare, 3, 8, behind=576), Drawn(words, 4, 8, behind=576), Drawn(asked, 6, 3)],
+            [Drawn(notes, 5, 3), Drawn(bare, 3, 8, behind=PATCHES), Drawn(words, 4, 8, behind=PATCHES),
+             Drawn(asked, 6, 3)],
             lessons.words, rate=5e-3,
         ),
         "sight": _see(encoder, shown, lessons.sight),
         "pictures": _learn(
             encoder,
-            [Drawn(notes, 3, 3), Drawn(words, 1, 8, behind=576), Drawn(asked, 3, 3), Drawn(shown, 3, 14)],
+            [Drawn(notes, 3, 3), Drawn(words, 1, 8, behind=PATCHES), Drawn(asked, 3, 3), Drawn(shown, 3, 14)],
             lessons.pictures, rate=2e-3,
         ),
     }  # fmt: skip
@@ -108,10 +109,6 @@ def _first(entity: str) -> str:
     return people.name(int(entity)).split()[0]
 
 
-def _last(entity: str) -> str:
-    return people.name(int(entity)).split()[1]
-
-
 def _notes(entity: str, name: str) -> Iterator[Example]:
     """Every fact, and the letter that it has among the options, in as few words as can be."""
     for fact in people.FACTS:
@@ -124,7 +121,7 @@ def _learn(encoder: Encoder, sets: Sequence[Drawn], steps: int, rate: float) -> 
     """Muon steps on what each set's plan draws, all questions alike."""
     model = encoder.loaded.model
     optimizer, falling = _optimizer(model, rate, steps)
-    plans = [drawn.plan(number) for number, drawn in enumerate(sets)]
+    plans = [drawn.plan(steps, number) for number, drawn in enumerate(sets)]
     lengths = Random(0)
     model.train()
     for step in range(steps):
