@@ -78,4 +78,4 @@ def loaded(folder: Path, side: str) -> Loaded:
 
 def attend(loaded: Loaded, side: str) -> None:
     """Published, attention is transformers' own."""
-    loaded.model.set_attn_implementation({"text_config": {"published": "sdpa", "ours": attention.NAME}[side]})
+    loaded.model.set_attn_implementation({"text_config": "sdpa" if side == "published" else attention.NAME})
