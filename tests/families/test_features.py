@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from families.questions import FEW, picture
 
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Answers, Encoder, answers, pack, shown
 from mmunlearner.models import parts
 from mmunlearner.unlearn.features import Kept, frozen
 
@@ -54,6 +54,28 @@ def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog
         tower = model.get_encoder(modality="image")
         tower.forward = _never
         assert torch.equal(of(kept)[0], losses)
+
+
+def test_features_alone_are_those_of_a_whole_pass_and_so_is_their_gradient(fresh, request):
+    encoder = Encoder(fresh())
+    model = encoder.loaded.model.train()
+    batch = pack([encoder.conversation(*each) for each in ASKED], encoder)
+
+    def of(said: Answers) -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        assert said.features is not None
+        said.features.pow(2).sum().backward()
+        return said.features.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    if request.node.callspec.params["fresh"] in CROSS_ATTENTION:
+        assert shown(model, batch).features is None
+        return
+    expected, plain = of(answers(model, batch))
+    model.get_decoder().layers[0].forward = _never
+    features, gradient = of(shown(model, batch))
+    assert torch.equal(features, expected)
+    assert torch.equal(gradient, plain)
+    assert "forward" not in vars(model.get_decoder())
 
 
 def _never(*_: object, **__: object) -> None:

@@ -160,6 +160,22 @@ def test_an_anchor_holds_nothing_in_a_batch_of_texts() -> None:
     assert torch.equal(anchored_cross_entropy(said, reference, anchor=2.0), anchored_cross_entropy(said, reference))
 
 
+def test_an_anchor_alone_asks_for_no_answers() -> None:
+    method = METHODS["mmunlearner"]
+    assert method.wants_words({})
+    assert method.wants_words({"anchor": 1.0})
+    assert not method.wants_words({"anchor": 1.0, "retain_weight": 0.0})
+    assert METHODS["ga_diff"].wants_words({"retain_weight": 0.0})
+    whole = replace(made(0), features=torch.tensor([[3.0, 1.0]]))
+    reference = replace(reference_of(whole), features=torch.tensor([[3.0, 0.0]]))
+    nothing = whole.tokens[:0]
+    unsaid = replace(whole, logits=whole.logits[:0], tokens=nothing, question=nothing, count=0)
+    alone = anchored_cross_entropy(unsaid, reference, retain_weight=0.0, anchor=9.0)
+    torch.testing.assert_close(alone, torch.tensor(1.0), check_dtype=False)
+    beside = anchored_cross_entropy(whole, reference, anchor=9.0) - retain_cross_entropy(whole, reference)
+    torch.testing.assert_close(beside, alone, check_dtype=False)
+
+
 def test_features_are_kept_only_where_an_option_asks_for_them() -> None:
     method = METHODS["mmunlearner"]
     assert not method.wants_features({})

@@ -294,6 +294,21 @@ def test_an_anchor_holds_the_image_features(tmp_path):
     assert far[1] < 0.5 * far[0]
 
 
+@pytest.mark.parametrize("keep_text", [False, True])
+def test_an_anchor_alone_goes_as_with_the_language_model_run_for_nothing(tmp_path, monkeypatch, keep_text):
+    """Cross-entropy weighted by nothing: the same weights, fewer tokens."""
+    train = replace(TRAIN, keep_text=keep_text, batch_size=3)
+    options = {"anchor": 10.0, "retain_weight": 0.0}
+    parts = mask(("vision", "projector"))
+    alone = run(tmp_path, name="alone", train=train, mask=parts, options=options)
+    monkeypatch.setattr(type(METHODS["mmunlearner"]), "wants_words", lambda *_: True)
+    whole = run(tmp_path, name="whole", train=train, mask=parts, options=options)
+    for (name, one), other in zip(alone.loaded.model.named_parameters(), whole.loaded.model.parameters(), strict=True):
+        assert torch.equal(one, other), name
+    assert alone.moved.inside > 0
+    assert alone.tokens < whole.tokens
+
+
 def test_texts_alone_have_nothing_to_anchor(tmp_path):
     """With `keep_text`, a batch may hold no image."""
     train = replace(TRAIN, keep_text=True, batch_size=1)

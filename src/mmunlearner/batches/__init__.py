@@ -1,6 +1,6 @@
 """Examples -> tensors: answer-only losses, and rows that share one image prefix."""
 
-from mmunlearner.batches.batch import Answers, Batch, Pass, answers, pack, pad
+from mmunlearner.batches.batch import Answers, Batch, Pass, answers, pack, pad, shown
 from mmunlearner.batches.budget import Piece, fill, within
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inference import prompts, tree
@@ -26,6 +26,7 @@ __all__ = [
     "pad",
     "prompts",
     "rotary",
+    "shown",
     "tree",
     "within",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.batches.inputs import alike, plain, right
@@ -103,6 +104,19 @@ class Answers:
         return torch.zeros(self.count, dtype=values.dtype, device=values.device).index_add(0, self.question, values)
 
 
+def shown(model: nn.Module, batch: Batch) -> Answers:
+    """The forward passes as far as the language model, which is not run: image features, and answers to nothing.
+
+    Where only the features matter (method option `anchor` alone), that is all that there is to compute, and to
+    differentiate: of seven billion weights, the vision tower's third of a billion.
+    """
+    with _decoder_inputs(model, run=False) as embedded:
+        for each in batch.passes:
+            model(**for_model(each.inputs, unwrapped(model)), logits_to_keep=1, use_cache=False)
+    nothing = batch.tokens[:0]
+    return Answers(nothing.float()[:, None], nothing, nothing, 0, _features(model, batch, embedded))
+
+
 def answers(model: nn.Module, batch: Batch) -> Answers:
     """The forward passes; logits are computed only where an answer token is predicted."""
     with _decoder_inputs(model) as embedded:
@@ -117,19 +131,33 @@ def answers(model: nn.Module, batch: Batch) -> Answers:
 
 
 @contextmanager
-def _decoder_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what the language model is given in each pass, [B, L, D]: text embeddings and image features."""
+def _decoder_inputs(model: nn.Module, *, run: bool = True) -> Iterator[list[Tensor]]:
+    """Collects what the language model is given in each pass, [B, L, D]: text embeddings and image features.
+
+    Without `run` it hands them on as they are.
+    """
     seen: list[Tensor] = []
+    decoder = unwrapped(model).get_decoder()
+    original = decoder.forward
+
+    def hand_on(*given: Any, inputs_embeds: Tensor | None = None, **named: Any) -> Any:
+        if inputs_embeds is None:  # images by cross-attention
+            return original(*given, **named)
+        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)  # pyright: ignore[reportArgumentType]
 
     def see(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
         if given.get("inputs_embeds") is not None:
             seen.append(given["inputs_embeds"])
 
-    handle = unwrapped(model).get_decoder().register_forward_pre_hook(see, with_kwargs=True)
+    handle = decoder.register_forward_pre_hook(see, with_kwargs=True)
+    if not run:
+        decoder.forward = hand_on
     try:
         yield seen
     finally:
         handle.remove()
+        if not run:
+            del decoder.forward
 
 
 def unwrapped(model: nn.Module) -> Any:

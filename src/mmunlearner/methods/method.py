@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the vanilla model said of the same answers before training."""
+    """What the vanilla model said of the same answers before training; where a method asks for no more than features,
+    the other fields are empty."""
 
     logp_sum: Tensor
     """log p0(answer | question), [Q]."""
@@ -55,6 +56,8 @@ class Method:
     needs_mask: bool = False
     feature_option: str = ""
     """An option that needs the reference's image features where it is not 0."""
+    word_option: str = ""
+    """An option without which (0) the retain term asks for image features alone: the language model need not be run."""
 
     @property
     def options(self) -> dict[str, float]:
@@ -64,6 +67,10 @@ class Method:
     def wants_features(self, options: Mapping[str, float]) -> bool:
         """Whether the vanilla model's image features are to be cached for these options."""
         return bool({**self.options, **options}.get(self.feature_option, 0.0))
+
+    def wants_words(self, options: Mapping[str, float]) -> bool:
+        """Whether the retain term is to be given answers, not only image features, with these options."""
+        return bool({**self.options, **options}.get(self.word_option, 1.0))
 
     def bind(self, options: Mapping[str, float]) -> tuple[Term | None, Term | None]:
         """Both terms with their hyper-parameters filled in.

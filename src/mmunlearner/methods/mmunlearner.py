@@ -30,12 +30,16 @@ def anchored_cross_entropy(
     """lambda CE(retain) + anchor |f - f0|^2 / |f0|^2, f being what the language model is shown of the retain images.
 
     The paper's descent is anchor = 0. Cross-entropy says nothing more once the answers are right; the anchor goes on to
-    hold the projector's output at the vanilla model's, and with it what no retain question asks about.
+    hold the projector's output at the vanilla model's, and with it what no retain question asks about. With lambda = 0
+    it is all that is held, and the language model is not run for it.
 
     Raises:
         ModelError: an anchor is asked for, and the model reads its images by cross-attention.
     """
-    loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
+    words = bool(retain_weight)  # without them `answers` may be of nothing
+    loss = (
+        retain_cross_entropy(answers, reference, retain_weight=retain_weight) if words else answers.logits.new_zeros(())
+    )
     if not anchor:
         return loss
     shown = answers.features
@@ -55,6 +59,7 @@ METHOD = Method(
     retain=anchored_cross_entropy,
     needs_mask=True,
     feature_option="anchor",
+    word_option="retain_weight",
     paper="arXiv 2502.11051",
 )
 BOUNDED = Method(

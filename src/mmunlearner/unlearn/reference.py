@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, fill, pack
+from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, fill, pack, shown
 from mmunlearner.methods import Reference
 from mmunlearner.models import input_device
 
@@ -21,7 +21,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """Per question: log-probabilities of its answer at the weights that the run starts from."""
+    """Per question: log-probabilities of its answer at the weights that the run starts from; empty unless asked for."""
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]]
     features: dict[tuple[str, ...], Tensor]
@@ -29,9 +29,11 @@ class ReferenceCache:
 
     def of(self, rows: Sequence[Row], images: Sequence[tuple[str, ...]]) -> Reference:
         """The reference of a batch's questions and of its images (`Batch.images`), in its order."""
-        sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
         known = [self.features[image] for image in images if image in self.features]
         features = torch.cat(known or [torch.empty(0)]) if len(known) == len(images) else None
+        if not self.entries:
+            return Reference(torch.empty(0), torch.empty(0), torch.empty(0), features)
+        sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
         return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), features)
 
 
@@ -40,26 +42,31 @@ def _key(row: Row) -> tuple[object, ...]:
 
 
 @torch.no_grad()
-def cache(encoder: Encoder, rows: Sequence[Row], *, features: bool = False, tokens: int = 0) -> ReferenceCache:
+def cache(
+    encoder: Encoder, rows: Sequence[Row], *, words: bool = True, features: bool = False, tokens: int = 0
+) -> ReferenceCache:
     """One forward pass over the distinct rows, in eval mode, `tokens` of them at once (0: so many rows).
 
-    Image features are kept where they are asked for.
+    Log-probabilities and image features are kept where they are asked for; without `words` the language model is not
+    run.
     """
     model = encoder.loaded.model.eval()
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
-    shown: dict[tuple[str, ...], Tensor] = {}
+    known: dict[tuple[str, ...], Tensor] = {}
     for batch_rows, batch in _batches(distinct, encoder, tokens):
-        said = answers(model, batch.to(input_device(model)))
+        said = (answers if words else shown)(model, batch.to(input_device(model)))
+        if features:
+            known |= _features(encoder, batch_rows, batch.images, said)
+        if not words:
+            continue
         vocabulary = said.logits.shape[-1]
         top = said.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
         sizes = [len(row.input_ids) - row.answer_start for row in batch_rows]
         pieces = zip(top.values.cpu().split(sizes), top.indices.cpu().split(sizes), strict=True)
         for row, total, (logps, ids) in zip(batch_rows, said.logp_sum.cpu(), pieces, strict=True):
             entries[_key(row)] = (total, logps, ids)
-        if features:
-            shown |= _features(encoder, batch_rows, batch.images, said)
-    return ReferenceCache(entries, shown)
+    return ReferenceCache(entries, known)
 
 
 def _batches(rows: Sequence[Row], encoder: Encoder, tokens: int) -> Iterator[tuple[Sequence[Row], Batch]]:

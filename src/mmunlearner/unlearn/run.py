@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,13 +113,17 @@ def unlearn(
     if train.checkpointing:
         checkpoint(loaded)
     features = method.wants_features(config.options)
+    wordless: tuple[TermName, ...] = () if method.wants_words(config.options) else ("retain",)
     if train.augment == "all" and (method.needs_reference or features):
         raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
-    reference = _reference(encoder, steps, features=features) if method.needs_reference or features else None
+    words = method.needs_reference
+    reference = _reference(encoder, steps, words=words, features=features) if words or features else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in start.model.named_parameters()}
     del start
-    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, adapters, dtype, seed, on_step)
+    trainer = _trainer(
+        loaded, encoder, terms, wordless, reference, steps, mask, train, work, adapters, dtype, seed, on_step
+    )
     if level is not None and train.stop_every:
         trainer.add_callback(Stop(level, loaded, train.stop_every * steps.every, trainer.step_log))
     trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
@@ -153,7 +157,7 @@ def _check(method: Method, mask: Mask | None, splits: Splits, model: nn.Module) 
             raise DataError(f"method {method.name} needs a {name} set, which is empty")
 
 
-def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCache:
+def _reference(encoder: Encoder, steps: Plan, *, words: bool, features: bool) -> ReferenceCache:
     """Of every question that the plan will ask."""
     asked = (
         example
@@ -163,6 +167,7 @@ def _reference(encoder: Encoder, steps: Plan, *, features: bool) -> ReferenceCac
     return cache(
         encoder,
         encoder.rows(list({(example.id, example.choices): example for example in asked}.values())),
+        words=words,
         features=features,
         tokens=steps.config.tokens_per_batch,
     )
@@ -183,6 +188,7 @@ def _trainer(
     loaded: Loaded,
     encoder: Encoder,
     terms: Mapping[Any, Term | None],
+    wordless: Collection[TermName],
     reference: ReferenceCache | None,
     steps: Plan,
     mask: Mask | None,
@@ -219,6 +225,7 @@ def _trainer(
         scope=acts,
         contexts=contexts,
         kept=_kept(encoder, steps, train),
+        wordless=wordless,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
