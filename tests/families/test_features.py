@@ -78,5 +78,14 @@ def test_features_alone_are_those_of_a_whole_pass_and_so_is_their_gradient(fresh
     assert "forward" not in vars(model.get_decoder())
 
 
+def test_a_forward_that_was_put_on_the_language_model_stays_there(fresh):
+    """As accelerate's is, where layers are spread over devices."""
+    encoder = Encoder(fresh())
+    decoder = encoder.loaded.model.get_decoder()
+    decoder.forward = own = decoder.forward
+    shown(encoder.loaded.model, pack([encoder.conversation(*each) for each in ASKED], encoder))
+    assert decoder.forward is own
+
+
 def _never(*_: object, **__: object) -> None:
     raise AssertionError("the tower was asked again")

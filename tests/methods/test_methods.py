@@ -162,10 +162,9 @@ def test_an_anchor_holds_nothing_in_a_batch_of_texts() -> None:
 
 def test_an_anchor_alone_asks_for_no_answers() -> None:
     method = METHODS["mmunlearner"]
-    assert method.wants_words({})
-    assert method.wants_words({"anchor": 1.0})
-    assert not method.wants_words({"anchor": 1.0, "retain_weight": 0.0})
-    assert METHODS["ga_diff"].wants_words({"retain_weight": 0.0})
+    assert [term.words for term in method.bind({"anchor": 1.0}) if term] == [True, True]
+    assert [term.words for term in method.bind({"anchor": 1.0, "retain_weight": 0.0}) if term] == [True, False]
+    assert [term.words for term in METHODS["ga_diff"].bind({"retain_weight": 0.0}) if term] == [True, True]
     whole = replace(made(0), features=torch.tensor([[3.0, 1.0]]))
     reference = replace(reference_of(whole), features=torch.tensor([[3.0, 0.0]]))
     nothing = whole.tokens[:0]

@@ -301,7 +301,7 @@ def test_an_anchor_alone_goes_as_with_the_language_model_run_for_nothing(tmp_pat
     options = {"anchor": 10.0, "retain_weight": 0.0}
     parts = mask(("vision", "projector"))
     alone = run(tmp_path, name="alone", train=train, mask=parts, options=options)
-    monkeypatch.setattr(type(METHODS["mmunlearner"]), "wants_words", lambda *_: True)
+    monkeypatch.setitem(METHODS, "mmunlearner", replace(METHODS["mmunlearner"], word_option=""))
     whole = run(tmp_path, name="whole", train=train, mask=parts, options=options)
     for (name, one), other in zip(alone.loaded.model.named_parameters(), whole.loaded.model.parameters(), strict=True):
         assert torch.equal(one, other), name

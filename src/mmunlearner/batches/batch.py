@@ -110,7 +110,7 @@ def shown(model: nn.Module, batch: Batch) -> Answers:
     Where only the features matter (method option `anchor` alone), that is all that there is to compute, and to
     differentiate: of seven billion weights, the vision tower's third of a billion.
     """
-    with _decoder_inputs(model, run=False) as embedded:
+    with _skipped(unwrapped(model).get_decoder()), _decoder_inputs(model) as embedded:
         for each in batch.passes:
             model(**for_model(each.inputs, unwrapped(model)), logits_to_keep=1, use_cache=False)
     nothing = batch.tokens[:0]
@@ -131,13 +131,9 @@ def answers(model: nn.Module, batch: Batch) -> Answers:
 
 
 @contextmanager
-def _decoder_inputs(model: nn.Module, *, run: bool = True) -> Iterator[list[Tensor]]:
-    """Collects what the language model is given in each pass, [B, L, D]: text embeddings and image features.
-
-    Without `run` it hands them on as they are.
-    """
-    seen: list[Tensor] = []
-    decoder = unwrapped(model).get_decoder()
+def _skipped(decoder: nn.Module) -> Iterator[None]:
+    """Within, the decoder hands on what it is given, without a layer run; as it was before afterwards."""
+    own = vars(decoder).get("forward")  # accelerate's, where layers are spread over devices
     original = decoder.forward
 
     def hand_on(*given: Any, inputs_embeds: Tensor | None = None, **named: Any) -> Any:
@@ -145,19 +141,29 @@ def _decoder_inputs(model: nn.Module, *, run: bool = True) -> Iterator[list[Tens
             return original(*given, **named)
         return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)  # pyright: ignore[reportArgumentType]
 
+    decoder.forward = hand_on
+    try:
+        yield
+    finally:
+        del decoder.forward
+        if own is not None:
+            decoder.forward = own
+
+
+@contextmanager
+def _decoder_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what the language model is given in each pass, [B, L, D]: text embeddings and image features."""
+    seen: list[Tensor] = []
+
     def see(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
         if given.get("inputs_embeds") is not None:
             seen.append(given["inputs_embeds"])
 
-    handle = decoder.register_forward_pre_hook(see, with_kwargs=True)
-    if not run:
-        decoder.forward = hand_on
+    handle = unwrapped(model).get_decoder().register_forward_pre_hook(see, with_kwargs=True)
     try:
         yield seen
     finally:
         handle.remove()
-        if not run:
-            del decoder.forward
 
 
 def unwrapped(model: nn.Module) -> Any:

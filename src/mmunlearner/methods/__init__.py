@@ -1,7 +1,7 @@
 """Unlearning losses: one short file per method."""
 
 from mmunlearner.methods import finetune, ga, kl_min, mmunlearner, npo
-from mmunlearner.methods.method import Method, Reference, Term, resolve
+from mmunlearner.methods.method import BoundTerm, Method, Reference, Term, resolve
 
 METHODS = {
     method.name: method
@@ -16,4 +16,4 @@ METHODS = {
     )
 }
 
-__all__ = ["METHODS", "Method", "Reference", "Term", "resolve"]
+__all__ = ["METHODS", "BoundTerm", "Method", "Reference", "Term", "resolve"]

@@ -45,6 +45,19 @@ terms, each weighted by its share of the questions.
 
 
 @dataclass(frozen=True)
+class BoundTerm:
+    """A term with its hyper-parameters filled in."""
+
+    term: Term
+    options: Mapping[str, float]
+    words: bool
+    """Whether it asks for answers, not for image features alone."""
+
+    def __call__(self, answers: Answers, reference: Reference | None) -> Tensor:
+        return self.term(answers, reference, **self.options)
+
+
+@dataclass(frozen=True)
 class Method:
     """A loss for what is forgotten and one for what is kept; they are never added up before the mask has acted."""
 
@@ -57,7 +70,7 @@ class Method:
     feature_option: str = ""
     """An option that needs the reference's image features where it is not 0."""
     word_option: str = ""
-    """An option without which (0) the retain term asks for image features alone: the language model need not be run."""
+    """An option without which (0) its term asks for image features alone: the language model need not be run."""
 
     @property
     def options(self) -> dict[str, float]:
@@ -68,11 +81,7 @@ class Method:
         """Whether the vanilla model's image features are to be cached for these options."""
         return bool({**self.options, **options}.get(self.feature_option, 0.0))
 
-    def wants_words(self, options: Mapping[str, float]) -> bool:
-        """Whether the retain term is to be given answers, not only image features, with these options."""
-        return bool({**self.options, **options}.get(self.word_option, 1.0))
-
-    def bind(self, options: Mapping[str, float]) -> tuple[Term | None, Term | None]:
+    def bind(self, options: Mapping[str, float]) -> tuple[BoundTerm | None, BoundTerm | None]:
         """Both terms with their hyper-parameters filled in.
 
         Raises:
@@ -85,19 +94,18 @@ class Method:
                 raise ConfigError(f"method {self.name}: unknown option {name}{hint}")
             if not isinstance(value, int | float):
                 raise ConfigError(f"method {self.name}: option {name} is {value!r}; a number is expected")
-        return _bound(self.forget, options), _bound(self.retain, options)
+        return self._bound(self.forget, options), self._bound(self.retain, options)
+
+    def _bound(self, term: Term | None, options: Mapping[str, float]) -> BoundTerm | None:
+        if term is None:
+            return None
+        mine = {name: float(options.get(name, default)) for name, default in _keywords(term).items()}
+        return BoundTerm(term, mine, words=bool(mine.get(self.word_option, 1.0)))
 
 
 def _keywords(term: Term | None) -> dict[str, Any]:
     parameters = inspect.signature(term).parameters.values() if term else ()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def _bound(term: Term | None, options: Mapping[str, float]) -> Term | None:
-    if term is None:
-        return None
-    mine = {name: float(value) for name, value in options.items() if name in _keywords(term)}
-    return lambda answers, reference: term(answers, reference, **mine)
 
 
 def resolve(name: str, known: Mapping[str, Method]) -> Method:

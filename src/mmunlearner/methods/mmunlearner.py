@@ -36,10 +36,9 @@ def anchored_cross_entropy(
     Raises:
         ModelError: an anchor is asked for, and the model reads its images by cross-attention.
     """
-    words = bool(retain_weight)  # without them `answers` may be of nothing
-    loss = (
-        retain_cross_entropy(answers, reference, retain_weight=retain_weight) if words else answers.logits.new_zeros(())
-    )
+    loss = answers.logits.new_zeros(())
+    if retain_weight:  # otherwise there may be no answers
+        loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
     if not anchor:
         return loss
     shown = answers.features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from mmunlearner.config import LoraConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.files import read_jsonl
-from mmunlearner.methods import METHODS, Method, Term, resolve
+from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
 from mmunlearner.models import Loaded, check_whole, input_device
 from mmunlearner.models.quantized import UNTRAINABLE
 from mmunlearner.saliency import Mask
@@ -112,32 +112,32 @@ def unlearn(
         warn_of_stuck(loaded, train.learning_rate)
     if train.checkpointing:
         checkpoint(loaded)
-    features = method.wants_features(config.options)
-    wordless: tuple[TermName, ...] = () if method.wants_words(config.options) else ("retain",)
-    if train.augment == "all" and (method.needs_reference or features):
+    words, features = method.needs_reference, method.wants_features(config.options)
+    if train.augment == "all" and (words or features):
         raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
-    words = method.needs_reference
     reference = _reference(encoder, steps, words=words, features=features) if words or features else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in start.model.named_parameters()}
     del start
-    trainer = _trainer(
-        loaded, encoder, terms, wordless, reference, steps, mask, train, work, adapters, dtype, seed, on_step
-    )
+    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, adapters, dtype, seed, on_step)
     if level is not None and train.stop_every:
         trainer.add_callback(Stop(level, loaded, train.stop_every * steps.every, trainer.step_log))
     trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
-    ended = trainer.accelerator.unwrap_model(trainer.model)
-    if adapters and loaded.unquantized:
-        ended = lora.merged(ended, loaded.unquantized().model, adapters, _adapted(mask))
-    elif adapters:
-        ended = ended.merge_and_unload()
+    ended = _ended(trainer, loaded, mask, adapters)
     change = moved(before, ended, mask, trainer.forget_outside)
     model = replace(loaded, model=ended.eval().requires_grad_(True), unquantized=None)
     lines = read_jsonl(work / "log.jsonl")
     looks = [{"step": line["step"], "of": trainer.state.max_steps, **line["look"]} for line in lines if "look" in line]
     tokens, made = sum(line["tokens"] for line in lines), trainer.state.global_step
     return Trained(model, change, time.monotonic() - started, tokens, made, looks[-1] if looks else None)
+
+
+def _ended(trainer: UnlearnTrainer, loaded: Loaded, mask: Mask | None, adapters: LoraConfig | None) -> Any:
+    """The trained model, its adapters merged into whole weights."""
+    ended = trainer.accelerator.unwrap_model(trainer.model)
+    if adapters and loaded.unquantized:
+        return lora.merged(ended, loaded.unquantized().model, adapters, _adapted(mask))
+    return ended.merge_and_unload() if adapters else ended
 
 
 def _adapted(mask: Mask | None) -> list[str]:
@@ -187,8 +187,7 @@ def _kept(encoder: Encoder, steps: Plan, train: TrainConfig) -> dict[TermName, K
 def _trainer(
     loaded: Loaded,
     encoder: Encoder,
-    terms: Mapping[Any, Term | None],
-    wordless: Collection[TermName],
+    terms: Mapping[Any, BoundTerm | None],
     reference: ReferenceCache | None,
     steps: Plan,
     mask: Mask | None,
@@ -225,7 +224,6 @@ def _trainer(
         scope=acts,
         contexts=contexts,
         kept=_kept(encoder, steps, train),
-        wordless=wordless,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from mmunlearner.batches import Answers, Batch, Encoder, answers, fill, shown
+from mmunlearner.batches import Batch, Encoder, answers, fill, shown
 from mmunlearner.batches.augment import augment
 from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
-from mmunlearner.methods import Reference, Term
+from mmunlearner.methods import BoundTerm, Reference
 from mmunlearner.unlearn.features import Kept
 from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.plan import Plan, Step
@@ -52,7 +52,7 @@ class Collator:
     """One `Step` of the plan -> tensors."""
 
     encoder: Encoder
-    terms: Mapping[TermName, Term | None]
+    terms: Mapping[TermName, BoundTerm | None]
     reference: ReferenceCache | None
     augment: Augment = "none"
     """Whose images are changed a little each time."""
@@ -124,17 +124,15 @@ class UnlearnTrainer(Trainer):
     def __init__(
         self,
         *,
-        terms: Mapping[TermName, Term | None],
+        terms: Mapping[TermName, BoundTerm | None],
         scope: Scope,
         contexts: Mapping[str, Any],
         log: StepLog,
         kept: Mapping[TermName, Kept],
-        wordless: Collection[TermName],
         **kwargs: Any,
     ):
         super().__init__(callbacks=[log], **kwargs)
         self.terms, self.scope, self.contexts, self.step_log, self.kept = terms, scope, contexts, log, kept
-        self.wordless = wordless
         log.trainer = self
         self.losses: dict[str, float] = {}
         self.tokens = 0
@@ -171,7 +169,7 @@ class UnlearnTrainer(Trainer):
         with self.scope.acting(name), self.contexts.get(name, contextlib.nullcontext)():
             showing = self.kept[name].showing(batch) if name in self.kept else contextlib.nullcontext()
             with showing, self.compute_loss_context_manager():
-                said = (shown if name in self.wordless else answers)(model, batch)
+                said = (answers if term.words else shown)(model, batch)
                 loss = part.share * term(said, _to(part.reference, self.args.device))
             if not torch.isfinite(loss):
                 raise TrainingError(
@@ -181,7 +179,7 @@ class UnlearnTrainer(Trainer):
             if loss.requires_grad:  # texts alone touch nothing where only the vision part may move
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         self.losses[name] = self.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
-        self.tokens += _size(batch, said)
+        self.tokens += batch.size if term.words or said.features is None else len(said.features)
         return loss.detach() / self.current_gradient_accumulation_steps
 
     def _count_outside(self, model: nn.Module, fresh: bool) -> None:
@@ -204,13 +202,6 @@ class UnlearnTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)  # pyright: ignore
-
-
-def _size(batch: Batch, said: Answers) -> int:
-    """Tokens that were computed: of images alone where the language model was not run."""
-    if said.count or said.features is None:
-        return batch.size
-    return len(said.features)
 
 
 def _to(reference: Reference | None, device: torch.device) -> Reference | None:
