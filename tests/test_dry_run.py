@@ -113,6 +113,7 @@ def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path, tokens: int) -> N
     config = recipe(tmp_path, trials=0)
     train = TrainConfig(steps=1, batch_size=3, retain_per_forget=2, tokens_per_batch=tokens)
     methods = {name: config.methods[name] for name in ("npo", "vision")} | {"diff": MethodConfig("ga_diff")}
+    methods["anchor"] = replace(methods["vision"], options={"anchor": 1.0, "retain_weight": 0.0})
     given = replace(config.model, vanilla=config.model.base, base="")
     config = replace(config, train=train, methods=methods, model=given)
     told = {work.name: work for work in forecast(config, speed=SPEED).works}

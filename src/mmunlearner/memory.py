@@ -75,6 +75,13 @@ class Load:
     """Patches of all images."""
     answers: int = 0
     """Tokens whose logits are computed."""
+    features: int = 0
+    """Image tokens of a pass that ends before the language model."""
+
+    @property
+    def seen(self) -> int:
+        """Tokens as a run counts them."""
+        return self.language + self.features
 
     def tokens(self, part: Part) -> int:
         return self.language if part == "language" else self.vision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mmunlearner import memory
@@ -11,7 +12,7 @@ from mmunlearner.batches import Batch, Encoder, fill, pack
 from mmunlearner.config import RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.memory import ORDER, Load, Memory, Sizes
-from mmunlearner.methods import METHODS, resolve
+from mmunlearner.methods import METHODS, BoundTerm, resolve
 from mmunlearner.run_dir import REFERENCES
 from mmunlearner.saliency import Pass, passes
 from mmunlearner.unlearn import train_config
@@ -107,49 +108,57 @@ class Reckoning:
         named = f"{name} ({trials} trials)" if trials > 1 else name
         parts = method.mask.parts if method.mask and train.free != "all" else ORDER
         return self._training(
-            named, self._plan(forget, retain, train), train, trials, once * trials, parts=parts,
-            masked=method.mask is not None, lora=self.config.model.lora,
+            named, self._plan(forget, retain, train), train, trials, once * trials, terms=known.bind(method.options),
+            parts=parts, masked=method.mask is not None, lora=self.config.model.lora,
         )  # fmt: skip
 
     def _plan(self, forget: Sequence[Example], retain: Sequence[Example], train: TrainConfig) -> Plan | None:
         return plan(forget, retain, train, self.config.seed) if forget or retain else None
 
     def _training(
-        self, name: str, steps: Plan | None, train: TrainConfig, trials: int, count: int, **more: Any
+        self,
+        name: str,
+        steps: Plan | None,
+        train: TrainConfig,
+        trials: int,
+        count: int,
+        terms: Sequence[BoundTerm | None] = (None, None),
+        **more: Any,
     ) -> Work:
         if self.size is None:
             return Work(name, count)
-        batches = list(self._batches(steps)) if steps else []
-        load = max((self._load(batch) for batch in batches), key=lambda each: each.language, default=Load(0))
+        loads = list(self._loads(steps, terms)) if steps else []
+        largest = max(
+            loads, key=partial(memory.activations, self.size, parts=more.get("parts", ORDER)), default=Load(0)
+        )
         model = self.config.model
         needed = memory.training(
-            self.size, load, train, dtype=model.dtype, weights=model.weights, quantize=model.quantize, **more
+            self.size, largest, train, dtype=model.dtype, weights=model.weights, quantize=model.quantize, **more
         )
-        if steps is None or not batches:
+        if steps is None or not loads:
             return Work(name, count, memory=needed)
         share = len(steps) * trials / min(len(steps), SAMPLED_STEPS * steps.every)
-        loads = [self._load(batch) for batch in batches]
         operations = sum(self._operations(each, FORWARD + BACKWARD) for each in loads) * share
-        return Work(name, count, sum(each.language for each in loads) * share, needed, operations)
+        return Work(name, count, sum(each.seen for each in loads) * share, needed, operations)
 
-    def _batches(self, steps: Plan) -> Iterator[Batch]:
-        """Each term's batches of the first few steps: what one pass holds."""
+    def _loads(self, steps: Plan, terms: Sequence[BoundTerm | None]) -> Iterator[Load]:
+        """Each pass of the two terms in the first few steps."""
         if self.encoder is None:
             return
         for i in range(min(len(steps), SAMPLED_STEPS * steps.every)):
-            for examples in (steps[i].forget, steps[i].retain):
+            for term, examples in zip(terms, (steps[i].forget, steps[i].retain), strict=True):
                 owners = [example.entity for example in examples or ()]
                 rows = self.encoder.rows(examples or ())
                 for piece in fill(rows, owners, self.encoder, steps.config.tokens_per_batch) if rows else ():
-                    yield piece.batch
+                    yield self._load(piece.batch, words=term is None or term.words)
 
-    def _load(self, batch: Batch) -> Load:
+    def _load(self, batch: Batch, *, words: bool = True) -> Load:
         config = self.model.config
         token: int | None = getattr(config, "image_token_id", None)
         shown = sum(int((each.inputs["input_ids"] == token).sum()) for each in batch.passes) if token is not None else 0
         images = sum(map(len, batch.images)) if shown else 0
         vision = images * memory.patches(self.model, shown // images) if images else 0
-        return Load(batch.size, vision, len(batch.tokens))
+        return Load(batch.size, vision, len(batch.tokens)) if words or not shown else Load(0, vision, features=shown)
 
     def _operations(self, load: Load, per_weight: int) -> float:
         weights = self.size.weights if self.size else {}
@@ -170,7 +179,7 @@ class Reckoning:
             return Work(name, count, memory=needed)
         share = len(groups) / len(loads)
         operations = share * sum(self._operations(each, FORWARD + BACKWARD) for each in loads)
-        return Work(name, count, share * sum(each.language for each in loads), needed, operations)
+        return Work(name, count, share * sum(each.seen for each in loads), needed, operations)
 
     def _evaluation(self) -> Work:
         """Every model reads every question once; what it generates is not known beforehand."""
@@ -189,7 +198,7 @@ class Reckoning:
             sample = _spread(items, SAMPLED_ITEMS)
             loads = [self._load(pack([row], self.encoder)) for row in self.encoder.rows(sample)]
             share = models * len(items) / max(len(loads), 1)
-            tokens += share * sum(each.language for each in loads)
+            tokens += share * sum(each.seen for each in loads)
             operations += share * sum(self._operations(each, FORWARD) for each in loads)
         return Work(name, count, tokens, operations=operations)
 
