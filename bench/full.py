@@ -37,7 +37,7 @@ def full(side: str, folder: Path) -> dict[str, Any]:
         return {column: score.value for column, score in found.items()}
 
     def run(loaded: Loaded, splits: Splits, folder: Path) -> dict[str, int]:
-        path = folder / f"{side}.safetensors"
+        path = folder / f"full.{side}.safetensors"
         if side == "ours":
             return {"forget_steps": ours.full_run(loaded, splits, path)}
         aim = mean(read_json(kept)[column] for column in FORGOTTEN)

@@ -111,7 +111,7 @@ def counted(model: nn.Module) -> Iterator[list[int]]:
 
 def clean(folder: Path) -> None:
     """What an earlier measurement of ours left would be taken for done."""
-    for left in (folder / "evaluation", folder / "ours.work"):
+    for left in (folder / "evaluation", folder / "ours.work", folder / "full.ours.work"):
         shutil.rmtree(left, ignore_errors=True)
 
 

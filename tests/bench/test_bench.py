@@ -17,6 +17,7 @@ from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig
 from mmunlearner.data import Splits
+from mmunlearner.models import candidates
 from mmunlearner.saliency import units
 
 IMAGES, TEXTS = examples(), examples(images=False)
@@ -115,6 +116,9 @@ def test_it_runs_and_says_what_it_found(tmp_path: Path, repository: Path) -> Non
         assert f"| {name}_ratio |" in done.stdout
     assert found["mask_disk_ratio"] > 32
     assert found["equality"]["saliency"]["beyond_rounding"] == 0
+    model = setting.loaded(tmp_path / "work" / found["size"], "ours").model
+    selectable = sum(model.get_parameter(name).numel() for name in candidates(model))
+    assert found["equality"]["saliency"]["bits"] == selectable  # the masks of all parts, not those of the full runs
     assert found["equality"]["epoch"]["gradients"] < 1e-5
     assert found["equality"]["evaluation"]["same_scores"]
     assert found["equality"]["candidates"]["same_scores"]
