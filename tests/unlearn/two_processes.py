@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -15,7 +17,7 @@ from tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, Part, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.unlearn import Level, unlearn
 
@@ -28,19 +30,20 @@ TRAIN = TrainConfig(
 )
 
 
-def run(work: Path, accumulation: int, tokens: int, stop_every: int) -> None:
-    """`accumulation` batches to a step on one process; on two, half as many on each. `tokens` in a pass.
+def run(work: Path, parts: list[Part], options: dict[str, float], train: dict[str, Any]) -> None:
+    """`train.accumulation` batches to a step on one process; on two, half as many on each.
 
-    A first look, after `stop_every` forget steps, ends the run.
+    A first look, after `train.stop_every` forget steps, ends the run.
     """
-    mask = saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, MaskConfig(parts=("vision", "language")))
-    train = replace(TRAIN, accumulation=accumulation, tokens_per_batch=tokens, stop_every=stop_every)
+    mask = saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, MaskConfig(parts=tuple(parts)))
+    config = replace(TRAIN, **train)
     asked = {"forget_vqa": SPLITS.forget}
     level = Level(
         asked, {"forget_vqa": 1.0}, {"forget VQA": ["forget_vqa"]}, "oracle", EvaluateConfig(max_new_tokens=2)
     )
-    done = unlearn(llava(VOCABULARY), SPLITS, MethodConfig("mmunlearner"), train, work, mask=mask, level=level)
-    if done.steps != 2 * (stop_every or TRAIN.steps):
+    method = MethodConfig("mmunlearner", options=options)
+    done = unlearn(llava(VOCABULARY), SPLITS, method, config, work, mask=mask, level=level)
+    if done.steps != 2 * (config.stop_every or TRAIN.steps):
         raise SystemExit(f"{done.steps} steps were made")
     if os.environ.get("RANK", "0") == "0":
         save_file(
@@ -49,4 +52,4 @@ def run(work: Path, accumulation: int, tokens: int, stop_every: int) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), *map(int, sys.argv[2:5]))
+    run(Path(sys.argv[1]), *json.loads(sys.argv[2]))

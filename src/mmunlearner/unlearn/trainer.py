@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
@@ -144,18 +145,19 @@ class UnlearnTrainer(Trainer):
         """-m * grad L_forget + grad L_retain (method step 4), one graph alive at a time."""
         model.train()
         total = torch.zeros((), device=self.args.device)
-        for name in ("forget", "retain"):
-            total += self._term_step(model, name, inputs[name])
+        copies = isinstance(model, DistributedDataParallel)
+        with model.no_sync() if copies else contextlib.nullcontext():
+            for name in ("forget", "retain"):
+                total += self._term_step(model, name, inputs[name])
+        if copies and self.accelerator.sync_gradients:
+            average_gradients(model)
         return total
 
     def _term_step(self, model: nn.Module, name: TermName, parts: Sequence[TermBatch]) -> Tensor:
-        """Passes whose losses and gradients add up to the term's; other processes wait for the last of them alone."""
+        """Passes whose losses and gradients add up to the term's."""
         fresh = all(p.grad is None for p in model.parameters())
         total = torch.zeros((), device=self.args.device)
-        for part in parts[:-1]:
-            with self.accelerator.no_sync(model):
-                total += self._pass(model, name, part)
-        for part in parts[-1:]:
+        for part in parts:
             total += self._pass(model, name, part)
         if name == "forget" and parts:
             self._count_outside(model, fresh)
@@ -202,6 +204,23 @@ class UnlearnTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)  # pyright: ignore
+
+
+@torch.no_grad()
+def average_gradients(model: nn.Module) -> None:
+    """Every weight's gradient averaged over the processes, once a step; what none of them reached stays without one.
+
+    DDP would do it in each backward pass and waits for what the other processes do not send: one that has texts alone
+    reaches no vision weight, where the language model is skipped nobody reaches it, and numbers of passes may differ.
+    """
+    weights = [p for p in model.parameters() if p.requires_grad]
+    reached = torch.tensor([p.grad is not None for p in weights], dtype=torch.int32, device=weights[0].device)
+    distributed.all_reduce(reached)
+    for weight, processes in zip(weights, reached.tolist(), strict=True):
+        if processes:
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            distributed.all_reduce(gradient)
+            weight.grad = gradient.div_(distributed.get_world_size())
 
 
 def _to(reference: Reference | None, device: torch.device) -> Reference | None:
