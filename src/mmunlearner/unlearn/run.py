@@ -97,13 +97,11 @@ def unlearn(
     train = train_config(base, config)
     terms = dict(zip(("forget", "retain"), method.bind(config.options), strict=True))
     adapters = lora_config if lora_config and lora_config.rank else None
-    if loaded.unquantized and adapters is None:
-        raise ConfigError(f"{loaded.source}: {UNTRAINABLE}")
-    if train.stop_every and level is None:
-        raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
+    words, features = method.needs_reference, method.wants_features(config.options)
+    _check_options(loaded, method, train, adapters, level, compares=words or features)
     check_whole(loaded.model, "training")
     start = loaded.unquantized() if loaded.unquantized else loaded
-    _check(method, mask, splits, start.model)
+    _check_sets(method, mask, splits, start.model)
     encoder = encoder or Encoder(loaded)
     retain = (*splits.retain, *(splits.text if train.keep_text else ())) if method.retain else ()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate launch say it
@@ -112,9 +110,6 @@ def unlearn(
         warn_of_stuck(loaded, train.learning_rate)
     if train.checkpointing:
         checkpoint(loaded)
-    words, features = method.needs_reference, method.wants_features(config.options)
-    if train.augment == "all" and (words or features):
-        raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
     reference = _reference(encoder, steps, words=words, features=features) if words or features else None
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in start.model.named_parameters()}
@@ -126,10 +121,46 @@ def unlearn(
     ended = _ended(trainer, loaded, mask, adapters)
     change = moved(before, ended, mask, trainer.forget_outside)
     model = replace(loaded, model=ended.eval().requires_grad_(True), unquantized=None)
+    tokens, look = _logged(work, trainer.state.max_steps)
+    return Trained(model, change, time.monotonic() - started, tokens, trainer.state.global_step, look)
+
+
+def _check_options(
+    loaded: Loaded,
+    method: Method,
+    train: TrainConfig,
+    adapters: LoraConfig | None,
+    level: Level | None,
+    *,
+    compares: bool,
+) -> None:
+    """Raise where options do not go together; `compares`: the method asks what vanilla made of a batch."""
+    if loaded.unquantized and adapters is None:
+        raise ConfigError(f"{loaded.source}: {UNTRAINABLE}")
+    if train.stop_every and level is None:
+        raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
+    if train.augment == "all" and compares:
+        raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
+
+
+def _check_sets(method: Method, mask: Mask | None, splits: Splits, model: nn.Module) -> None:
+    """Raise where the method lacks a mask or a set, or the mask is not this model's."""
+    if method.needs_mask and mask is None:
+        raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
+    if mask is not None:
+        mask.check(model)
+        if method.forget is None:
+            raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
+    for name, term, examples in (("forget", method.forget, splits.forget), ("retain", method.retain, splits.retain)):
+        if term is not None and not examples:
+            raise DataError(f"method {method.name} needs a {name} set, which is empty")
+
+
+def _logged(work: Path, planned: int) -> tuple[int, Mapping[str, Any] | None]:
+    """Tokens of all steps, those before an interruption too, and the last look."""
     lines = read_jsonl(work / "log.jsonl")
-    looks = [{"step": line["step"], "of": trainer.state.max_steps, **line["look"]} for line in lines if "look" in line]
-    tokens, made = sum(line["tokens"] for line in lines), trainer.state.global_step
-    return Trained(model, change, time.monotonic() - started, tokens, made, looks[-1] if looks else None)
+    looks = [{"step": line["step"], "of": planned, **line["look"]} for line in lines if "look" in line]
+    return sum(line["tokens"] for line in lines), looks[-1] if looks else None
 
 
 def _ended(trainer: UnlearnTrainer, loaded: Loaded, mask: Mask | None, adapters: LoraConfig | None) -> Any:
@@ -143,18 +174,6 @@ def _ended(trainer: UnlearnTrainer, loaded: Loaded, mask: Mask | None, adapters:
 def _adapted(mask: Mask | None) -> list[str]:
     """The parts that adapters are put on."""
     return list(mask.info["parts"]) if mask else ["vision", "projector", "language"]
-
-
-def _check(method: Method, mask: Mask | None, splits: Splits, model: nn.Module) -> None:
-    if method.needs_mask and mask is None:
-        raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
-    if mask is not None:
-        mask.check(model)
-        if method.forget is None:
-            raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
-    for name, term, examples in (("forget", method.forget, splits.forget), ("retain", method.retain, splits.retain)):
-        if term is not None and not examples:
-            raise DataError(f"method {method.name} needs a {name} set, which is empty")
 
 
 def _reference(encoder: Encoder, steps: Plan, *, words: bool, features: bool) -> ReferenceCache:
