@@ -17,8 +17,7 @@ from mmunlearner.models import Loaded
 from mmunlearner.saliency import load, units
 
 ROUNDING = 1e-3
-"""Relative difference of two saliencies within which their order is rounding's: sums of 1e-6 relative entries that
-cancel."""
+"""Difference of two saliencies within which their order is rounding's, relative to `scale`."""
 
 
 def masks(folder: Path) -> dict[str, Any]:
@@ -29,10 +28,17 @@ def masks(folder: Path) -> dict[str, Any]:
         for name in mask.bits:
             theirs, forget, preserve = (file.get_tensor(f"{kind}.{name}") for kind in ("mask", "forget", "preserve"))
             differs = theirs.bool() != mask.of(name)
-            apart = (forget - preserve).abs() > ROUNDING * (forget + preserve)
+            apart = (forget - preserve).abs() > ROUNDING * scale(forget + preserve)
             differing += int(differs.sum())
             beyond += int((differs & apart).sum())
     return {"bits": mask.size, "bits_differing": differing, "beyond_rounding": beyond, "density": mask.density}
+
+
+def scale(saliency: torch.Tensor) -> torch.Tensor:
+    """What rounding is relative to: a gradient's error is that of the terms which cancel in it, as large as its layer's
+    gradients are, so that a square s much smaller than the layer's mean is known to sqrt(s * mean) only.
+    """
+    return torch.maximum(saliency, (saliency * saliency.mean()).sqrt())
 
 
 def gradients(loaded: Loaded, examples: tuple[Example, ...]) -> dict[str, float]:
