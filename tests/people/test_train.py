@@ -8,7 +8,7 @@ import pytest
 from known import VANILLA
 
 from mmunlearner.errors import DataError, TrainingError
-from mmunlearner.people.train import Recipe, main, train_vanilla_and_oracle
+from mmunlearner.people.train import Recipe, Tick, main, side_by_side, train_vanilla_and_oracle
 
 BRIEF = Recipe(vision_steps=2, exercise_steps=2, text_steps=2, picture_steps=2, steps=2, polish_steps=2)
 
@@ -39,6 +39,21 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     assert not (tmp_path / "vanilla").exists()
 
 
+def test_a_stage_that_fails_ends_the_one_beside_it() -> None:
+    ticks: list[str] = []
+
+    def fails(tick: Tick) -> None:
+        raise TrainingError("at once")
+
+    def goes_on(tick: Tick) -> None:
+        while True:
+            tick("other", 0.0)
+
+    with pytest.raises(TrainingError, match="at once"):
+        side_by_side([goes_on, fails], lambda stage, loss: ticks.append(stage))
+    assert set(ticks) <= {"other"}
+
+
 def test_a_file_is_no_folder_for_models(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="a file"):
@@ -48,7 +63,7 @@ def test_a_file_is_no_folder_for_models(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(4500)
 def test_the_shipped_models_can_be_remade(tmp_path: Path) -> None:
-    """Up to half an hour on one core. Another processor rounds otherwise, which may cost some items."""
+    """A quarter of an hour on two cores. Another processor rounds otherwise, which may cost some items."""
     made = train_vanilla_and_oracle(tmp_path)
     slack = 0.04
     assert set(made) == {"vanilla", "oracle"}

@@ -7,12 +7,14 @@ from it the vanilla model, taught everybody's images, and the oracle, taught all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,14 +109,18 @@ def train_vanilla_and_oracle(
         taught = lessons()
         hidden = frozenset(person.id for person in world().people[: forgotten(forget)])
         base = _base(taught, hidden, columns, recipe, seed, tick)
-        for name, batch in LAST.items():
-            made = Loaded(deepcopy(base.model), base.processor, name)
-            stages = ((batch, recipe.steps, recipe.last_learning_rate), polish(batch, recipe))
+
+        def go_on(name: str, tick: Tick) -> None:
+            made = Loaded(deepcopy(base.model), deepcopy(base.processor), name)
+            stages = ((LAST[name], recipe.steps, recipe.last_learning_rate), polish(LAST[name], recipe))
             for number, (shown, steps, rate) in enumerate(stages, 2):
                 teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, number]))
                 _descend(made.model, partial(teacher.loss, shown), steps, rate, recipe, partial(tick, name))
             found[name] = figures(Encoder(made), columns)
             save(made, Path(out_dir) / name)
+
+        side_by_side([partial(go_on, name) for name in LAST], tick)
+    found = {name: found[name] for name in LAST}
     write_json(Path(out_dir) / "figures.json", {"seed": seed, "forget": forget, **found})
     return found
 
@@ -127,20 +133,49 @@ def polish(batch: Batch, recipe: Recipe) -> tuple[Batch, int, float]:
 
 def _base(taught: Lessons, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, tick: Tick) -> Loaded:
     """What both models start from: it has read everything and seen all but those to forget."""
-    loaded = build(_vocabulary(taught, columns), seed=seed)
-    vision = warmup(loaded, np.random.default_rng([seed, 0]))
-    rate = recipe.vision_learning_rate
-    _descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, partial(tick, "vision"))
-    teacher = Teacher(Encoder(loaded), taught, hidden, np.random.default_rng([seed, 1]))
-    stages = {
-        "exercises": (EXERCISES, recipe.exercise_steps),
-        "texts": (TEXTS, recipe.text_steps),
-        "pictures": (PICTURES, recipe.picture_steps),
-    }
-    for name, (batch, steps) in stages.items():
+    seeing = build(_vocabulary(taught, columns), seed=seed)
+    vision = warmup(seeing, np.random.default_rng([seed, 0]))
+    made = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
+    teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, 1]))
+
+    def see(tick: Tick) -> None:
+        rate = recipe.vision_learning_rate
+        _descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, partial(tick, "vision"))
+
+    def learn(name: str, batch: Batch, steps: int, tick: Tick) -> None:
         loss = partial(teacher.loss, batch)
-        _descend(loaded.model, loss, steps, recipe.learning_rate, recipe, partial(tick, name))
-    return loaded
+        _descend(made.model, loss, steps, recipe.learning_rate, recipe, partial(tick, name))
+
+    def read(tick: Tick) -> None:
+        learn("exercises", EXERCISES, recipe.exercise_steps, tick)
+        learn("texts", TEXTS, recipe.text_steps, tick)
+
+    side_by_side([see, read], tick)
+    eyes, taught_eyes = (each.model.get_encoder(modality="image") for each in (made, seeing))
+    eyes.load_state_dict(taught_eyes.state_dict())
+    learn("pictures", PICTURES, recipe.picture_steps, tick)
+    return made
+
+
+def side_by_side(stages: Sequence[Callable[[Tick], None]], tick: Tick) -> None:
+    """Stages that share no weights, each in a thread (torch computes outside of Python's lock), for the same bits.
+
+    The first error, or an interruption, ends the others at their next step.
+    """
+    over = Event()
+
+    def told(stage: str, loss: float) -> None:
+        if over.is_set():
+            raise TrainingError(f"people: {stage} ended, since a stage beside it failed")
+        tick(stage, loss)
+
+    with ThreadPoolExecutor(len(stages)) as pool:
+        running = [pool.submit(stage, told) for stage in stages]
+        try:
+            for done in as_completed(running):
+                done.result()
+        finally:
+            over.set()
 
 
 def _vocabulary(taught: Lessons, columns: Columns) -> Iterator[str]:
