@@ -33,21 +33,22 @@ def start(work: Path, given: tuple[Any, ...], train: dict[str, int], *launcher: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("parts", "options", "train", "tokens"),
+    ("parts", "options", "train", "tokens", "accumulation"),
     [
-        pytest.param(BOTH, {}, {}, 0, id="plain"),
-        pytest.param(BOTH, {}, {}, 40, id="small passes, of which the processes may have different numbers"),
-        pytest.param(BOTH, {}, {"stop_every": 1}, 0, id="they stop together"),
-        pytest.param(VISION, {}, {"batch_size": 1}, 0, id="texts that reach nothing beside images"),
-        pytest.param(BOTH, ANCHOR, {"batch_size": 1}, 0, id="the language model skipped"),
-        pytest.param(VISION, ANCHOR, {}, 40, id="the language model skipped, small passes"),
+        pytest.param(BOTH, {}, {}, 0, 1, id="plain"),
+        pytest.param(BOTH, {}, {}, 40, 1, id="small passes, of which the processes may have different numbers"),
+        pytest.param(BOTH, {}, {"stop_every": 1}, 0, 1, id="they stop together"),
+        pytest.param(BOTH, {}, {}, 0, 2, id="two batches to a step on each"),
+        pytest.param(VISION, {}, {"batch_size": 1}, 0, 1, id="texts that reach nothing beside images"),
+        pytest.param(BOTH, ANCHOR, {"batch_size": 1}, 0, 1, id="the language model skipped"),
+        pytest.param(VISION, ANCHOR, {}, 40, 1, id="the language model skipped, small passes"),
     ],
 )
-def test_two_processes_equal_one(tmp_path, parts, options, train, tokens):
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517")
+def test_two_processes_equal_one(tmp_path, parts, options, train, tokens, accumulation):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     given = parts, options, train
-    one = start(tmp_path / "one", given, {"accumulation": 2})
-    two = start(tmp_path / "two", given, {"accumulation": 1, "tokens_per_batch": tokens}, *launcher)
+    one = start(tmp_path / "one", given, {"accumulation": 2 * accumulation})
+    two = start(tmp_path / "two", given, {"accumulation": accumulation, "tokens_per_batch": tokens}, *launcher)
     before = dict(llava(VOCABULARY).model.named_parameters())
     moved = 0
     for name, weight in one.items():
