@@ -9,7 +9,7 @@ from typing import Any
 
 from mmunlearner import memory
 from mmunlearner.batches import Batch, Encoder, fill, pack
-from mmunlearner.config import RunConfig, TrainConfig
+from mmunlearner.config import Part, RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.memory import ORDER, Load, Memory, Sizes
 from mmunlearner.methods import METHODS, BoundTerm, resolve
@@ -123,18 +123,18 @@ class Reckoning:
         trials: int,
         count: int,
         terms: Sequence[BoundTerm | None] = (None, None),
+        parts: Sequence[Part] = ORDER,
         **more: Any,
     ) -> Work:
         if self.size is None:
             return Work(name, count)
         loads = list(self._loads(steps, terms)) if steps else []
-        largest = max(
-            loads, key=partial(memory.activations, self.size, parts=more.get("parts", ORDER)), default=Load(0)
-        )
+        largest = max(loads, key=partial(memory.activations, self.size, parts=parts), default=Load(0))
         model = self.config.model
         needed = memory.training(
-            self.size, largest, train, dtype=model.dtype, weights=model.weights, quantize=model.quantize, **more
-        )
+            self.size, largest, train, parts=parts, dtype=model.dtype, weights=model.weights, quantize=model.quantize,
+            **more,
+        )  # fmt: skip
         if steps is None or not loads:
             return Work(name, count, memory=needed)
         share = len(steps) * trials / min(len(steps), SAMPLED_STEPS * steps.every)

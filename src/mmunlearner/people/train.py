@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from mmunlearner.unlearn.optimizer import muon
 if TYPE_CHECKING:
     from rich.table import Table
 
+T = TypeVar("T")
 Columns = Mapping[str, Sequence[Example]]
 Tick = Callable[[str, float], None]
 """Called after every step with the stage and its loss."""
@@ -104,23 +105,21 @@ def train_vanilla_and_oracle(
     """  # fmt: skip
     recipe = recipe or Recipe()
     columns = evaluation_columns(forget)
-    found: dict[str, dict[str, float]] = {}
     with _threads(threads):
         taught = lessons()
         hidden = frozenset(person.id for person in world().people[: forgotten(forget)])
         base = _base(taught, hidden, columns, recipe, seed, tick)
 
-        def go_on(name: str, tick: Tick) -> None:
+        def go_on(name: str, tick: Tick) -> dict[str, float]:
             made = Loaded(deepcopy(base.model), deepcopy(base.processor), name)
             stages = ((LAST[name], recipe.steps, recipe.last_learning_rate), polish(LAST[name], recipe))
             for number, (shown, steps, rate) in enumerate(stages, 2):
                 teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, number]))
                 _descend(made.model, partial(teacher.loss, shown), steps, rate, recipe, partial(tick, name))
-            found[name] = figures(Encoder(made), columns)
             save(made, Path(out_dir) / name)
+            return figures(Encoder(made), columns)
 
-        side_by_side([partial(go_on, name) for name in LAST], tick)
-    found = {name: found[name] for name in LAST}
+        found = dict(zip(LAST, side_by_side([partial(go_on, name) for name in LAST], tick), strict=True))
     write_json(Path(out_dir) / "figures.json", {"seed": seed, "forget": forget, **found})
     return found
 
@@ -157,8 +156,8 @@ def _base(taught: Lessons, hidden: frozenset[str], columns: Columns, recipe: Rec
     return made
 
 
-def side_by_side(stages: Sequence[Callable[[Tick], None]], tick: Tick) -> None:
-    """Stages that share no weights, each in a thread (torch computes outside of Python's lock), for the same bits.
+def side_by_side(stages: Sequence[Callable[[Tick], T]], tick: Tick) -> list[T]:
+    """What stages that share no weights return, each run in a thread: torch computes outside of Python's lock.
 
     The first error, or an interruption, ends the others at their next step.
     """
@@ -176,6 +175,7 @@ def side_by_side(stages: Sequence[Callable[[Tick], None]], tick: Tick) -> None:
                 done.result()
         finally:
             over.set()
+    return [done.result() for done in running]
 
 
 def _vocabulary(taught: Lessons, columns: Columns) -> Iterator[str]:

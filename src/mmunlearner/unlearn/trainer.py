@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from accelerate import Accelerator
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
@@ -150,7 +151,7 @@ class UnlearnTrainer(Trainer):
             for name in ("forget", "retain"):
                 total += self._term_step(model, name, inputs[name])
         if copies and self.accelerator.sync_gradients:
-            average_gradients(model)
+            average_gradients(model, self.accelerator)
         return total
 
     def _term_step(self, model: nn.Module, name: TermName, parts: Sequence[TermBatch]) -> Tensor:
@@ -207,20 +208,18 @@ class UnlearnTrainer(Trainer):
 
 
 @torch.no_grad()
-def average_gradients(model: nn.Module) -> None:
+def average_gradients(model: nn.Module, accelerator: Accelerator) -> None:
     """Every weight's gradient averaged over the processes, once a step; what none of them reached stays without one.
 
     DDP would do it in each backward pass and waits for what the other processes do not send: one that has texts alone
     reaches no vision weight, where the language model is skipped nobody reaches it, and numbers of passes may differ.
     """
     weights = [p for p in model.parameters() if p.requires_grad]
-    reached = torch.tensor([p.grad is not None for p in weights], dtype=torch.int32, device=weights[0].device)
-    distributed.all_reduce(reached)
-    for weight, processes in zip(weights, reached.tolist(), strict=True):
+    mine = torch.tensor([p.grad is not None for p in weights], dtype=torch.int32, device=accelerator.device)
+    for weight, processes in zip(weights, accelerator.reduce(mine).tolist(), strict=True):  # pyright: ignore[reportAttributeAccessIssue]
         if processes:
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            distributed.all_reduce(gradient)
-            weight.grad = gradient.div_(distributed.get_world_size())
+            weight.grad = accelerator.reduce(gradient, "mean")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _to(reference: Reference | None, device: torch.device) -> Reference | None:
