@@ -21,7 +21,7 @@ test: $(VENV)/.installed
 test-oldest test-newest: test-%:
 	rm -rf .venv-$*
 	mkdir .venv-$*
-	$(PYTHON) tests/versions.py $* > .venv-$*/constraints.txt
+	$(PYTHON) tests/support/versions.py $* > .venv-$*/constraints.txt
 	$(MAKE) test VENV=.venv-$* CONSTRAINTS=.venv-$*/constraints.txt
 
 bench: $(VENV)/.installed

@@ -15,7 +15,7 @@ import torch
 
 from bench import equality, growth, memory, setting
 from bench.table import table
-from mmunlearner.files import write_json, write_text
+from mmunlearner.core.files import write_json, write_text
 
 HERE = Path(__file__).parent
 SIDES = ("published", "ours")

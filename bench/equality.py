@@ -12,7 +12,7 @@ from safetensors import safe_open
 from bench import model, ours, published, setting
 from mmunlearner.data import Example
 from mmunlearner.evaluate.metrics import mean_score
-from mmunlearner.evaluate.score import right
+from mmunlearner.evaluate.scores import right
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import load, units
 

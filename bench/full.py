@@ -16,11 +16,11 @@ import torch
 
 from bench import ours, published, setting
 from bench.measure import clean, measure
-from mmunlearner import tuning
+from mmunlearner.core.files import read_json, write_json
 from mmunlearner.data import Splits
 from mmunlearner.evaluate import quick_scores
-from mmunlearner.files import read_json, write_json
 from mmunlearner.models import Loaded
+from mmunlearner.run import tuning
 
 (FORGOTTEN,) = tuning.FORGOTTEN["visual"]
 SCORED = (*FORGOTTEN, "retain_vqa", "retain_vqa_test", "forget_qa", "retain_qa")

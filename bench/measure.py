@@ -16,9 +16,9 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from bench import ours, published, setting
-from mmunlearner.cost import measured
+from mmunlearner.core.cost import measured
+from mmunlearner.core.files import write_json
 from mmunlearner.data import Splits
-from mmunlearner.files import write_json
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import units
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForImageTextToText, LlavaConfig, Qwen2VLConfig
 
 from mmunlearner.config import TrainConfig
-from mmunlearner.memory import ORDER, Load, Memory, saliency, sizes, training
+from mmunlearner.run.memory import ORDER, Load, Memory, saliency, sizes, training
 
 LLAVA = LlavaConfig(text_config={"model_type": "llama", "vocab_size": 32064})
 QWEN = Qwen2VLConfig(

@@ -17,7 +17,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from bench.people import texts
 from mmunlearner.models import Loaded
-from mmunlearner.people.model import CHAT_TEMPLATE, SPECIAL, wrapped
+from mmunlearner.models.tiny import CHAT_TEMPLATE, SPECIAL, wrapped
 
 PATCH = 14
 

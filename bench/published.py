@@ -21,7 +21,7 @@ from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate.questions import describe
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import units
-from mmunlearner.saliency.gradients import candidate_names
+from mmunlearner.saliency.fisher import candidate_names
 
 BATCH = 4
 BETA, EPS = 1.0, 1e-15

@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig, RunConfig
-from mmunlearner.config_io import load_config
+from mmunlearner.core.files import write_json, write_text
+from mmunlearner.core.recipes import load_config
 from mmunlearner.data import Example, Splits
+from mmunlearner.data.benchmarks.people import export
 from mmunlearner.evaluate import quick_scores
-from mmunlearner.files import write_json, write_text
 from mmunlearner.models import load
-from mmunlearner.people import export
+from mmunlearner.run.tuning import with_settings
 from mmunlearner.saliency import Mask
-from mmunlearner.tuning import with_settings
 from mmunlearner.unlearn import unlearn
 
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ from bench import model, people
 from bench.teaching import Lessons, teach
 from mmunlearner import data
 from mmunlearner.config import DataConfig
+from mmunlearner.core.files import staged_dir
 from mmunlearner.data import Example, Splits
-from mmunlearner.files import staged_dir
 from mmunlearner.models import Loaded, attention, load, save
 
 

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from bench import people
 from mmunlearner.batches import Batch, Encoder, answers, fill
 from mmunlearner.config import TrainConfig
+from mmunlearner.core.progress import Board
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.models import Loaded
-from mmunlearner.progress import Board
 from mmunlearner.unlearn.optimizer import muon
-from mmunlearner.unlearn.plan import Plan, plan
+from mmunlearner.unlearn.sampler import Plan, plan
 
 
 @dataclass(frozen=True)

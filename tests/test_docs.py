@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from mmunlearner.config import RunConfig
-from mmunlearner.config_io import build
-from mmunlearner.data import rows
+from mmunlearner.core.recipes import build
+from mmunlearner.data.benchmarks import rows
 
 
 def blocks(text: Path, language: str) -> list[str]:

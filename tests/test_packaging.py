@@ -10,25 +10,25 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import versions
 from packaging.requirements import Requirement
 from packaging.version import Version
+from support import versions
 
 from mmunlearner import __version__
-from mmunlearner.catalogue import MEANING, everything
 from mmunlearner.cli import app
-from mmunlearner.config_io import load_config, shipped_recipes
-from mmunlearner.evaluate.score import METRICS
+from mmunlearner.cli.catalogue import MEANING, everything
+from mmunlearner.core.recipes import load_config, shipped_recipes
+from mmunlearner.evaluate.scores import METRICS
 
 API = {
     "batches:Encoder": "loaded",
-    "config_io:load_config": "recipe overrides",
+    "core.recipes:load_config": "recipe overrides",
     "data:load": "config seed",
     "evaluate:evaluate_model": "loaded evaluation out_dir config progress",
     "evaluate:rescore": "out_dir",
     "models:load": "source dtype device device_map quantize compute_dtype attention trust_remote_code",
     "models:save": "loaded directory extra",
-    "pipeline:run": "config",
+    "run.run:run": "config",
     "report:write": "run_dir",
     "saliency:compute": "encoder splits config seed data_hashes progress checkpoint",
     "saliency:load": "path",
@@ -165,7 +165,7 @@ def test_the_wheel_works_without_the_checkout(repository: Path, tmp_path: Path) 
     [wheel] = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
     shown = subprocess.run(
-        [sys.executable, "-P", "-m", "mmunlearner.cli", "list"],
+        [sys.executable, "-P", "-m", "mmunlearner", "list"],
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
         cwd=tmp_path,
         capture_output=True,
@@ -173,7 +173,7 @@ def test_the_wheel_works_without_the_checkout(repository: Path, tmp_path: Path) 
         check=True,
     )
     assert {"demo", "flags"} <= set(shown.stdout.split())
-    assets = tmp_path / "site" / "mmunlearner" / "people" / "assets"
+    assets = tmp_path / "site" / "mmunlearner" / "models" / "assets"
     for name in ("vanilla", "oracle"):
         weights = next((assets / name).glob("*.safetensors"))
         assert weights.stat().st_size < 10 * 2**20

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import VOCABULARY, examples, llava, picture
+from support.tiny import VOCABULARY, examples, llava, picture
 
 from mmunlearner.batches import Encoder, answers, common_prefix, pack, pad
 from mmunlearner.data import prompt, target

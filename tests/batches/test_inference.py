@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import COLOURS, VOCABULARY, examples, llava, picture
+from support.tiny import COLOURS, VOCABULARY, examples, llava, picture
 
 from mmunlearner.batches import Encoder, answers, common, known, pad, prompts, tree
-from mmunlearner.batches.sharing import ancestors
+from mmunlearner.batches.prefix import ancestors
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from bench import equality, full, ours, people, published, setting
 from mmunlearner import data, saliency

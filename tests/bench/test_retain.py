@@ -9,7 +9,7 @@ import pytest
 
 from bench import retain
 from mmunlearner.config import MaskConfig
-from mmunlearner.config_io import load_config
+from mmunlearner.core.recipes import load_config
 
 
 @pytest.mark.slow

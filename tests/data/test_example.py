@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 
 import pytest
-from layouts import png
 from PIL import Image
+from support.layouts import png
 
 from mmunlearner.data import Example, ImageRef, prompt, target
 from mmunlearner.errors import DataError

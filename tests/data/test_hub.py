@@ -4,7 +4,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from layouts import mllmu
+from support.layouts import mllmu
 
 from mmunlearner.config import DataConfig
 from mmunlearner.data import data_hashes, load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tiny import examples
+from support.tiny import examples
 
 from mmunlearner.data import Example, prompt, target, with_shots
 from mmunlearner.errors import DataError

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import png
 from PIL import Image
+from support.layouts import png
 
 from mmunlearner.data import ImageRef
 from mmunlearner.data.schema import Cell, Json, Pictures, Text, check_names, fit, shown

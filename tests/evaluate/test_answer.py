@@ -7,23 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner.batches import Encoder, answers, pack, pad
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.data import prompt
 from mmunlearner.errors import DataError, ModelError
 from mmunlearner.evaluate import evaluate_model, quick_scores, read_columns, rescore
-from mmunlearner.evaluate import weigh as weigh_module
+from mmunlearner.evaluate import likelihood as weigh_module
 from mmunlearner.evaluate.answer import fingerprint
-from mmunlearner.evaluate.questions import (
-    answer_pools,
-    answers_in_words,
-    letters,
-    open_prompt,
-    spread,
-    wrong_answers,
-)
+from mmunlearner.evaluate.questions import answer_pools, answers_in_words, letters, open_prompt, spread, wrong_answers
 
 CONFIG = EvaluateConfig(batch_size=7, max_new_tokens=6)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner.batches import Encoder
 from mmunlearner.config import EvaluateConfig

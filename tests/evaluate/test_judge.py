@@ -14,11 +14,11 @@ import pytest
 
 from mmunlearner import cli
 from mmunlearner.config import JudgeConfig
+from mmunlearner.core.files import read_jsonl, write_jsonl
 from mmunlearner.errors import ConfigError, JudgeError
 from mmunlearner.evaluate import judge as judge_module
 from mmunlearner.evaluate import read_columns, rescore
 from mmunlearner.evaluate.judge import judge, score_in, unscored
-from mmunlearner.files import read_jsonl, write_jsonl
 
 KEY = "secret-of-the-test"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmunlearner import cli
+from mmunlearner.core.files import read_json, write_json
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
 from mmunlearner.evaluate import ModelScores, Score
 from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms, parse
-from mmunlearner.files import read_json, write_json
 
 STAND_IN = """
 import argparse, json, os, pathlib, sys

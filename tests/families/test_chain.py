@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import examples
+from support.tiny import examples
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder, Row, answers, may_share, pack, pad

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmunlearner.batches import Encoder, answers, pad, prompts
-from mmunlearner.batches.inputs import alike, plain, right
+from mmunlearner.batches.padding import alike, plain, right
 from mmunlearner.data import ImageRef
 from mmunlearner.errors import DataError
 

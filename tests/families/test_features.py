@@ -7,7 +7,7 @@ from families.questions import FEW, picture
 
 from mmunlearner.batches import Answers, Encoder, answers, pack, shown
 from mmunlearner.models import parts
-from mmunlearner.unlearn.features import Kept, frozen
+from mmunlearner.unlearn.feature_cache import Kept, frozen
 
 ASKED = [
     *FEW,

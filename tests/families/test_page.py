@@ -11,10 +11,10 @@ from families.zoo import FAMILIES
 from peft.tuners.lora import LoraLayer
 
 from mmunlearner.batches import Encoder, answers, pack, pad
-from mmunlearner.batches.sharing import obstacle
+from mmunlearner.batches.prefix import obstacle
 from mmunlearner.config import LoraConfig
 from mmunlearner.models import Loaded, candidates
-from mmunlearner.unlearn import lora
+from mmunlearner.unlearn.adapters import lora
 from mmunlearner.unlearn.reference import cache
 
 PARTS = ("vision", "projector", "language")

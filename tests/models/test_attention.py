@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mmunlearner.batches.sharing import ancestors
+from mmunlearner.batches.prefix import ancestors
 from mmunlearner.models import attention, load, save
 
 

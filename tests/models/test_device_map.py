@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import models, saliency
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.core.files import read_jsonl
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, ModelError
 from mmunlearner.evaluate import evaluate_model
-from mmunlearner.files import read_jsonl
 from mmunlearner.unlearn import unlearn
 
 IMAGES = examples(3, 1)

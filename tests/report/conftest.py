@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import make_run
+from support.fabricated import make_run
 
 
 @pytest.fixture(scope="session")

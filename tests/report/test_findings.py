@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import MODELS, make_run
+from support.fabricated import MODELS, make_run
 
 from mmunlearner.evaluate.metrics import Score
 from mmunlearner.report.criteria import criteria

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import MODELS, face, make_run
 from PIL import Image
+from support.fabricated import MODELS, face, make_run
 
 from mmunlearner.report.page import THUMBNAIL, page, thumbnail
 from mmunlearner.report.results import load

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import MODELS, make_run
+from support.fabricated import MODELS, make_run
 
 from mmunlearner.errors import DataError
 from mmunlearner.report.results import load, parse

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fabricated import COLUMNS, MODELS, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support.fabricated import COLUMNS, MODELS, make_run
 
 from mmunlearner.report.goals import best
 from mmunlearner.report.results import Results, load

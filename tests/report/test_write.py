@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from fabricated import COLUMNS, MODELS, make_run
 from huggingface_hub import ModelCard
+from support.fabricated import COLUMNS, MODELS, make_run
 
 from mmunlearner.errors import ConfigError, DataError
 from mmunlearner.report import compare_latex, compare_markdown, compare_runs, load, model_card, summary, write

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import MaskConfig
-from mmunlearner.config_io import load_config
+from mmunlearner.core.recipes import load_config
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError
-from mmunlearner.run_dir import mask_name
+from mmunlearner.run.run_dir import mask_name
 from mmunlearner.saliency import passes
 
 IMAGES, TEXTS = examples(), examples(images=False)

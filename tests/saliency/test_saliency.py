@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmunlearner import saliency
@@ -21,7 +21,7 @@ from mmunlearner.data import Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import candidates, parts
 from mmunlearner.saliency.compute import beta_of, select
-from mmunlearner.saliency.gradients import fisher, home, units
+from mmunlearner.saliency.fisher import home, squared_gradients, units
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -51,7 +51,7 @@ def by_hand(encoder: Encoder, groups, name: str) -> torch.Tensor:
 def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit, count):
     groups = units(SPLITS.retain, unit, 0, 4)
     names = list(candidates(encoder.loaded.model))
-    measured = fisher(encoder, groups, names)
+    measured = squared_gradients(encoder, groups, names)
     assert measured.units == len(groups) == count
     for name in (names[0], names[-1]):
         torch.testing.assert_close(measured.squares[name], by_hand(encoder, groups, name), rtol=1e-4, atol=1e-12)
@@ -66,7 +66,7 @@ def test_questions_about_the_same_images_are_one_unit(encoder):
     assert sum(map(len, groups)) == len(IMAGES) + 12
     chosen, names = [group for group in groups if len(group[0].images) > 1], list(candidates(encoder.loaded.model))
     for name in (names[0], names[-1]):
-        measured = fisher(encoder, chosen, names).squares[name]
+        measured = squared_gradients(encoder, chosen, names).squares[name]
         torch.testing.assert_close(measured, by_hand(encoder, chosen, name), rtol=1e-4, atol=1e-12)
 
 
@@ -85,7 +85,9 @@ def test_dropout_is_off_while_measuring():
         layer.self_attn.attention_dropout = 0.5
     loaded.model.train()
     encoder, names = Encoder(loaded), list(candidates(loaded.model))[-2:]
-    first, second = (fisher(encoder, units(SPLITS.forget, "image", 0), names).squares[names[0]] for _ in range(2))
+    first, second = (
+        squared_gradients(encoder, units(SPLITS.forget, "image", 0), names).squares[names[0]] for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
@@ -106,13 +108,13 @@ def test_what_is_computed_twice_has_the_same_squares(encoder, monkeypatch):
 
     def measured():
         with Counted() as counted:
-            return fisher(encoder, groups, names).squares, counted.calls
+            return squared_gradients(encoder, groups, names).squares, counted.calls
 
     with monkeypatch.context() as patched:
-        patched.setattr("mmunlearner.saliency.gradients._recomputing", lambda *_: contextlib.nullcontext())
+        patched.setattr("mmunlearner.saliency.fisher._recomputing", lambda *_: contextlib.nullcontext())
         once, whole = measured()
     some, kept = measured()
-    monkeypatch.setattr("mmunlearner.saliency.gradients.RECOMPUTE_FROM", 0)
+    monkeypatch.setattr("mmunlearner.saliency.fisher.RECOMPUTE_FROM", 0)
     twice, again = measured()
     assert all(torch.equal(once[name], some[name]) and torch.equal(once[name], twice[name]) for name in names)
     assert kept["aten.silu.default"] == again["aten.silu.default"] == 2 * whole["aten.silu.default"] > 0
@@ -127,7 +129,10 @@ def test_sums_do_not_swamp_or_underflow():
     loaded = replace(loaded, model=loaded.model.to(torch.bfloat16))
     encoder, (name, *_) = Encoder(loaded), list(candidates(loaded.model))[-1:]
     group = units(SPLITS.forget, "image", 0)[:1]
-    once, often = fisher(encoder, group, [name]).squares[name], fisher(encoder, group * 600, [name]).squares[name]
+    once, often = (
+        squared_gradients(encoder, group, [name]).squares[name],
+        squared_gradients(encoder, group * 600, [name]).squares[name],
+    )
     assert once.dtype == torch.float32
     torch.testing.assert_close(often, once, rtol=1e-3, atol=0)  # in bf16 the sum would stop growing at half
     assert (once > 0).any()
@@ -157,7 +162,7 @@ def test_text_protects_the_language_part_alone(encoder):
 def test_mask_is_the_formula(encoder):
     names = [n for n, part in candidates(encoder.loaded.model).items() if part == "language"]
     forget, retain, text = (
-        fisher(encoder, units(s, "image", 0), names) for s in (SPLITS.forget, SPLITS.retain, SPLITS.text)
+        squared_gradients(encoder, units(s, "image", 0), names) for s in (SPLITS.forget, SPLITS.retain, SPLITS.text)
     )
     mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=("language",), beta=0.5))
     for name in names:
@@ -207,7 +212,7 @@ def test_file_is_one_bit_a_weight_and_comes_back(encoder, tmp_path):
 
 
 def test_interrupted_pass_goes_on_to_the_same_sums(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmunlearner.saliency.gradients.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("mmunlearner.saliency.fisher.CHECKPOINT_SECONDS", 0.0)
     groups, names, kept = units(SPLITS.retain, "question", 0), list(candidates(encoder.loaded.model)), tmp_path / "part"
 
     def killed(groups, _):
@@ -217,11 +222,13 @@ def test_interrupted_pass_goes_on_to_the_same_sums(encoder, tmp_path, monkeypatc
             yield group
 
     with pytest.raises(KeyboardInterrupt):
-        fisher(encoder, groups, names, progress=killed, checkpoint=kept)
+        squared_gradients(encoder, groups, names, progress=killed, checkpoint=kept)
     assert kept.exists()
     seen = []
-    resumed = fisher(encoder, groups, names, progress=lambda rest, _: seen.append(len(rest)) or rest, checkpoint=kept)
-    whole = fisher(encoder, groups, names)
+    resumed = squared_gradients(
+        encoder, groups, names, progress=lambda rest, _: seen.append(len(rest)) or rest, checkpoint=kept
+    )
+    whole = squared_gradients(encoder, groups, names)
     assert seen[0] < len(groups)
     assert not kept.exists()
     assert all(torch.equal(resumed.squares[name], whole.squares[name]) for name in names)

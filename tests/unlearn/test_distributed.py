@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import VOCABULARY, llava
+from support.tiny import VOCABULARY, llava
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.core.files import read_jsonl
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError
-from mmunlearner.files import read_jsonl
 from mmunlearner.models import Loaded
 from mmunlearner.unlearn import unlearn
 from mmunlearner.unlearn.precision import movable

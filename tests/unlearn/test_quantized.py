@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
-from mmunlearner import models, saliency, single
+from mmunlearner import models, saliency
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.config import (
     DataConfig,
@@ -26,14 +26,17 @@ from mmunlearner.config import (
     RunConfig,
     TrainConfig,
 )
-from mmunlearner.data import Splits, rows
-from mmunlearner.dry_run import forecast
+from mmunlearner.core.files import read_jsonl
+from mmunlearner.data import Splits
+from mmunlearner.data.benchmarks import rows
 from mmunlearner.errors import ConfigError, MaskError, ModelError
 from mmunlearner.evaluate import quick_scores
-from mmunlearner.files import read_jsonl
 from mmunlearner.models import candidates
 from mmunlearner.models.quantized import check_quantize
-from mmunlearner.unlearn import lora, unlearn
+from mmunlearner.run import single
+from mmunlearner.run.forecast import forecast
+from mmunlearner.unlearn import unlearn
+from mmunlearner.unlearn.adapters import lora
 
 IMAGES = examples(3, 2)
 SPLITS = Splits(tuple(IMAGES[:6]), tuple(IMAGES[6:]), tuple(examples(3, 1, images=False)), {})

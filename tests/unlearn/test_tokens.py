@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Encoder, answers
@@ -17,8 +17,8 @@ from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS
 from mmunlearner.unlearn import Trained, unlearn
-from mmunlearner.unlearn.plan import Step
 from mmunlearner.unlearn.reference import cache
+from mmunlearner.unlearn.sampler import Step
 from mmunlearner.unlearn.trainer import Collator
 
 IMAGES, TEXTS = examples(), examples(images=False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import VOCABULARY, examples, llava
+from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Answers, Encoder, answers, pack, pad
@@ -18,9 +18,9 @@ from mmunlearner.errors import ConfigError, DataError, MaskError, TrainingError
 from mmunlearner.methods import METHODS, Method
 from mmunlearner.models import candidates, parts
 from mmunlearner.unlearn import unlearn
-from mmunlearner.unlearn.plan import plan
+from mmunlearner.unlearn.masking import scope
 from mmunlearner.unlearn.reference import cache
-from mmunlearner.unlearn.scope import scope
+from mmunlearner.unlearn.sampler import plan
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -319,7 +319,7 @@ def test_texts_alone_have_nothing_to_anchor(tmp_path):
 class TestLora:
     def test_factors_follow_the_masked_effective_weight(self):
         """Defect 1: dA = s B^T (m * G), dB = s (m * G) A^T with G the gradient of the effective weight."""
-        from mmunlearner.unlearn import lora
+        from mmunlearner.unlearn.adapters import lora
 
         chosen, loaded = mask(("language",)), llava(VOCABULARY)
         encoder = Encoder(loaded)
@@ -340,7 +340,7 @@ class TestLora:
         torch.testing.assert_close(b.grad, 2.0 * dense @ a.T, rtol=1e-4, atol=1e-7)
 
     def test_mask_of_ones_is_ordinary_lora(self):
-        from mmunlearner.unlearn import lora
+        from mmunlearner.unlearn.adapters import lora
 
         loaded = llava(VOCABULARY)
         encoder, ones = Encoder(loaded), mask(beta=0.0)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmunlearner.batches.encoder import Encoder
-from mmunlearner.batches.inputs import alike, plain, right
+from mmunlearner.batches.padding import alike, plain, right
+from mmunlearner.batches.prefix import Joined, for_model, may_share, shared
 from mmunlearner.batches.rows import Row, common_prefix
-from mmunlearner.batches.sharing import Joined, for_model, may_share, shared
 
 
 @dataclass(frozen=True)

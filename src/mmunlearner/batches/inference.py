@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mmunlearner.batches.batch import Batch, assemble
 from mmunlearner.batches.encoder import Encoder
-from mmunlearner.batches.inputs import left, plain
+from mmunlearner.batches.padding import left, plain
+from mmunlearner.batches.prefix import Joined
 from mmunlearner.batches.rows import Row, common
-from mmunlearner.batches.sharing import Joined
 
 
 def tree(groups: Sequence[Sequence[Row]], encoder: Encoder) -> Batch:

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_type
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmunlearner.core.files import write_bytes
 from mmunlearner.data.example import ImageRef
 from mmunlearner.data.schema import Cell, Json, columns, fit
-from mmunlearner.files import write_bytes
 
 _TEXT, _IMAGE = pa.string(), pa.struct({"bytes": pa.binary(), "path": pa.string()})
 _PLAIN = {str: _TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_(), ImageRef: _IMAGE}

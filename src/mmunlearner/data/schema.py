@@ -32,7 +32,7 @@ from typing import (
 from PIL import Image
 
 from mmunlearner.data.example import ImageRef
-from mmunlearner.data.pictures import encoded, image_problem
+from mmunlearner.data.images import encoded, image_problem
 from mmunlearner.errors import DataError
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from mmunlearner.data.checks import unit
 from mmunlearner.data.example import Example
+from mmunlearner.data.splits import unit
 from mmunlearner.errors import DataError
 
 Columns = Mapping[str, tuple[Example, ...]]

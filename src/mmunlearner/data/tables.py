@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmunlearner.core.files import read_json
 from mmunlearner.data.schema import Cell, check_names, columns, fit, shown
 from mmunlearner.errors import DataError
-from mmunlearner.files import read_json
 
 NO_HINTS: Mapping[str, str] = {}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmunlearner.evaluate.gate import Gate, distance_to_oracle, memorisation_gate, oracle_gap
 from mmunlearner.evaluate.metrics import ForgetQuality, Score
-from mmunlearner.evaluate.score import ModelScores, read_columns, read_scores, rescore
+from mmunlearner.evaluate.scores import ModelScores, read_columns, read_scores, rescore
 
 if TYPE_CHECKING:
     from mmunlearner.evaluate.answer import evaluate_model, quick_scores

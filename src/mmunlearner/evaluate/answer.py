@@ -13,14 +13,14 @@ import torch
 
 from mmunlearner.batches import Encoder, Row
 from mmunlearner.config import EvaluateConfig
+from mmunlearner.core.files import read_json, write_json, write_jsonl
 from mmunlearner.data import Example, prompt, target
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate import questions
 from mmunlearner.evaluate.generate import generate
+from mmunlearner.evaluate.likelihood import RowKey, Scale, Weighed, key_of, spoken
 from mmunlearner.evaluate.metrics import Score, mean_score
-from mmunlearner.evaluate.score import ModelScores, read_lines, rescore, right
-from mmunlearner.evaluate.weigh import RowKey, Scale, Weighed, key_of, spoken
-from mmunlearner.files import read_json, write_json, write_jsonl
+from mmunlearner.evaluate.scores import ModelScores, read_lines, rescore, right
 from mmunlearner.models import Loaded, weight
 
 Progress = Callable[[str, int, int], None]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import ForgetQuality, Score, forget_quality, paired_difference
-from mmunlearner.evaluate.score import METRICS, Line, log_ratio
+from mmunlearner.evaluate.scores import METRICS, Line, log_ratio
 
 
 class Gate(NamedTuple):

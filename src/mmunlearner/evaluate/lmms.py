@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from mmunlearner.core.files import read_json, write_json
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
 from mmunlearner.evaluate.metrics import Score
-from mmunlearner.evaluate.score import ModelScores
-from mmunlearner.files import read_json, write_json
+from mmunlearner.evaluate.scores import ModelScores
 
 FILE = "lmms.json"
 FOLDER = "lmms"

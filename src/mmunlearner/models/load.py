@@ -15,8 +15,8 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, Processor
 from transformers.utils import logging as transformers_logging
 
 from mmunlearner.config import Attention, Quantize
+from mmunlearner.core.files import staged_dir
 from mmunlearner.errors import ConfigError, ModelError, reason
-from mmunlearner.files import staged_dir
 from mmunlearner.models.attention import attend_in_pieces
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantized import keep_trainable, quantization
@@ -96,7 +96,7 @@ def load(
 
 def _shipped(name: str) -> Path:
     """The models of the embedded benchmark, which come with the package."""
-    from mmunlearner.people import assets
+    from mmunlearner.models import shipped as assets
 
     known = {"vanilla": assets.vanilla_dir, "oracle": assets.oracle_dir}
     if name not in known:

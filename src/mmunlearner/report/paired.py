@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mmunlearner.evaluate.gate import difference
 from mmunlearner.evaluate.metrics import Score
-from mmunlearner.evaluate.score import Line, read_lines
+from mmunlearner.evaluate.scores import Line, read_lines
 from mmunlearner.report.goals import shortfall, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Run
 from mmunlearner.report.table import unpaired

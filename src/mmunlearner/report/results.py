@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mmunlearner.core.files import read_json, read_jsonl
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import Score
-from mmunlearner.files import read_json, read_jsonl
 
 Good = Literal["oracle", "kept", "down"]
 Role = Literal["vanilla", "oracle", "baseline", "method", "control"]

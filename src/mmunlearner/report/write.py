@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mmunlearner.files import write_text
+from mmunlearner.core.files import write_text
 from mmunlearner.report.card import model_card
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.markdown import report

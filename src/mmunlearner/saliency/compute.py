@@ -16,7 +16,7 @@ from mmunlearner.config import MaskConfig
 from mmunlearner.data import Splits
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import mask as masks
-from mmunlearner.saliency.gradients import Fisher, Progress, candidate_names
+from mmunlearner.saliency.fisher import Fisher, Progress, candidate_names
 from mmunlearner.saliency.mask import Mask
 from mmunlearner.saliency.passes import DataSet, passes
 

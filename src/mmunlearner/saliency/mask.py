@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from mmunlearner.core.files import write_bytes
 from mmunlearner.errors import MaskError
-from mmunlearner.files import write_bytes
 from mmunlearner.models import candidates
 
 FORMAT = "mmunlearner-mask-1"

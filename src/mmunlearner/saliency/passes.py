@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmunlearner.batches import Encoder
 from mmunlearner.config import MaskConfig, Part
+from mmunlearner.core.files import write_tensors
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import DataError
-from mmunlearner.files import write_tensors
-from mmunlearner.saliency.gradients import Fisher, Progress, Unit, candidate_names, fisher, units
+from mmunlearner.saliency.fisher import Fisher, Progress, Unit, candidate_names, squared_gradients, units
 
 DataSet = Literal["retain", "forget", "text"]
 """The longest first, so that no worker is left with it at the end."""
@@ -66,7 +66,9 @@ class Pass:
         """
         names = candidate_names(encoder.loaded.model, self.parts)
         title = f"saliency, {self.data}"
-        return fisher(encoder, self.groups(splits), names, progress=progress, title=title, checkpoint=checkpoint)
+        return squared_gradients(
+            encoder, self.groups(splits), names, progress=progress, title=title, checkpoint=checkpoint
+        )
 
 
 def passes(masks: Iterable[MaskConfig]) -> list[Pass]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
 from mmunlearner.errors import TrainingError
-from mmunlearner.files import append_jsonl, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from mmunlearner.unlearn.trainer import UnlearnTrainer

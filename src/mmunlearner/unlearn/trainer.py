@@ -23,11 +23,11 @@ from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.methods import BoundTerm, Reference
-from mmunlearner.unlearn.features import Kept
+from mmunlearner.unlearn.feature_cache import Kept
 from mmunlearner.unlearn.log import StepLog
-from mmunlearner.unlearn.plan import Plan, Step
+from mmunlearner.unlearn.masking import Scope, TermName, reached_outside
 from mmunlearner.unlearn.reference import ReferenceCache
-from mmunlearner.unlearn.scope import Scope, TermName, reached_outside
+from mmunlearner.unlearn.sampler import Plan, Step
 
 CHECK_EVERY = 50
 """Forget steps between counts of what the forget term reached outside the mask."""

@@ -1,0 +1,375 @@
+"""The commands. Each reads its options and calls one room, imported only then: `--help` loads no torch."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.argument import ArgumentCollection
+from cyclopts.utils import UNSET
+
+from mmunlearner import __version__
+from mmunlearner.config import (
+    DataConfig,
+    EvaluateConfig,
+    JudgeConfig,
+    LoadConfig,
+    MaskConfig,
+    MethodConfig,
+    RunConfig,
+    TrainConfig,
+)
+from mmunlearner.core.recipes import load_config
+from mmunlearner.errors import MMUnlearnerError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+NOT_TO_BE_HAD = (
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+)  # fmt: skip
+"""Of a path that the user named: what is there cannot be read or written."""
+
+app = App(
+    name="mmunlearner",
+    help="Erase what a vision-language model knows of an entity's looks; keep what it knows in words; show both.",
+    version=__version__,
+    default_parameter=Parameter(name_transform=lambda name: name, negative_iterable=(), negative_none=()),
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+)
+
+
+OWN = ("--dry-run", "--flops")
+"""Options of the commands that run recipes themselves."""
+
+
+class _Flags:
+    """The options of `run` as they were typed.
+
+    Those of the recipe stand beneath them, and both are converted by `config_io`: cyclopts shows and finds the
+    options, and is left nothing to fill in.
+    """
+
+    def __init__(self) -> None:
+        self.given: dict[str, str | list[str]] = {}
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        self.given = {}
+        for argument in arguments:
+            if argument.name.startswith("--") and argument.name not in OWN:
+                self._take(argument.name.removeprefix("--"), argument.tokens)
+                argument.tokens.clear()
+
+    def _take(self, option: str, tokens: list[Any]) -> None:
+        values: dict[str, list[str]] = {}
+        for token in tokens:
+            value = token.value if token.implicit_value is UNSET else str(token.implicit_value)
+            values.setdefault(".".join((option, *token.keys)), []).append(value)
+        self.given |= {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
+
+
+_flags = _Flags()
+Options = Annotated[RunConfig, Parameter(name="*")]
+Load = Annotated[LoadConfig, Parameter(name="*")]
+
+
+@app.command(config=_flags)
+def demo(*, options: Options = RunConfig()) -> None:
+    """Unlearn invented people with every method, compare them and write the report: minutes on two cores, no download.
+
+    It is `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
+    """
+    _run("demo")
+
+
+@app.command(config=_flags)
+def run(
+    recipe: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
+    flops: float = 0.0,
+    options: Options = RunConfig(),
+) -> None:
+    """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
+
+    What is complete in OUT/NAME is skipped: the same command resumes an interrupted run.
+
+    Args:
+        recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
+            a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
+            Defaults shown are those of options that the recipe leaves out.
+        dry_run: Say what the recipe would do (data, tokens, steps, memory, time) without loading a weight.
+        flops: With --dry-run: floating-point operations per second to reckon times with; 0: measured here.
+    """
+    if not dry_run:
+        _run(recipe)
+        return
+    config = load_config(recipe, _flags.given)
+    from mmunlearner.cli import tables as show
+    from mmunlearner.run.forecast import forecast
+
+    show.forecast(forecast(config, speed=flops))
+
+
+@app.command(config=_flags)
+def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
+    """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
+
+    Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half,
+    which chose nothing. `--grid.learning_rate 1e-5,3e-5 --grid.retain_weight 1,3`: all combinations of training options
+    and of what each method has.
+
+    Args:
+        recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
+    """
+    config = load_config(recipe, _flags.given)
+    from mmunlearner.cli import tables as show
+    from mmunlearner.run import run as pipeline
+    from mmunlearner.run.tuning import swept
+
+    page = pipeline.run(swept(config))
+    show.report(page)
+    show.trials(page.parent)
+
+
+def _run(recipe: str) -> None:
+    config = load_config(recipe, _flags.given)
+    from mmunlearner.cli import tables as show
+    from mmunlearner.run import run as pipeline
+
+    show.report(pipeline.run(config))
+
+
+@app.command
+def finetune(
+    *,
+    model: str,
+    out: Path,
+    oracle: bool = False,
+    data: DataConfig = DataConfig(),
+    train: TrainConfig = TrainConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Teach a model a benchmark: the vanilla model of a run, or its retain oracle.
+
+    Args:
+        model: Directory or hub id to start from, or `tiny`: a LLaVA of two million weights that has seen the
+            invented people.
+        out: Directory for the trained model.
+        oracle: Leave out the images of those that are to be forgotten.
+    """
+    from mmunlearner.run import single
+
+    single.finetune(model, out, data=data, train=train, load=load, oracle=oracle, seed=seed)
+    print(f"model: {out}")
+
+
+@app.command
+def mask(
+    *,
+    model: str,
+    out: Path,
+    data: DataConfig = DataConfig(),
+    mask: Annotated[MaskConfig, Parameter(name="*")] = MaskConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Compute the saliency mask: which weights the forget term may move.
+
+    Args:
+        model: Directory or hub id of the model to unlearn, or `people:vanilla`.
+        out: File for the mask (.safetensors); its statistics are written beside it (.json, .svg).
+    """
+    from mmunlearner.cli import tables as show
+    from mmunlearner.run import single
+
+    show.mask(single.mask(model, out, data=data, wanted=mask, load=load, seed=seed))
+
+
+@app.command
+def unlearn(
+    *,
+    model: str,
+    out: Path,
+    method: str = "mmunlearner",
+    mask: Path | None = None,
+    options: dict[str, float] | None = None,
+    data: DataConfig = DataConfig(),
+    train: TrainConfig = TrainConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Make an unlearned model with one method.
+
+    Args:
+        model: Directory or hub id of the model to unlearn, or `people:vanilla`.
+        out: Directory for the unlearned model.
+        method: A name that `mmunlearner list` shows, or `package.module:name`.
+        mask: File that `mmunlearner mask` wrote: outside it, the forget term moves nothing.
+        options: The method's hyper-parameters, e.g. `--options.beta 0.4`.
+    """
+    from mmunlearner.cli import tables as show
+    from mmunlearner.run import single
+
+    wanted = MethodConfig(method=method, options=options or {})
+    single.unlearn(model, out, method=wanted, data=data, train=train, load=load, mask=mask, seed=seed)
+    show.moved(out, masked=mask is not None)
+
+
+@app.command
+def evaluate(
+    *,
+    out: Path,
+    model: str = "",
+    oracle: Path | None = None,
+    lmms: str = "",
+    lmms_python: str = "",
+    lmms_model: str = "",
+    data: DataConfig = DataConfig(),
+    evaluate: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
+    judge: JudgeConfig = JudgeConfig(),
+    load: Load = LoadConfig(),
+    seed: int = 0,
+) -> None:
+    """Ask a model everything and score its answers; without --model, score again the answers that OUT holds.
+
+    Args:
+        out: Directory for the answers (a line of JSON per item) and scores.json.
+        model: Directory or hub id of the model to evaluate, or `people:vanilla`.
+        oracle: Directory of the retain oracle's answers: the distance to them is shown, by KS and JS of truth ratios.
+        lmms: Tasks of lmms-eval instead, e.g. `pope,mme,mmbench_en,mmmu_val`: general ability of the saved directory
+            --model, written to OUT/lmms.json.
+        lmms_python: Python of the environment that has lmms-eval.
+        lmms_model: The model's name in lmms-eval; without it, by the configuration's `model_type`.
+    """
+    if lmms:
+        _lmms(lmms, model, out, lmms_python, lmms_model, evaluate.limit)
+        return
+    if model:
+        from mmunlearner.run import single
+
+        single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
+    from mmunlearner.cli import tables as show
+
+    if judge.endpoint:
+        show.judged(out, judge)
+    show.scores(out, oracle)
+
+
+def _lmms(tasks: str, model: str, out: Path, python: str, name: str, limit: int) -> None:
+    from mmunlearner.cli import tables as show
+    from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
+
+    asked = [task.strip() for task in tasks.split(",") if task.strip()]
+    show.lmms(evaluate_lmms(model, asked, out, Lmms(python, name, limit)), out)
+
+
+@app.command
+def report(run: Path, /, *others: Path) -> None:
+    """Write the report of a run again, from its files alone; of several runs, print one table of their means.
+
+    Args:
+        run: A run's directory, e.g. `runs/demo`.
+        others: Further runs of the same benchmark and goal, e.g. with other seeds.
+    """
+    from mmunlearner import report
+    from mmunlearner.cli import tables as show
+
+    if others:
+        print(report.compare_markdown([run, *others]))
+    else:
+        show.report(report.write(run))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """What there is: methods and benchmarks with their options, metrics, recipes."""
+    from mmunlearner.cli import catalogue
+    from mmunlearner.cli import tables as show
+
+    show.catalogue(catalogue.everything())
+
+
+@app.command
+def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
+    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken.
+
+    Args:
+        model: Directory or hub id of a model: what of its masks and its unlearning fits here, without loading a weight.
+        tokens: With --model: tokens of one sequence, those of its image included.
+        images: With --model: sequences in a batch, each with its own image.
+    """
+    from mmunlearner.cli import doctor
+    from mmunlearner.cli import tables as show
+
+    checks = doctor.examine()
+    show.checks(checks)
+    if model:
+        show.checks(doctor.examine_model(model, tokens, images))
+    return 0 if doctor.healthy(checks) else 1
+
+
+people = App(name="people", help="The embedded benchmark: invented people, drawn and described.")
+app.command(people)
+
+
+@people.command
+def write(*, out: Path) -> None:
+    """Write the benchmark in MLLMU-Bench's layout: parquet splits, and the general set as rows.
+
+    Args:
+        out: Folder for the data; one that holds them whole is left as it is.
+    """
+    from mmunlearner.data.benchmarks.people import prepare
+
+    print(f"data: {prepare(out)}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: exit code 0, or 2 with one line on what is wrong, or 130 where the user stopped it."""
+    sys.exit(_guarded(sys.argv[1:] if arguments is None else arguments))
+
+
+def _guarded(arguments: list[str]) -> int:
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+        return 141
+    except Exception as error:
+        message = _told(error)
+        if message is None:
+            raise
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception) -> str | None:
+    """What the user can do about an error; None where it is a defect of this package."""
+    if isinstance(error, CycloptsError):
+        error.verbose = False
+        return str(error)
+    if isinstance(error, MMUnlearnerError):
+        return str(error)
+    if _disk_is_full(error):
+        return f"the disk is full ({error}); free some space, the same command resumes"
+    if isinstance(error, OSError) and error.errno in NOT_TO_BE_HAD:
+        return f"{error.filename}: {error.strerror}; name another path, or change its permissions"
+    return None
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, is a full disk: safetensors and torch wrap the system's error."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in FULL_DISK
+    return full or os.strerror(errno.ENOSPC) in str(error) or _disk_is_full(error.__cause__ or error.__context__)

@@ -1,0 +1,209 @@
+"""What this machine has, and what will and will not work on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module, metadata, util
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from mmunlearner.config import Part, Quantize
+
+GIB = 2**30
+NEEDED_DISK = 1 * GIB
+"""Bytes that a run of the demo may write, generously."""
+NEEDED_MEMORY = 3 * GIB
+"""Bytes that a run of the demo may hold, generously."""
+ANSWER_TOKENS = 32
+"""Answer tokens of a sequence, where what fits is reckoned."""
+QUANTIZED_BASES: dict[str, Quantize] = {"": "none", " on int8": "int8", " on nf4": "nf4"}
+"""What adapters are trained on, where what fits is reckoned."""
+MASKED: dict[str, tuple[Part, ...]] = {
+    "vision": ("vision", "projector"),
+    "language": ("language",),
+    "all": ("vision", "projector", "language"),
+}
+"""What is masked or trained, where what fits is reckoned."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's table."""
+
+    name: str
+    found: str
+    verdict: Literal["ok", "note", "wrong"]
+    """`note`: something is not to be had here, the rest works; `wrong`: the package does not work."""
+    remedy: str = ""
+
+
+def examine(folder: Path | str = ".") -> tuple[Check, ...]:
+    """All checks; runs are to be written somewhere below `folder`."""
+    checks = (*_packages(), _disk(Path(folder)), *_assets())
+    broken = _torch_trouble()
+    return (*checks, broken) if broken else (*checks, *_machine(), *_devices(), *_abilities())
+
+
+def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Check, ...]:
+    """What of a model's unlearning fits here, by the estimate: sequences of so many tokens, of so many images at once.
+
+    Raises:
+        ModelError: there is no configuration to be had.
+    """
+    from mmunlearner.config import LoraConfig, TrainConfig
+    from mmunlearner.run import memory
+
+    model = memory.meta_model(source)
+    size = memory.sizes(model)
+    load = memory.Load(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
+    adapters = LoraConfig(rank=16)
+    needs = {
+        f"mask of {name}": memory.saliency(size, load, parts) for name, parts in MASKED.items()
+    } | {
+        f"unlearning {name}": memory.training(size, load, TrainConfig(), parts=parts, masked=True)
+        for name, parts in MASKED.items()
+    }  # fmt: skip
+    needs |= {
+        f"unlearning all, adapters of rank 16{base}": memory.training(
+            size, load, TrainConfig(), lora=adapters, masked=True, quantize=quantize
+        )
+        for base, quantize in QUANTIZED_BASES.items()
+    }
+    there, on_cpu = _memory_here()
+    found = [Check("weights", f"{size.total / 1e9:.2f} billion, {4 * size.total / GIB:.1f} GiB", "ok")]
+    for name, needed in needs.items():
+        wanted = needed.total if on_cpu else needed.on_device
+        fits = wanted <= there
+        remedy = "" if fits else "fewer parts, smaller train.batch_size, model.lora.rank 16, or more memory"
+        found.append(Check(name, f"{wanted / GIB:.1f} of {there / GIB:.1f} GiB", "ok" if fits else "note", remedy))
+    return tuple(found)
+
+
+def _memory_here() -> tuple[int, bool]:
+    """Bytes of the first accelerator, or of the machine; and whether it is the latter."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory, False
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True
+
+
+def healthy(checks: tuple[Check, ...]) -> bool:
+    return all(check.verdict != "wrong" for check in checks)
+
+
+def _packages() -> Iterator[Check]:
+    yield Check("python", platform.python_version(), "ok")
+    for text in metadata.requires("mmunlearner") or ():
+        requirement = Requirement(text)
+        if not (requirement.marker and "extra" in str(requirement.marker)):
+            yield _package(requirement)
+    if util.find_spec("torchvision"):
+        yield _torchvision()
+
+
+def _package(requirement: Requirement) -> Check:
+    wanted = str(requirement.specifier)
+    remedy = f'pip install "{requirement.name}{wanted}"'
+    try:
+        found = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Check(requirement.name, "missing", "wrong", remedy)
+    fits = requirement.specifier.contains(found, prereleases=True)
+    return Check(requirement.name, found, "ok" if fits else "wrong", "" if fits else remedy)
+
+
+def _torchvision() -> Check:
+    """Not needed; beside a torch of another build it cannot be imported, and takes transformers down with it."""
+    found = metadata.version("torchvision")
+    try:
+        import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        return Check("torchvision", f"{found}, broken ({_first_line(error)})", "wrong", "pip uninstall torchvision")
+    return Check("torchvision", found, "ok")
+
+
+def _torch_trouble() -> Check | None:
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        return Check("torch", f"cannot be imported ({_first_line(error)})", "wrong", "install torch again")
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    full = free < NEEDED_DISK
+    return Check("disk", f"{free / GIB:.1f} GiB free", "wrong" if full else "ok", "free a gigabyte" if full else "")
+
+
+def _machine() -> Iterator[Check]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    remedy = f"OMP_NUM_THREADS={cores}" if threads > cores else ""
+    yield Check("cores", f"{cores}, torch uses {threads} threads", "note" if remedy else "ok", remedy)
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        yield Check("memory", f"{total / GIB:.1f} GiB", "ok" if total >= NEEDED_MEMORY else "note")
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        yield Check(
+            "accelerator", "none", "note", "CPU only: fine for the demo, slow for models of billions of weights"
+        )
+    for index in range(torch.accelerator.device_count()):
+        module = torch.get_device_module(accelerator)
+        name = module.get_device_name(index) if hasattr(module, "get_device_name") else str(accelerator)
+        yield Check(f"{accelerator}:{index}", name, "ok")
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    state = "offline (HF_HUB_OFFLINE)" if offline else "hub ids are looked up"
+    yield Check("hub", state, "ok", "models and data must be directories" if offline else "")
+
+
+def _assets() -> Iterator[Check]:
+    """The models that come with the package: whole, and readable without torch."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(__file__).parents[1] / "models" / "assets"
+    for name in ("vanilla", "oracle"):
+        file = folder / name / "model.safetensors"
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                count = len(list(weights.keys()))
+            yield Check(f"people/{name}", f"{count} tensors, {file.stat().st_size / 2**20:.1f} MiB", "ok")
+        except (OSError, SafetensorError) as error:
+            trouble = f"broken ({error})" if file.is_file() else "missing"
+            yield Check(f"people/{name}", trouble, "wrong", "install the package again")
+
+
+def _abilities() -> Iterator[Check]:
+    import torch
+
+    accelerated = torch.accelerator.is_available()
+    yield Check("full fine-tuning", "float32 weights", "ok")
+    yield (
+        Check("LoRA", "peft", "ok") if util.find_spec("peft") else Check("LoRA", "no peft", "note", "pip install peft")
+    )
+    yield Check(
+        "bfloat16", "on the accelerator" if accelerated else "on the CPU, slow", "ok" if accelerated else "note"
+    )
+    if util.find_spec("bitsandbytes"):
+        yield Check("quantised weights", f"bitsandbytes {metadata.version('bitsandbytes')}", "ok")
+    else:
+        yield Check("quantised weights", "no bitsandbytes", "note", 'pip install "mmunlearner[quantize]"')

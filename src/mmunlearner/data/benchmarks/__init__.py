@@ -1,0 +1,1 @@
+"""One loader per benchmark: `load(root, ...) -> Splits`."""

@@ -1,0 +1,200 @@
+"""CLEAR (Dontsov et al. 2024, arXiv 2410.18057): TOFU's invented authors with pictures, one folder per configuration.
+
+    forget, retain      captions of forgetXX and retainYY
+    text                TOFU's questions in full+tofu (as published, they are evaluated too: see `overlap`)
+    forget_vqa          forgetXX_perturbed: the caption, with its paraphrase and wrong captions; whose picture it is
+    retain_vqa          retain_perturbed: the same
+    forget_qa, retain_qa    TOFU's questions in forgetXX+tofu and retainYY+tofu
+    neighbour_vqa       real_faces
+    general             real_world
+
+TOFU's questions stand in the order of the authors and mention most of the names: a question is about the author that it
+or its answer names, or else about the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from mmunlearner.data.benchmarks.layout import FILE
+from mmunlearner.data.example import Example, ImageRef, Splits
+from mmunlearner.data.schema import Cell, Text
+from mmunlearner.data.splits import check_apart
+from mmunlearner.data.tables import Checked, has_table, read_table
+from mmunlearner.errors import DataError
+
+CAPTION = "What can you see in this picture?"
+"""What a caption answers."""
+NAME = "Who is shown in this picture?"
+"""What a name answers."""
+
+HINTS: Mapping[str, str] = {
+    "metadata": "This is MLLMU-Bench's layout: use --data.format mllmu",
+    "Classification_Task": "This is MLLMU-Bench's layout: use --data.format mllmu",
+    "perturbed_answers": "These are TOFU's own perturbed answers; CLEAR's folders hold perturbed_captions",
+    "options": "This is real_faces or real_world: is it under another name?",
+    "question": "This is a +tofu configuration, whose rows may be texts: is it under another name?",
+}
+"""Column of another layout -> what it tells."""
+
+
+class Picture(TypedDict):
+    """forgetXX, retainYY, full."""
+
+    image: ImageRef
+    caption: Text
+    name: Text
+
+
+class PerturbedPicture(Picture):
+    """forgetXX_perturbed, retain_perturbed."""
+
+    perturbed_captions: list[Text]
+    paraphrased_caption: Text
+    perturbed_names: list[Text]
+
+
+class PictureOrText(TypedDict):
+    """forgetXX+tofu, retainYY+tofu, full+tofu: a picture with its caption, or a question with its answer."""
+
+    image: NotRequired[ImageRef | None]
+    caption: NotRequired[str | None]
+    question: NotRequired[str | None]
+    answer: NotRequired[str | None]
+
+
+class Choice(TypedDict):
+    """real_faces, real_world."""
+
+    image: ImageRef
+    question: NotRequired[str | None]
+    answer: Text
+    options: list[Text]
+    """Wrong names, or all."""
+
+
+def layout_of(split: str) -> type:
+    """The layout of a configuration's rows, by its name."""
+    if split.endswith("+tofu"):
+        return PictureOrText
+    if split.endswith("_perturbed"):
+        return PerturbedPicture
+    return Choice if split.startswith("real_") else Picture
+
+
+def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write ROOT/SPLIT/train-00000-of-00001.parquet, whole or not at all; returns the file.
+
+    Raises:
+        DataError: a row does not fit the layout; names row and column.
+    """
+    from mmunlearner.data.parquet import write_parquet
+
+    return write_parquet(Path(root) / split / FILE, layout_of(split), rows)
+
+
+def load(root: Path | str, *, forget: int = 5) -> Splits:
+    """Read the benchmark for a forget set of 1, 5 or 10 per cent; absent evaluation folders have no columns.
+
+    Raises:
+        DataError: a configuration is missing, empty or not in the layout.
+    """
+    root = Path(root)
+    names = {"forget": f"forget{forget:02d}", "retain": f"retain{100 - forget}"}
+    pictures = {group: _read(root, name) for group, name in names.items()}
+    authors = {group: list(dict.fromkeys(row["name"] for _, row in rows)) for group, rows in pictures.items()}
+    check_apart(authors["forget"], authors["retain"], str(root))
+    everybody = [*authors["forget"], *authors["retain"]]
+    return Splits(
+        forget=tuple(_captions(pictures["forget"], names["forget"])),
+        retain=tuple(_captions(pictures["retain"], names["retain"])),
+        text=tuple(_texts(_read(root, "full+tofu"), "full+tofu", everybody)),
+        evaluation=_evaluation(root, names, authors),
+    )
+
+
+def _read(root: Path, split: str) -> list[Checked]:
+    """A configuration's rows, of which there must be some."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected the one that holds {split} and the other configurations")
+    if not has_table(root / split):
+        there = ", ".join(sorted(path.name for path in root.iterdir() if has_table(path)))
+        raise DataError(f"{root}: no configuration {split}; there are {there or 'none'} (other shares: --data.forget)")
+    rows = list(read_table(root / split, layout_of(split), hints=HINTS))
+    if not rows:
+        raise DataError(f"{root / split}: an empty configuration; expected at least one row")
+    return rows
+
+
+def _evaluation(root: Path, names: Mapping[str, str], authors: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    columns: dict[str, list[Example]] = {}
+    for group, perturbed in (("forget", f"{names['forget']}_perturbed"), ("retain", "retain_perturbed")):
+        if has_table(root / perturbed):
+            columns[f"{group}_vqa"] = _recognised(_read(root, perturbed), perturbed)
+        if has_table(root / (mixed := f"{names[group]}+tofu")):
+            columns[f"{group}_qa"] = list(_texts(_read(root, mixed), mixed, authors[group]))
+    for column, split in (("neighbour_vqa", "real_faces"), ("general", "real_world")):
+        if has_table(root / split):
+            columns[column] = [_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split)]
+    return {column: tuple(items) for column, items in columns.items()}
+
+
+def _captions(rows: Iterable[Checked], split: str) -> list[Example]:
+    return [
+        Example(
+            f"{split}/{cell.row}/caption", row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption"
+        )
+        for cell, row in rows
+    ]
+
+
+def _recognised(rows: Iterable[Checked], split: str) -> list[Example]:
+    """Each picture twice: its caption, and whose it is among wrong names."""
+    items: list[Example] = []
+    for cell, row in rows:
+        place = f"{split}/{cell.row}"
+        items.append(
+            Example(
+                f"{place}/caption", row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption",
+                perturbed=tuple(row["perturbed_captions"]), paraphrase=row["paraphrased_caption"],
+            )
+        )  # fmt: skip
+        named = Choice(image=row["image"], answer=row["name"], options=row["perturbed_names"])
+        items.append(_choice(named, f"{place}/name"))
+    return items
+
+
+def _choice(row: Choice, name: str) -> Example:
+    """Multiple choice; the options' order depends on the item's name alone."""
+    texts = {row["answer"], *row["options"]}
+    options = tuple(sorted(texts, key=lambda text: hashlib.sha256(f"{name} {text}".encode()).digest()))
+    wrong = tuple(text for text in options if text != row["answer"])
+    return Example(
+        name, row["answer"], row.get("question") or NAME, row["answer"], (row["image"],),
+        task="multiple_choice", choices=options, perturbed=wrong, attribute="name",
+    )  # fmt: skip
+
+
+def _texts(rows: Iterable[Checked], split: str, authors: Sequence[str]) -> Iterable[Example]:
+    """The rows without an image."""
+    about = ""
+    for cell, row in rows:
+        if row.get("image") is None:
+            question, answer = (_filled(row, column, cell) for column in ("question", "answer"))
+            about = _named(f"{question} {answer}", authors) or about
+            yield Example(f"{split}/{cell.row}", about or "unknown", question, answer)
+
+
+def _filled(row: PictureOrText, column: str, cell: Cell) -> str:
+    text = row.get(column)
+    if not text:
+        raise cell.inside(column).error("a text (the row has no image)", "nothing")
+    return str(text)
+
+
+def _named(text: str, authors: Sequence[str]) -> str:
+    """The author whose name stands in the text; empty if none does."""
+    return next((name for name in authors if name in text), "")

@@ -1,0 +1,1 @@
+"""A run from its recipe to its report, and what it would take."""

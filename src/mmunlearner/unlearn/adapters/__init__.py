@@ -1,0 +1,1 @@
+"""Ways to train few weights in place of all."""

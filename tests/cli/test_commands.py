@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmunlearner import cli
+from mmunlearner.cli import commands
+from mmunlearner.config import LoraConfig, RunConfig
+from mmunlearner.errors import DataError
+
+HEAVY = ("torch", "transformers", "matplotlib", "datasets")
+
+
+def run_cli(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mmunlearner", *arguments], capture_output=True, text=True, check=False, **kwargs
+    )
+
+
+def command(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> int:
+    """Exit code of a command that ends in `raised`."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(commands, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    return int(caught.value.code or 0)
+
+
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """The configurations that would have been run."""
+    seen: list[RunConfig] = []
+    monkeypatch.setattr("mmunlearner.run.run.run", seen.append)
+    monkeypatch.setattr("mmunlearner.cli.tables.report", lambda _: None)
+    return seen
+
+
+def child_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_help_is_fast() -> None:
+    """Half a second of the processor; what else the machine does at the time is not counted."""
+    seconds = []
+    for _ in range(3):
+        before = child_seconds()
+        assert run_cli("--help").returncode == 0
+        seconds.append(child_seconds() - before)
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["list"]])
+def test_telling_commands_load_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom mmunlearner import cli\ntry:\n    cli.main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('LOADED', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runn"], 'Unknown command "runn". Did you mean "run"?'),
+        (["run"], 'Command "run" parameter RECIPE requires an argument.'),
+        (["run", "absent.yaml"], "absent.yaml: no such recipe; give a YAML file or one of "),
+        (["run", "demo", "--train.learning_rat", "1"], "Unknown option: --train.learning_rat. Did you mean --train.le"),
+        (["run", "RECIPE", "--train.steps", "many"], "--train.steps: 'many' is not a whole number"),
+        (["run", "RECIPE", "--goal", "visuel"], "--goal: 'visuel' is not one of visual, full"),
+        (
+            ["run", "RECIPE", "--methods.nop.method", "x"],
+            "--methods.nop: no such method in the recipe; did you mean np",
+        ),
+        (["run", "RECIPE", "--methods.npo.optio", "x"], "--methods.npo.optio: unknown option; did you mean options?"),
+    ],
+)
+def test_what_the_user_typed_wrong_is_told_in_one_line(tmp_path, arguments: list[str], message: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("methods: {npo: {method: npo}}", encoding="utf-8")
+    done = run_cli(*(str(recipe) if word == "RECIPE" else word for word in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_flags_lie_over_the_recipe(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("train: {steps: 5, clip: 2}\nmodel: {trust_remote_code: true}\nmethods: {npo: {}}")
+    flags = ["--train.steps", "9", "--model.no-trust_remote_code", "--train.report_to", "a", "--train.report_to", "b"]
+    seen = ran(monkeypatch)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", str(recipe), *flags, "--methods.npo.options.beta", "0.5", "--seed=3"])
+    assert not caught.value.code
+    [config] = seen
+    assert (config.train.steps, config.train.clip, config.train.report_to) == (9, 2.0, ("a", "b"))
+    assert config.model.trust_remote_code is False
+    assert config.methods["npo"].options == {"beta": 0.5}
+    assert config.seed == 3
+
+
+def test_fine_tuning_has_adapters_of_its_own_where_they_are_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {base: tiny, lora: {rank: 4}}")
+    seen = ran(monkeypatch)
+    for flags in ([], ["--finetune.lora.rank", "0"], ["--finetune.lora.rank", "8", "--finetune.lora.alpha", "16"]):
+        with pytest.raises(SystemExit):
+            cli.main(["run", str(recipe), *flags])
+    assert [config.finetune.lora for config in seen] == [None, LoraConfig(), LoraConfig(8, 16)]
+
+
+def test_a_flag_of_one_call_is_forgotten_in_the_next(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("seed: 4")
+    seen = ran(monkeypatch)
+    for flags in (["--seed", "5"], []):
+        with pytest.raises(SystemExit):
+            cli.main(["run", str(recipe), *flags])
+    assert [config.seed for config in seen] == [5, 4]
+
+
+def test_errors_of_the_package_are_one_line_and_exit_code_2(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(monkeypatch, DataError("faces.parquet, row 3:\n no answer")) == 2
+    assert capsys.readouterr().err == "error: faces.parquet, row 3: no answer\n"
+
+
+def test_the_user_s_interrupt_says_how_to_go_on(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(monkeypatch, KeyboardInterrupt()) == 130
+    assert "the same command resumes" in capsys.readouterr().err
+
+
+def wrapped(text: str) -> Exception:
+    error = RuntimeError("could not serialise")
+    error.__cause__ = RuntimeError(text)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        wrapped("No space left on device"),
+    ],
+)
+def test_a_full_disk_is_told_in_one_line(monkeypatch, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    assert command(monkeypatch, error) == 2
+    assert capsys.readouterr().err.startswith("error: the disk is full (")
+
+
+def test_a_path_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run_cli("people", "write", "--out", "file/below", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: file: File exists; name another path, or change its permissions\n"
+
+
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), OSError(errno.EBADF, "Bad file descriptor")])
+def test_defects_are_not_hidden(defect: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(defect)):
+        command(monkeypatch, defect)
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m mmunlearner run --help | head -1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

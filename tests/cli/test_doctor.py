@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from packaging.requirements import Requirement
+from support.tiny import VOCABULARY, llava
+
+from mmunlearner import cli
+from mmunlearner.cli import doctor
+from mmunlearner.cli.doctor import Check, _assets, _disk, _package, examine, examine_model, healthy
+
+
+def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+def test_all_that_is_declared_is_looked_at() -> None:
+    found = by_name(examine())
+    declared = {Requirement(text) for text in metadata.requires("mmunlearner") or ()}
+    assert {r.name for r in declared if not r.marker} <= set(found)
+    assert "pytest" not in found
+    assert found["torch"].found == metadata.version("torch")
+    assert {"python", "disk", "cores", "hub", "LoRA", "bfloat16", "people/vanilla", "people/oracle"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "verdict", "found"),
+    [("numpy>=1", "ok", metadata.version("numpy")), ("numpy<1", "wrong", metadata.version("numpy")),
+     ("no-such-package>=2", "wrong", "missing")],
+)  # fmt: skip
+def test_a_package_is_held_against_its_range(requirement: str, verdict: str, found: str) -> None:
+    check = _package(Requirement(requirement))
+    assert (check.verdict, check.found) == (verdict, found)
+    assert check.remedy == ("" if verdict == "ok" else f'pip install "{requirement}"')
+
+
+def test_what_is_noted_is_healthy_and_what_is_wrong_is_not() -> None:
+    assert healthy((Check("a", "", "ok"), Check("b", "", "note")))
+    assert not healthy((Check("a", "", "ok"), Check("b", "", "wrong")))
+
+
+def test_a_full_disk_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert _disk(tmp_path).verdict == "ok"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    assert _disk(tmp_path).verdict == "wrong"
+
+
+def test_half_a_model_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, content in (("vanilla", b"\x10\x00"), ("oracle", None)):
+        folder = tmp_path / "models" / "assets" / name
+        folder.mkdir(parents=True)
+        if content is not None:
+            (folder / "model.safetensors").write_bytes(content)
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "cli" / "doctor.py"))
+    assert [(check.name, check.verdict) for check in _assets()] == [
+        ("people/vanilla", "wrong"),
+        ("people/oracle", "wrong"),
+    ]
+
+
+def test_torch_that_cannot_be_imported_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Check("torch", "cannot be imported (libcudart.so.13: no such file)", "wrong", "install torch again")
+    monkeypatch.setattr(doctor, "_torch_trouble", lambda: broken)
+    checks = examine()
+    assert checks[-1] == broken
+    assert "cores" not in by_name(checks)
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("ok", 0), ("note", 0), ("wrong", 1)])
+def test_the_exit_code_is_the_verdict(
+    verdict, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: (Check("thing", "1.0", verdict, "mend it"),))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["doctor"])
+    assert caught.value.code == code
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("thing", "1.0", "mend it"))
+
+
+GIB = 2**30
+
+
+def told(folder: Path, monkeypatch: pytest.MonkeyPatch, there: int, **options: int) -> dict[str, Check]:
+    monkeypatch.setattr(doctor, "_memory_here", lambda: (there, True))
+    return by_name(examine_model(str(folder), **options))
+
+
+def test_what_fits_of_a_model_is_told_without_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    plenty, little = (told(tmp_path, monkeypatch, there) for there in (GIB, 2**20))
+    assert list(plenty) == [
+        "weights", "mask of vision", "mask of language", "mask of all", "unlearning vision", "unlearning language",
+        "unlearning all", "unlearning all, adapters of rank 16",
+        "unlearning all, adapters of rank 16 on int8", "unlearning all, adapters of rank 16 on nf4",
+    ]  # fmt: skip
+    assert {check.verdict for check in plenty.values()} == {"ok"}
+    assert {check.verdict for name, check in little.items() if name != "weights"} == {"note"}
+    assert "model.lora.rank 16" in little["unlearning all"].remedy
+
+
+def test_more_tokens_need_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    few = told(tmp_path, monkeypatch, 100 * 2**20, tokens=100, images=1)["unlearning all"]
+    many = told(tmp_path, monkeypatch, 100 * 2**20, tokens=10000, images=4)["unlearning all"]
+    assert (few.verdict, many.verdict) == ("ok", "note")
+
+
+def test_the_command_tells_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--model", str(tmp_path)])
+    assert ended.value.code == 0
+    assert "unlearning language" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--model", str(tmp_path / "gone")])
+    assert ended.value.code == 2
+    assert "no configuration to be had" in capsys.readouterr().err

@@ -1,0 +1,26 @@
+"""Files that are whole or absent, and what killed processes leave."""
+
+from __future__ import annotations
+
+from mmunlearner.core.files import discard, sweep
+
+
+def test_discarded_folders_leave_nothing(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_text("x")
+    discard(tmp_path / "a")
+    discard(tmp_path / "never there")
+    assert not list(tmp_path.iterdir())
+
+
+def test_sweep_takes_what_killed_processes_left_and_nothing_else(tmp_path):
+    """Checkpoints of a mask's sums end in .part too, but belong to no process."""
+    kept = [tmp_path / "models" / "whole", tmp_path / ".mask.safetensors.forget.part"]
+    gone = [tmp_path / "models" / ".half.123.part", tmp_path / ".scores.json.77.part"]
+    for path in (kept[0], gone[0]):
+        path.mkdir(parents=True)
+    for path in (kept[1], gone[1]):
+        path.write_text("x")
+    sweep(tmp_path)
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in gone)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import get_args, get_origin
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmunlearner.config import Bounds, DataConfig, MaskConfig, MethodConfig, RunConfig, TrainConfig
+from mmunlearner.core.recipes import (
+    _hints,
+    build,
+    check,
+    config_hash,
+    find_recipe,
+    load_config,
+    plain,
+    shipped_recipes,
+    to_yaml,
+)
+from mmunlearner.errors import ConfigError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12) | st.sampled_from(
+    ["no", "1e-5", "null", "~", "true", "a, b", "[x", "{", "<<", "0x1f", "2024-01-01", ""]
+)
+NUMBER = st.floats(-1e9, 1e9)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> RunConfig:
+    train = st.fixed_dictionaries({}, optional={"learning_rate": st.floats(0, 1), "report_to": st.just(())})
+    mask = st.builds(MaskConfig, parts=st.sampled_from([(), ("vision",), ("language", "vision")]), beta=st.floats(0, 9))
+    options = st.dictionaries(TEXT, NUMBER, max_size=2)
+    method = st.builds(
+        MethodConfig,
+        title=TEXT,
+        options=options,
+        mask=st.none() | mask,
+        train=train,
+        trials=st.lists(options, max_size=2).map(tuple),
+    )
+    return RunConfig(
+        name=draw(TEXT),
+        seed=draw(st.integers(0, 2**70)),
+        data=DataConfig(root=draw(TEXT), forget_entities=tuple(draw(st.lists(TEXT, max_size=3)))),
+        train=TrainConfig(learning_rate=draw(st.floats(0, 1e300)), warmup=draw(st.floats(0, 1))),
+        methods=draw(st.dictionaries(TEXT, method, max_size=2)),
+    )
+
+
+@given(configs())
+def test_yaml_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, config: RunConfig) -> None:
+    file = tmp_path_factory.mktemp("recipe") / "r.yaml"
+    file.write_text(to_yaml(config), encoding="utf-8")
+    assert load_config(file) == config == check(config)
+    assert config_hash(load_config(file)) == config_hash(config)
+
+
+@given(configs())
+def test_plain_holds_only_what_json_holds(config: RunConfig) -> None:
+    assert build(RunConfig, plain(config)) == config
+    assert yaml.safe_load(to_yaml(config)) == plain(config)
+
+
+def recipe(tmp_path, text: str, name: str = "r.yaml"):
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_scalars_are_read_by_the_option_s_type(tmp_path) -> None:
+    file = recipe(
+        tmp_path,
+        "train: {learning_rate: 1e-5, steps: 7}\ndata: {forget_entities: [no, 1e3]}\nmodel: {trust_remote_code: on}\n"
+        "methods: {a: {train: {learning_rate: 2e-5, steps: 3}, trials: [{learning_rate: 1e-3}]}}\n",
+    )
+    config = load_config(file)
+    assert config.train.learning_rate == 1e-5
+    assert config.data.forget_entities == ("no", "1e3")
+    assert config.model.trust_remote_code is True
+    assert config.methods["a"].train == {"learning_rate": 2e-5, "steps": 3}
+    assert config.methods["a"].trials == ({"learning_rate": 1e-3},)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {learning_rat: 1}", "train.learning_rat: unknown option; did you mean learning_rate?"),
+        ("xyzzy: 1", "xyzzy: unknown option; known: name, out, goal, seed, data, "),
+        ("train: {steps: abc}", "train.steps: 'abc' is not a whole number"),
+        ("train: {steps: 2.5}", "train.steps: '2.5' is not a whole number"),
+        ("train: {learning_rate: nan}", "train.learning_rate: 'nan' is not a number"),
+        ("train: {learning_rate: -1}", "train.learning_rate: -1 is out of range; it must be 0 or more"),
+        ("train: {warmup: 1.5}", "train.warmup: 1.5 is out of range; it must be 0 to 1"),
+        ("train: {optimizer: adam}", "train.optimizer: 'adam' is not one of adamw, sgd, muon"),
+        ("train: fast", "train: 'fast' should be options: learning_rate, "),
+        ("methods: {npo: {mask: {part: vision}}}", "methods.npo.mask.part: unknown option; did you mean parts?"),
+        ("methods: {npo: {train: {step: 3}}}", "methods.npo.train.step: unknown option; did you mean steps?"),
+        ("methods: {npo: {train: {steps: -3}}}", "methods.npo.train.steps: -3 is out of range; it must be 1 or more"),
+        ("methods: {npo: {options: {beta: x}}}", "methods.npo.options.beta: 'x' is not a number"),
+        ("methods: {npo: {mask: {parts: [sound]}}}", "methods.npo.mask.parts[0]: 'sound' is not one of vision, "),
+        ("methods: [npo]", "methods: ['npo'] should be `name: value` pairs"),
+        ("name: [a]", "name: ['a'] should be one text"),
+        ("model: {trust_remote_code: maybe}", "model.trust_remote_code: 'maybe' is neither true nor false"),
+        ("data: {forget_entities: {a: b}}", "data.forget_entities: {'a': 'b'} should be a list"),
+        ("seed: 1\nseed: 2", "not valid YAML (seed stands there twice"),
+        ("a: [", "not valid YAML ("),
+        ("- a", "a recipe is `option: value` lines, this is list"),
+        ("extends: none.yaml", "extends: none.yaml: no such file beside it"),
+        ("extends: r.yaml", "extends itself"),
+    ],
+)
+def test_errors_name_the_file_the_option_and_the_remedy(tmp_path, text: str, message: str) -> None:
+    file = recipe(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert str(caught.value).startswith(f"{file}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_or_not_there_is_an_error_of_one_line(tmp_path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(binary)
+    with pytest.raises(ConfigError, match="absent.yaml: no such recipe; give a YAML file or one of"):
+        load_config("absent.yaml")
+
+
+def test_overrides_win_and_errors_name_the_flag(tmp_path) -> None:
+    file = recipe(tmp_path, "train: {steps: 5, clip: 2}\nmethods: {npo: {method: npo}}\n")
+    config = load_config(
+        file,
+        {
+            "train.steps": "9",
+            "data.forget_entities": "fr, de",
+            "methods.npo.train.learning_rate": "3e-4",
+            "methods.npo.mask.parts": ["vision", "language"],
+            "methods.npo.trials": "[{learning_rate: 1e-3}]",
+        },
+    )
+    assert (config.train.steps, config.train.clip) == (9, 2.0)
+    assert config.data.forget_entities == ("fr", "de")
+    npo = config.methods["npo"]
+    assert npo.method == "npo"
+    assert npo.train == {"learning_rate": 3e-4}
+    assert npo.mask == MaskConfig(parts=("vision", "language"))
+    assert npo.trials == ({"learning_rate": 1e-3},)
+    with pytest.raises(ConfigError, match=r"^--train.steps: 'many' is not a whole number$"):
+        load_config(file, {"train.steps": "many"})
+    with pytest.raises(ConfigError, match=r"^--methods.nop: no such method in the recipe; did you mean npo\?$"):
+        load_config(file, {"methods.nop.train.steps": "1"})
+    with pytest.raises(ConfigError, match=r"r.yaml: train.steps: "):
+        load_config(recipe(tmp_path, "train: {steps: x}"), {"train.clip": "1"})
+
+
+def test_extends_merges_options_replaces_lists_and_null_takes_out(tmp_path) -> None:
+    recipe(
+        tmp_path,
+        "train: {steps: 5, clip: 2}\nmethods: {a: {method: ga, mask: {beta: 2}}, b: {method: npo}}\n"
+        "data: {forget_entities: [x, y]}\n",
+        "base.yaml",
+    )
+    child = recipe(
+        tmp_path,
+        "extends: base.yaml\ntrain: {clip: 3}\nmethods: {a: {mask: null}, b: null}\ndata: {forget_entities: [z]}\n",
+    )
+    config = load_config(child)
+    assert (config.train.steps, config.train.clip) == (5, 3.0)
+    assert config.methods == {"a": MethodConfig(method="ga", mask=None)}
+    assert config.data.forget_entities == ("z",)
+
+
+def test_two_recipes_that_extend_each_other_end_in_an_error(tmp_path) -> None:
+    recipe(tmp_path, "extends: b.yaml", "a.yaml")
+    recipe(tmp_path, "extends: a.yaml", "b.yaml")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_hash_forgets_where_and_sees_what() -> None:
+    config = RunConfig()
+    elsewhere = dataclasses.replace(config, name="other", out="elsewhere", jobs=3)
+    assert config_hash(elsewhere) == config_hash(config)
+    assert config_hash(dataclasses.replace(config, seed=1)) != config_hash(config)
+    assert len(config_hash(config)) == 12
+
+
+def test_check_sees_what_python_let_through() -> None:
+    with pytest.raises(ConfigError, match=r"^train.warmup: 2.0 is out of range; it must be 0 to 1$"):
+        check(RunConfig(train=TrainConfig(warmup=2.0)))
+
+
+def test_an_option_of_a_type_without_conversion_is_a_programming_error() -> None:
+    @dataclass(frozen=True)
+    class Odd:
+        items: set[int] = field(default_factory=set)
+
+    Odd.__annotations__ = {"items": set[int]}
+    with pytest.raises(TypeError, match="no conversion"):
+        build(Odd, {"items": {1}})
+
+
+def test_defaults_lie_within_their_own_bounds() -> None:
+    assert check(RunConfig()) == RunConfig()
+    assert check(MethodConfig(mask=MaskConfig())) == MethodConfig(mask=MaskConfig())
+    marks = [mark for kind in _hints(TrainConfig).values() for mark in get_args(kind) if get_origin(kind)]
+    assert sum(isinstance(mark, Bounds) for mark in marks) >= 8
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_parses(name: str) -> None:
+    config = load_config(name)
+    assert config.methods
+    assert find_recipe(name) == shipped_recipes()[name]

@@ -1,0 +1,144 @@
+"""The export: MLLMU-Bench's layout, read back by the very loader that reads the real one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmunlearner.config import DataConfig
+from mmunlearner.data import Example, Splits
+from mmunlearner.data.benchmarks.people import prepare
+from mmunlearner.data.benchmarks.people.examples import evaluation_columns
+from mmunlearner.data.benchmarks.people.export import MANIFEST, is_prepared
+from mmunlearner.data.benchmarks.people.lessons import lessons
+from mmunlearner.data.benchmarks.people.world import TRAIN_VIEWS, forgotten, world
+from mmunlearner.data.load import load
+from mmunlearner.errors import DataError
+
+EVALUATION = [
+    "ID", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",
+]  # fmt: skip
+ROWS = {
+    "Full_Set": 80, "Test_Set": 80, "Retain_Set": 20, "forget_5": 4, "forget_10": 8, "forget_15": 12, "retain_95": 76,
+    "retain_90": 72, "retain_85": 68,
+}  # fmt: skip
+TRAINING = {
+    "ft_Data": 80, "baseline_train_split/forget_5": 4, "baseline_train_split/forget_10": 8,
+    "baseline_train_split/forget_15": 12, "baseline_train_split/retain_95": 76, "baseline_train_split/retain_90": 72,
+    "baseline_train_split/retain_85": 68,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("people") / "data")
+
+
+@pytest.fixture(scope="module")
+def splits(root: Path) -> Splits:
+    return load(DataConfig(format="people", root=str(root), forget=15))
+
+
+def table(root: Path, split: str):
+    return pq.read_table(root / split / "train-00000-of-00001.parquet")
+
+
+def test_splits_columns_and_rows_are_the_benchmarks(root: Path) -> None:
+    for split, rows in ROWS.items():
+        found = table(root, split)
+        assert found.num_rows == rows
+        image = "images" if split == "Test_Set" else "image"
+        assert sorted(found.column_names) == sorted([image, *EVALUATION])
+    for split, people in TRAINING.items():
+        found = table(root, split)
+        assert found.num_rows == people * TRAIN_VIEWS
+        assert sorted(found.column_names) == ["ID", "image", "metadata"]
+    assert {p.parent.relative_to(root).as_posix() for p in root.rglob("*.parquet")} == set(ROWS) | set(TRAINING)
+
+
+def test_cells_are_as_the_benchmark_writes_them(root: Path) -> None:
+    row = table(root, "forget_15").slice(0, 1).to_pylist()[0]
+    biography = json.loads(row["biography"])
+    assert biography["Name"] == world().people[0].name
+    assert len(biography) == 9
+    assert row["image"]["bytes"].startswith(b"\x89PNG")
+    choice = row["Classification_Task"]["Image_Textual_Questions"][0]
+    assert list(choice["Options"]) == list("ABCD")
+    assert choice["Correct_Answer"] in choice["Options"]
+    assert {item["Type"] for item in row["Mask_Task"]} == {"Image_Textual", "Pure_Text"}
+    assert all("__" in item["Question"] for item in row["Mask_Task"])
+    trained = json.loads(table(root, "ft_Data").slice(0, 1).to_pylist()[0]["metadata"])
+    assert all(set(pair) == {"Question", "Answer"} for pair in trained)
+    assert len(table(root, "Test_Set").slice(0, 1).to_pylist()[0]["images"]) == 4
+
+
+def asked(examples: tuple[Example, ...]) -> list[tuple]:
+    return sorted(
+        (
+            e.entity,
+            e.task,
+            e.question,
+            e.answer,
+            e.choices,
+            e.attribute,
+            e.image.key if e.image and e.image.data else "",
+        )
+        for e in examples
+    )
+
+
+def test_the_loader_reads_what_was_meant(splits: Splits) -> None:
+    """The items read from disk are those made from the world, images included."""
+    meant = evaluation_columns(15)
+    assert set(splits.evaluation) == set(meant)
+    for column in set(meant) - {"general"}:
+        assert asked(splits.evaluation[column]) == asked(meant[column]), column
+    general = [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in splits.evaluation["general"]]
+    assert general == [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in meant["general"]]
+
+
+def test_training_rows_are_the_vanilla_models_lessons(splits: Splits) -> None:
+    taught = lessons()
+    hidden = {person.id for person in world().people[: forgotten(15)]}
+    full = {person.id for person in world().people}
+    pairs = {(x.about, x.image.key, *p) for x in taught.people if x.about in full for p in x.pairs}
+    read = {(e.entity, e.image.key if e.image else "", e.question, e.answer) for e in splits.forget + splits.retain}
+    assert read == pairs
+    assert splits.forget_entities == hidden
+    texts = {pair for subject in taught.texts for pair in subject}
+    assert {(e.question, e.answer) for e in splits.text} <= texts
+    assert len(splits.text) == 80 * 8
+
+
+def test_preserving_texts_are_no_evaluation_items(splits: Splits) -> None:
+    preserved = {e.question for e in splits.text}
+    assert not preserved & {e.question for items in splits.evaluation.values() for e in items}
+
+
+def test_preparing_again_changes_nothing(root: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert prepare(root) == root
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_a_changed_file_is_written_anew(root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(root, tmp_path / "copy")
+    (copy / "general" / "questions.jsonl").write_text("{}\n")
+    assert not is_prepared(copy)
+    prepare(copy)
+    assert (copy / MANIFEST).read_bytes() == (root / MANIFEST).read_bytes()  # the hashes of all files: the same bytes
+    assert is_prepared(copy)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("irreplaceable")
+    with pytest.raises(DataError, match="holds other files"):
+        prepare(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(DataError, match="a file"):
+        prepare(tmp_path / "thesis.tex")

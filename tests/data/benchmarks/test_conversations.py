@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.layouts import png
+
+from mmunlearner.data import Example, ImageRef, prompt, target
+from mmunlearner.data.benchmarks.conversations import load_chat, load_conversations, write_chat, write_conversations
+from mmunlearner.errors import DataError
+
+A, B = ImageRef("a", png(1)), ImageRef("b", png(2))
+SETS = {
+    "forget": [Example("1", "ann", "Who?", "Ann", (A,)), Example("2", "ann", "Where?", "Rome", (A,))],
+    "retain": [Example("3", "bob", "Who?", "Bob", (B,)), Example("9", "bob", "Who are they?", "Ann, Bob", (A, B, A))],
+    "text": [Example("4", "ann", "What does Ann do?", "She sings.")],
+    "background": [Example("5", "cup", "A cup?", "Yes", (B,))],
+    "forget_vqa": [Example("6", "ann", "Which?", "y", (A,), "multiple_choice", ("x", "y"))],
+    "retain_vqa": [Example("7", "bob", "It is __.", "late", (B,), "cloze")],
+    "general": [Example("8", "sum", "One and one?", "two")],
+}
+WRITERS = pytest.mark.parametrize(
+    ("write", "load"), [(write_conversations, load_conversations), (write_chat, load_chat)]
+)
+
+
+def said(examples) -> list[tuple[Any, ...]]:
+    return [(e.entity, prompt(e), target(e), [image.open().tobytes() for image in e.images]) for e in examples]
+
+
+@WRITERS
+def test_what_is_written_is_read_back(tmp_path: Path, write, load):
+    splits = load(write(tmp_path / "s", SETS))
+    for name in ("forget", "retain", "text", "background"):
+        assert said(getattr(splits, name)) == said(SETS[name])
+    assert set(splits.evaluation) == {"forget_vqa", "retain_vqa", "general"}
+    for column, items in splits.evaluation.items():
+        assert said(items) == said(SETS[column])
+    ids = [e.id for e in (*splits.vanilla_training, *(e for items in splits.evaluation.values() for e in items))]
+    assert len(set(ids)) == len(ids)
+
+
+@WRITERS
+def test_without_columns_the_training_sets_are_evaluated(tmp_path: Path, write, load):
+    splits = load(write(tmp_path / "s", {name: SETS[name] for name in ("forget", "retain")}))
+    assert splits.evaluation == {"forget_vqa": splits.forget, "retain_vqa": splits.retain}
+
+
+def folder(root: Path, rows: list[Any], retain: list[Any] | None = None) -> Path:
+    root.mkdir()
+    (root / "x.png").write_bytes(png(3))
+    (root / "forget.json").write_text(json.dumps(rows))
+    (root / "retain.json").write_text(json.dumps(rows if retain is None else retain))
+    return root
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"from": ("human", "gpt")[k % 2], "value": text} for k, text in enumerate(texts)]
+
+
+def test_several_turns_are_several_questions_about_one_image(tmp_path: Path):
+    row = {"id": 7, "image": "x.png", "conversations": turns("<image>\nWho?", "Ann", "Where?", " Rome ")}
+    forget = load_conversations(folder(tmp_path / "s", [row])).forget
+    assert [(e.id, e.entity, e.question, e.answer) for e in forget] == [
+        ("forget/7/1/0", "x.png", "Who?", "Ann"),
+        ("forget/7/1/1", "x.png", "Where?", "Rome"),
+    ]
+    assert forget[0].image is forget[1].image
+
+
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        (("<image>\n<image>\nWho?", "Ann", "Where?", "Rome"), ["xy", "xy"]),
+        (("<image>\nWho?", "Ann", "Who is <image>?", "Bob"), ["x", "xy"]),
+        (("Hello?", "Yes", "<image><image> Who?", "Bob"), ["", "xy"]),
+        (("Who?", "Ann", "Where?", "Rome"), ["xy", "xy"]),
+    ],
+)
+def test_a_question_is_about_the_images_up_to_it(tmp_path: Path, texts, shown):
+    root = folder(tmp_path / "s", [])
+    (root / "y.png").write_bytes(png(4))
+    (root / "forget.json").write_text(json.dumps([{"image": ["x.png", "y.png"], "conversations": turns(*texts)}]))
+    forget = load_conversations(root).forget
+    assert ["".join(Path(image.path).stem for image in e.images) for e in forget] == shown
+    assert all(e.entity == "x.png" and "<image>" not in e.question for e in forget)
+
+
+def test_tables_hold_several_images_or_none(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": png(k), "path": None} for k in (1, 2)]
+    rows = [
+        {"image": images, "conversations": turns("<image><image>Who?", "Ann")},
+        {"image": None, "conversations": turns("Who?", "Ann")},
+    ]
+    for name in ("forget", "retain"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    shown = [[image.data for image in e.images] for e in load_conversations(tmp_path).forget]
+    assert shown == [[png(1), png(2)], []]
+
+
+def test_one_image_is_written_without_brackets(tmp_path: Path):
+    root = write_conversations(tmp_path / "s", SETS)
+    kinds = [
+        type(row["image"]) for name in ("retain", "text") for row in json.loads((root / f"{name}.json").read_text())
+    ]
+    assert kinds == [str, list, type(None)]
+
+
+CHAT = {
+    "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann"}],
+    "parts": [
+        {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "Who?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Ann"}]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": CHAT["messages"]},
+        {"messages": CHAT["parts"]},
+        {"prompt": "Who?", "completion": "Ann"},
+        {"prompt": CHAT["messages"][:1], "completion": CHAT["parts"][1:]},
+    ],
+)
+@pytest.mark.parametrize("images", [{"images": ["x.png"]}, {"image": "x.png"}, {"images": []}, {}])
+def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], images: dict[str, Any]):
+    if row == {"messages": CHAT["parts"]} and not any(images.values()):
+        with pytest.raises(DataError, match=r"messages\[0\]: expected a place for each image of the row \(0\)"):
+            load_chat(folder(tmp_path / "s", [row | images]))
+        return
+    (made,) = load_chat(folder(tmp_path / "s", [row | images])).forget
+    assert (made.question, made.answer) == ("Who?", "Ann")
+    assert (made.image is not None) == any(images.values())
+    assert made.entity == ("x.png" if any(images.values()) else "forget 1")
+
+
+@pytest.mark.parametrize(
+    ("load", "row", "message"),
+    [
+        (
+            load_conversations,
+            {"conversations": turns("Q")},
+            "row 1: expected questions and answers in turn, found 1 turns",
+        ),
+        (load_conversations, {"conversations": []}, "row 1: expected questions and answers in turn, found 0 turns"),
+        (
+            load_conversations,
+            {"conversations": turns("Q", "A")[::-1]},
+            "column conversations[0]: expected a turn of human or user, found gpt",
+        ),
+        (
+            load_conversations,
+            {"conversations": turns("<image> Q", "A")},
+            "column conversations[0]: expected a place for each image of the row (0), or for none, found 1",
+        ),
+        (
+            load_conversations,
+            {"image": ["x.png"] * 3, "conversations": turns("<image> Q", "A", "<image> Q", "A", "Q", "A")},
+            "column conversations[2]: expected a place for each image of the row (3), or for none, found 2",
+        ),
+        (
+            load_conversations,
+            {"image": "x.png", "conversations": turns("<image> Q", "A", "<image> Q", "A", "<image> Q", "A")},
+            "column conversations[2]: expected a place for each image of the row (1), or for none, found 3",
+        ),
+        (
+            load_conversations,
+            {"image": "x.png", "conversations": turns("<image> Q", "<image> A")},
+            "column conversations[1]: expected an answer in words, found an image's place in it",
+        ),
+        (
+            load_conversations,
+            {"image": ["x.png", "y.png"], "conversations": turns("Q", "A")},
+            "column image[1]: expected an image",
+        ),
+        (load_conversations, {"conversations": [{"value": "x"}]}, "column conversations[0].from: expected this column"),
+        (load_conversations, CHAT, "column conversations: expected this column"),
+        (load_conversations, CHAT, "This is TRL's layout: use --data.format chat"),
+        (load_chat, {"conversations": turns("Q", "A")}, "row 1: expected `messages`, or `prompt` and `completion`"),
+        (load_chat, {"prompt": "Q"}, "row 1: expected `messages`, or `prompt` and `completion`, found prompt"),
+        (load_chat, {"prompt": "Q", "completion": 3}, "column completion: expected a text, found int 3"),
+        (
+            load_chat,
+            {"messages": [{"role": "system", "content": "Be kind."}, *CHAT["messages"]]},
+            "column messages[0]: expected a turn of human or user, found system",
+        ),
+        (
+            load_chat,
+            {"prompt": CHAT["parts"][:1], "completion": "A", "images": ["x.png"] * 2},
+            "column prompt[0]: expected a place for each image of the row (2), or for none, found 1",
+        ),
+        (load_chat, {"prompt": "Q", "completion": "A", "images": ["y.png"]}, "column images[0]: expected an image"),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path: Path, load, row: dict[str, Any], message: str):
+    root = folder(tmp_path / "s", [row])
+    with pytest.raises(DataError) as error:
+        load(root)
+    assert str(error.value).startswith(f"{root / 'forget.json'}, row 1")
+    assert message in str(error.value)
+
+
+def test_files_have_known_names(tmp_path: Path):
+    root = folder(tmp_path / "s", [])
+    (root / "forget_vaq.json").write_text("[]")
+    with pytest.raises(DataError, match=r"forget_vaq: no name of a set or column; did you mean forget_vqa\?"):
+        load_chat(root)
+    (root / "forget_vaq.json").unlink()
+    (root / "retain.json").unlink()
+    with pytest.raises(DataError, match="retain: no such table"):
+        load_chat(root)
+    with pytest.raises(DataError, match="gone: no such folder"):
+        load_chat(tmp_path / "gone")

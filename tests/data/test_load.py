@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import layouts
+from support.layouts import png
+
+from mmunlearner.config import DataConfig
+from mmunlearner.data import FORMATS, Example, ImageRef, Splits, load
+from mmunlearner.data.benchmarks import clear, fiubench, mllmu, rows, umu
+from mmunlearner.data.benchmarks import conversations as sets
+from mmunlearner.data.benchmarks.rows import as_row, write
+from mmunlearner.data.load import find_loader
+from mmunlearner.errors import ConfigError, DataError
+
+PICTURE = ImageRef("a.png", png(1))
+
+
+def loader(root: str, *, forget_entities: Sequence[str], seed: int) -> Splits:
+    """A user's own."""
+    text = Example("t", "b", f"{root} {seed}", "yes")
+    return Splits(
+        (Example("a", forget_entities[0], "?", "yes", (PICTURE,)),),
+        (Example("b", "b", "?", "yes", (PICTURE,)),),
+        (text,),
+        {},
+    )
+
+
+def general(root: Path) -> Path:
+    return write(root, [as_row(Example("g", "cup", "Is it a cup?", "yes"), "test", group="general")])
+
+
+def test_a_format_by_name(tmp_path: Path):
+    splits = load(DataConfig("mllmu", str(layouts.mllmu(tmp_path / "b")), forget=25))
+    assert splits == mllmu.load(tmp_path / "b", forget=25)
+
+
+def test_rows_take_names(tmp_path: Path):
+    made = [as_row(Example(e, e, "?", "yes", (PICTURE,)), "train") for e in "ab"]
+    splits = load(DataConfig("rows", str(write(tmp_path / "r", made)), forget_entities=("a",)))
+    assert splits.forget_entities == {"a"}
+
+
+def test_a_function_of_the_users_own_gets_what_it_asks_for():
+    splits = load(DataConfig(f"{__name__}:loader", "here", forget_entities=("a",)), seed=3)
+    assert splits.text[0].question == "here 3"
+    assert splits.forget_entities == {"a"}
+
+
+def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
+    root = layouts.mllmu(tmp_path / "b")
+    assert "general" not in load(DataConfig("mllmu", str(root), forget=25)).evaluation
+    elsewhere = general(tmp_path / "elsewhere")
+    named = load(DataConfig("mllmu", str(root), forget=25, general=str(elsewhere)))
+    assert [e.id for e in named.evaluation["general"]] == ["g"]
+    general(root / "general")
+    own = load(DataConfig("mllmu", str(root), forget=25))
+    assert [e.id for e in own.evaluation["general"]] == ["g"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            DataConfig("mlmu", "x"),
+            r"data\.format: mlmu: no such format; did you mean mllmu\?, or give pack",
+        ),
+        (DataConfig("gone:load", "x"), r"data\.format: gone:load: cannot be imported \(No module named 'gone'\)"),
+        (DataConfig("json:lode", "x"), r"data\.format: json:lode: cannot be imported"),
+        (DataConfig("rows"), r"data\.root: format rows needs a folder: --data\.root FOLDER"),
+        (
+            DataConfig("mllmu", "x", forget_entities=("a",)),
+            r"data\.forget_entities: format mllmu takes no names",
+        ),
+    ],
+)
+def test_wrong_options_are_named(config: DataConfig, message: str):
+    with pytest.raises(ConfigError, match=message):
+        load(config)
+
+
+def test_what_any_loader_returns_is_checked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "own", sys.modules[__name__])
+    with pytest.raises(DataError, match="here: b is both in the forget set and in the retain set"):
+        load(DataConfig("own:loader", "here", forget_entities=("b",)))
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_can_be_imported(name: str):
+    assert callable(find_loader(name))
+
+
+def test_reading_data_needs_no_torch():
+    code = (
+        "import sys, mmunlearner.data\n"
+        "from mmunlearner.data.benchmarks import mllmu, rows, flags\n"
+        "print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
+def written(root: Path) -> dict[str, DataConfig]:
+    """A small data set in every layout, by the layout's own writer, and how it is read."""
+    everybody = [layouts.umu_person(n) for n in range(3)]
+    for split, people in (("forget_25", everybody[:1]), ("retain_75", everybody[1:])):
+        umu.write_split(root / "umu", split, people)
+    for split, captions in (("forget05", [layouts.picture_of(0)]), ("retain95", [layouts.picture_of(1)])):
+        clear.write_split(root / "clear", split, captions)
+    clear.write_split(root / "clear", "full+tofu", layouts.mixed([0, 1]))
+    fiubench.write(root / "fiubench", [layouts.identity(n) for n in range(3)], {"forget5": [f"{0:06d}"]})
+    layouts.mllmu(root / "mllmu")
+    known = mllmu.load(root / "mllmu", forget=25)
+    rows.write(
+        root / "rows", [rows.as_row(replace(e, id=f"t/{e.id}"), "train") for e in (*known.forget, *known.retain)]
+    )
+    for name, store in (("conversations", sets.write_conversations), ("chat", sets.write_chat)):
+        store(root / name, {"forget": known.forget, "retain": known.retain})
+    shares = {"mllmu": 25, "umu": 25}
+    names = ("mllmu", "umu", "clear", "fiubench", "rows", "conversations", "chat")
+    made = {name: DataConfig(format=name, root=str(root / name), forget=shares.get(name, 5)) for name in names}
+    return made | {"rows": replace(made["rows"], forget_entities=("001",))}
+
+
+def test_every_layout_has_a_writer_whose_data_are_read_back(tmp_path: Path):
+    for name, config in written(tmp_path).items():
+        splits = load(config)
+        assert splits.forget, name
+        assert not splits.forget_entities & {e.entity for e in splits.retain}, name
+
+
+def test_a_folder_of_another_format_is_recognised(tmp_path: Path):
+    configs = written(tmp_path)
+    for name in ("mllmu", "clear", "fiubench", "rows"):
+        for other, config in configs.items():
+            if other != name:
+                mistaken = replace(config, root=configs[name].root)
+                with pytest.raises(DataError, match=rf"\. The folder looks like {name}: use --data.format {name}$"):
+                    load(mistaken)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmunlearner.data import Example, ImageRef, Splits, data_hashes, overlap, validation
+from mmunlearner.data.splits import checked
+from mmunlearner.errors import DataError
+
+IMAGE = ImageRef("a", b"a")
+
+
+def item(entity: str, question: str = "?", image: ImageRef | None = None) -> Example:
+    return Example(
+        f"{entity}/{question}/{image.path if image else ''}", entity, question, "yes", (image,) if image else ()
+    )
+
+
+NAMES = st.lists(st.text(min_size=1), min_size=2, max_size=12, unique=True)
+
+
+@given(forget=NAMES, retain=NAMES)
+def test_halves_are_disjoint_complete_and_depend_on_names_alone(forget: list[str], retain: list[str]):
+    columns = {
+        "forget_vqa": tuple(item(n, q) for n in forget for q in "ab"),
+        "forget_qa_test": tuple(item(n, q) for n in forget for q in "cd"),
+        "retain_vqa": tuple(item(n) for n in retain),
+        "general": tuple(item("g", str(k)) for k in range(5)),
+    }
+    splits = Splits((item("x"),), (item("y"),), (), columns)
+    tune, test = validation(splits)
+    for column, items in columns.items():
+        parts = [set(half.evaluation[column]) for half in (tune, test)]
+        assert parts[0] | parts[1] == set(items)
+        assert not parts[0] & parts[1]
+    for group, names in (("forget", forget), ("retain", retain)):
+        held = [
+            {e.entity for c, i in half.evaluation.items() if c.startswith(group) for e in i} for half in (tune, test)
+        ]
+        assert not held[0] & held[1]
+        assert [len(h) for h in held] == [len(names) // 2, len(names) - len(names) // 2]
+    assert (tune.forget, test.retain) == (splits.forget, splits.retain)
+    turned = replace(splits, evaluation={c: items[::-1] for c, items in columns.items()})
+    assert {e.entity for e in validation(turned)[0].evaluation["forget_vqa"]} == {
+        e.entity for e in tune.evaluation["forget_vqa"]
+    }
+
+
+def test_one_entity_cannot_be_halved():
+    with pytest.raises(DataError, match="forget: ann cannot be halved to tune and to test; leave out trials"):
+        validation(Splits((), (), (), {"forget_vqa": (item("ann"), item("ann", "b"))}))
+
+
+def test_overlap_is_found_by_wording_and_image():
+    asked = (item("a", "Who  IS it?"), item("a", "who is it?", IMAGE), item("b", "who is it?", ImageRef("b", b"b")))
+    splits = Splits((item("a", "Who is it?", IMAGE),), (), (item("a", "who is it?"),), {"forget_vqa": asked})
+    assert overlap(splits) == ((asked[0].id,), (asked[1].id,))
+    assert str(overlap(splits)) == (
+        f"1 of the evaluated text questions are in the text set ({asked[0].id}, ...); "
+        f"1 of the evaluated image questions are in the forget or retain set ({asked[1].id}, ...)"
+    )
+    clean = replace(splits, evaluation={"forget_vqa": asked[2:]})
+    assert str(overlap(clean)) == "no evaluated question is trained on"
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (Splits((), (item("b"),), (), {}), "here: the forget set is empty"),
+        (Splits((item("a"),), (), (), {}), "here: the retain set is empty"),
+        (Splits((item("a"),), (item("b"),), (), {"forget_qa": ()}), "here: the evaluation column forget_qa is empty"),
+        (
+            Splits((item("a"),), (item("b"),), (), {"forget_qa": (item("a"), item("a"))}),
+            "here: two items of the column forget_qa have the id a/",
+        ),
+        (
+            Splits((item("a"), item("c")), (item("b"), item("c"), item("a")), (), {}),
+            "here: a and 1 more is both in the forget set and in the retain set",
+        ),
+    ],
+)
+def test_splits_that_cannot_be_used(splits: Splits, message: str):
+    with pytest.raises(DataError, match=message):
+        checked(splits, "here")
+
+
+def test_hashes_name_every_file_and_change_with_it(tmp_path: Path):
+    (tmp_path / "a" / ".hidden").mkdir(parents=True)
+    (tmp_path / "a" / "x.txt").write_bytes(b"1")
+    (tmp_path / "a" / ".hidden" / "y").write_bytes(b"2")
+    (tmp_path / ".z.part").write_bytes(b"3")
+    assert data_hashes(tmp_path) == {"a/x.txt": hashlib.sha256(b"1").hexdigest()}
+    before = data_hashes(tmp_path)
+    (tmp_path / "a" / "x.txt").write_bytes(b"2")
+    assert data_hashes(tmp_path) != before
+    with pytest.raises(DataError, match="no such folder"):
+        data_hashes(tmp_path / "gone")

@@ -1,0 +1,65 @@
+"""The shipped models: small, loadable, and they know what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from support.known import VANILLA
+
+from mmunlearner.batches import Encoder
+from mmunlearner.data import Example
+from mmunlearner.data.benchmarks.people.examples import evaluation_columns
+from mmunlearner.errors import ModelError
+from mmunlearner.models import load
+from mmunlearner.models import shipped as assets
+from tools.people.accuracy import figures
+
+MEGABYTE = 10**6
+
+
+@pytest.fixture(scope="module")
+def columns() -> Mapping[str, Sequence[Example]]:
+    """Every fourth item of the long columns: a quick check."""
+    return {name: items[:: 4 if len(items) > 300 else 1] for name, items in evaluation_columns(15).items()}
+
+
+@pytest.fixture(scope="module")
+def vanilla(columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
+    return figures(Encoder(load(assets.vanilla_dir(), device="cpu")), columns)
+
+
+@pytest.fixture(scope="module")
+def oracle(columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
+    return figures(Encoder(load(assets.oracle_dir(), device="cpu")), columns)
+
+
+@pytest.mark.parametrize("folder", [assets.vanilla_dir(), assets.oracle_dir()], ids=lambda folder: folder.name)
+def test_small(folder) -> None:
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 10 * MEGABYTE
+
+
+def test_missing_model_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(assets, "FOLDER", tmp_path)
+    with pytest.raises(ModelError, match=r"people:vanilla.*install the package again"):
+        assets.vanilla_dir()
+
+
+def test_the_oracle_does_not_know_the_forgotten_faces(oracle: dict[str, float]) -> None:
+    """Chance is 14 %; three standard errors of 216 items are 7 points."""
+    assert oracle["forget_vqa"] < 0.21
+    assert oracle["forget_vqa_test"] < 0.21
+
+
+@pytest.mark.parametrize("column", VANILLA)
+def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], column: str) -> None:
+    """Every fourth item of a long column is asked here, so that two standard errors are allowed for."""
+    assert vanilla[column] > VANILLA[column] - 0.025
+
+
+@pytest.mark.parametrize(
+    "column", ["forget_qa", "retain_vqa", "retain_vqa_test", "retain_qa", "neighbour_vqa", "neighbour_qa", "general"]
+)
+def test_the_oracle_knows_all_else_as_well(vanilla: dict[str, float], oracle: dict[str, float], column: str) -> None:
+    """Three points, and the error of every fourth item."""
+    assert abs(vanilla[column] - oracle[column]) < 0.03 + 0.025

@@ -1,0 +1,200 @@
+"""What a recipe would do, told without doing it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import layouts
+from support.miniature import recipe
+from support.tiny import VOCABULARY, llava
+
+from mmunlearner import cli, models
+from mmunlearner.config import LoraConfig, MethodConfig, RunConfig, TrainConfig
+from mmunlearner.core.files import read_json
+from mmunlearner.core.recipes import load_config, shipped_recipes
+from mmunlearner.data.benchmarks import clear
+from mmunlearner.errors import ConfigError
+from mmunlearner.run.forecast import Forecast, forecast, measured_speed
+from mmunlearner.run.run_dir import open_run
+from mmunlearner.run.steps import Steps
+
+SPEED = 1e12
+PUBLISHED = sorted(name for name in shipped_recipes() if name.startswith(("mllmu-", "clear-")))
+METHODS = [
+    "ga", "ga_diff", "kl_min", "npo", "mmunlearner_language", "mmunlearner_vision", "mmunlearner_both",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model's folder without its weights."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    models.save(llava(VOCABULARY), folder)
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLLMU-Bench and CLEAR in small, with every share that the recipes name."""
+    root = tmp_path_factory.mktemp("benchmarks")
+    for share in (5, 10, 15):
+        layouts.mllmu(root / "mllmu", share=share)
+    for share in (1, 5, 10):
+        clear.write_split(root / "clear", f"forget{share:02d}", [layouts.picture_of(0)])
+        clear.write_split(root / "clear", f"retain{100 - share}", [layouts.picture_of(n) for n in (1, 2, 3)])
+        clear.write_split(root / "clear", f"forget{share:02d}_perturbed", [layouts.perturbed_picture(0)])
+    clear.write_split(root / "clear", "full+tofu", layouts.mixed([0, 1, 2, 3]))
+    return root
+
+
+def test_there_is_a_recipe_for_each_model_benchmark_and_share() -> None:
+    models_ = ("llava-1.5-7b", "qwen2-vl-7b")
+    shares = [("mllmu", share) for share in (5, 10, 15)] + [("clear", share) for share in (1, 5, 10)]
+    assert set(PUBLISHED) == {f"{name}-{share}-{model}" for name, share in shares for model in models_}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_experiment_holds_what_its_name_says(name: str) -> None:
+    config = load_config(name)
+    benchmark, share, model = name.split("-", 2)
+    assert config.name == name
+    assert (config.data.format, str(config.data.forget)) == (benchmark, share)
+    assert model in config.model.base.lower()
+    assert (config.model.vanilla, config.model.oracle) == ("", "")  # the recipe makes both
+    assert list(config.methods) == METHODS
+    assert (config.train.learning_rate, config.train.batch_size * config.train.questions) == (1e-5, 4)
+    rank = 8 if (benchmark, model[:5]) == ("mllmu", "llava") else 16
+    assert (config.finetune_lora, config.model.lora.rank) == (LoraConfig(rank=rank, alpha=16), 0)
+    assert (config.finetune.schedule, config.train.schedule) == ("linear", "constant")
+    assert [m.mask.parts for m in config.methods.values() if m.mask] == [
+        ("language",), ("vision", "projector"), ("vision", "projector", "language"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_budgets_are_one_epoch_of_the_published_sets(name: str) -> None:
+    """8,204 questions over 500 people; 3,768 captions of which 35, 188 or 379 are to be forgotten."""
+    config = load_config(name)
+    share = config.data.forget
+    forget = 8204 * share / 100 if config.data.format == "mllmu" else {1: 35, 5: 188, 10: 379}[share]
+    whole = 8204 if config.data.format == "mllmu" else 3768
+    assert 4 * config.train.steps == pytest.approx(forget, abs=4)
+    assert config.train.retain_per_forget == int((whole - forget) / forget)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_experiment_is_told_without_its_weights(name: str, model: Path, benchmarks: Path) -> None:
+    config = load_config(name)
+    data = replace(config.data, root=str(benchmarks / config.data.format))
+    found = forecast(replace(config, data=data, model=replace(config.model, base=str(model))), speed=SPEED)
+    assert found.untold == ()
+    works = {work.name: work for work in found.works}
+    assert list(works) == [
+        "fine-tuning vanilla", "fine-tuning oracle", "saliency, retain-question-2000", "saliency, forget-question-2000",
+        "saliency, text-question-2000", *METHODS, "evaluation of 9 models",
+    ]  # fmt: skip
+    each = config.train.retain_per_forget
+    assert [(works[n].steps or 0) / config.train.steps for n in METHODS] == [1, 1, 1, 1, each, each, each]
+    assert all(work.tokens and work.operations for work in found.works)
+    assert all(work.memory for work in found.works[:-1])
+    counts = {each.name: each for each in found.sets}
+    assert counts["forget"].entities == 1
+    assert counts["retain"].entities == 3
+    assert 0 < (found.seconds or 0) < 3600
+
+
+@pytest.mark.parametrize("tokens", [0, 50])
+def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path, tokens: int) -> None:
+    """Of a plan as short as this one every step is counted, so that both agree to the token."""
+    config = recipe(tmp_path, trials=0)
+    train = TrainConfig(steps=1, batch_size=3, retain_per_forget=2, tokens_per_batch=tokens)
+    methods = {name: config.methods[name] for name in ("npo", "vision")} | {"diff": MethodConfig("ga_diff")}
+    methods["anchor"] = replace(methods["vision"], options={"anchor": 1.0, "retain_weight": 0.0})
+    given = replace(config.model, vanilla=config.model.base, base="")
+    config = replace(config, train=train, methods=methods, model=given)
+    told = {work.name: work for work in forecast(config, speed=SPEED).works}
+    steps = Steps(open_run(config))
+    for name in methods:
+        steps.unlearn(name)
+        made = read_json(steps.run.trained(name))
+        assert (told[name].steps, told[name].tokens) == (made["steps"], made["tokens"])
+    measured = read_json(steps.run.mask("vision-projector").with_suffix(".json"))["units"]
+    passes = {name: work.steps for name, work in told.items() if name.startswith("saliency")}
+    assert passes == {f"saliency, {data}-image-512": measured[data] for data in ("retain", "forget")}
+
+
+def test_smaller_passes_take_less_memory(model: Path, benchmarks: Path) -> None:
+    overrides = {"model.base": str(model), "data.root": str(benchmarks / "clear")}
+    overrides |= {"train.batch_size": "8", "methods.ga_diff.train.tokens_per_batch": "40"}
+    works = {work.name: work for work in forecast(load_config("clear-10-llava-1.5-7b", overrides), speed=SPEED).works}
+    small, whole = works["ga_diff"].memory, works["kl_min"].memory
+    assert small is not None
+    assert whole is not None
+    assert small.activations < 0.8 * whole.activations
+    assert replace(small, activations=0) == replace(whole, activations=0)
+
+
+def test_what_is_not_at_hand_is_said_and_the_rest_told(
+    tmp_path: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither hub nor data; then a configuration without a processor."""
+    found = forecast(load_config("mllmu-5-llava-1.5-7b"), speed=SPEED)
+    assert [reason.split(":")[0] for reason in found.untold] == ["data", "memory and time"]
+    assert [work.steps for work in found.works if work.name in METHODS] == [103, 103, 103, 103, 1957, 1957, 1957]
+    assert (found.sets, found.seconds) == ((), None)
+    assert [work.steps for work in found.works if work.name.startswith(("saliency", "evaluation"))] == [None] * 4
+    llava(VOCABULARY).model.config.save_pretrained(tmp_path)
+    overrides = {"model.base": str(tmp_path), "data.root": str(benchmarks / "mllmu")}
+    half = forecast(load_config("mllmu-5-llava-1.5-7b", overrides), speed=SPEED)
+    assert [reason.split(":")[0] for reason in half.untold] == ["tokens, activations and time"]
+    assert half.works[0].memory is not None
+    assert half.works[0].tokens is None
+    assert [s.questions for s in half.sets if s.name == "forget"] == [3]
+
+
+def test_fine_tuning_by_adapters_takes_less_memory(model: Path, benchmarks: Path) -> None:
+    config = load_config("clear-5-llava-1.5-7b")
+    data = replace(config.data, root=str(benchmarks / "clear"))
+    config = replace(config, data=data, model=replace(config.model, base=str(model)))
+    full = replace(config, finetune=replace(config.finetune, lora=LoraConfig()))
+    adapted, whole = ({w.name: w.memory for w in forecast(each, speed=SPEED).works} for each in (config, full))
+    assert adapted["fine-tuning vanilla"].optimizer < whole["fine-tuning vanilla"].optimizer
+    assert adapted["ga"] == whole["ga"]
+
+
+def test_wrong_options_are_errors_as_in_a_run() -> None:
+    method = MethodConfig("npo", options={"bta": 1.0})
+    config = load_config("mllmu-5-llava-1.5-7b")
+    with pytest.raises(ConfigError, match="methods.npo: method npo: unknown option bta; did you mean beta"):
+        forecast(replace(config, methods={"npo": method}), speed=SPEED)
+    with pytest.raises(ConfigError, match="model.vanilla: no model to unlearn"):
+        forecast(RunConfig(), speed=SPEED)
+
+
+def test_the_command_tells_and_leaves_nothing(
+    tmp_path: Path, model: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--model.base", str(model), "--data.root", str(benchmarks / "clear"), "--flops", "1e12"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "clear-5-qwen2-vl-7b", "--dry-run", *flags])
+    assert not ended.value.code
+    assert os.listdir(tmp_path) == []
+    told = capsys.readouterr().out
+    assert all(words in told for words in ("fine-tuning oracle", "mmunlearner_both", "at declared: 1e+12 FLOP/s"))
+    assert "of the evaluated image questions are in the forget or retain set" in told
+
+
+def test_speed_is_measured_where_none_is_declared() -> None:
+    assert 1e8 < measured_speed("cpu", "float32") < 1e15
+
+
+def test_time_is_operations_by_speed(model: Path, benchmarks: Path) -> None:
+    overrides = {"model.base": str(model), "data.root": str(benchmarks / "clear")}
+    slow, fast = (forecast(load_config("clear-1-llava-1.5-7b", overrides), speed=s) for s in (1e9, 2e9))
+    assert isinstance(slow, Forecast)
+    assert slow.seconds == pytest.approx(2 * (fast.seconds or 0))

@@ -1,0 +1,233 @@
+"""The memory estimate against what is counted and measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import util
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny import VOCABULARY, examples, llava
+from torch.profiler import ProfilerActivity, profile
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, Qwen2VLConfig
+
+from mmunlearner import models
+from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.config import LoraConfig, TrainConfig
+from mmunlearner.errors import ModelError
+from mmunlearner.models import part_of
+from mmunlearner.run.memory import (
+    ORDER,
+    Load,
+    Memory,
+    activations,
+    held,
+    meta_model,
+    patches,
+    saliency,
+    sizes,
+    training,
+)
+from mmunlearner.saliency.fisher import candidate_names, squared_gradients
+
+TESTS = Path(__file__).parents[1]
+PARTS = [ORDER, ("vision", "projector"), ("projector",), ("language",)]
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return llava(VOCABULARY, width=128)
+
+
+def test_sizes_are_those_of_the_weights_on_any_device(loaded, tmp_path):
+    found = sizes(loaded.model)
+    assert found.total == sum(p.numel() for p in loaded.model.parameters())
+    weights = dict(loaded.model.named_parameters())
+    assert sum(found.candidates.values()) == sum(weights[name].numel() for name in models.candidates(loaded.model))
+    loaded.model.config.save_pretrained(tmp_path)
+    on_meta = meta_model(str(tmp_path))
+    assert {p.device.type for p in on_meta.parameters()} == {"meta"}
+    assert sizes(on_meta) == found
+
+
+def saved_bytes(loaded, batch, parts) -> int:
+    """What autograd keeps of a forward pass beside the weights themselves."""
+    owner = part_of(loaded.model)
+    for name, parameter in loaded.model.named_parameters():
+        parameter.requires_grad_(owner[name] in parts)
+    weights = {p.untyped_storage().data_ptr() for p in loaded.model.parameters()}
+    kept: dict[int, int] = {}
+    alive = []
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        alive.append(storage)  # or another tensor could be given its place
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        answers(loaded.model, batch).nll.mean()
+    loaded.model.requires_grad_(True)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_activations_are_within_a_quarter_of_what_autograd_saves(loaded, parts):
+    encoder = Encoder(loaded)
+    batch = pack(encoder.rows(examples(4, 2)), encoder)
+    images = batch.passes[0].inputs["pixel_values"].shape[0]
+    load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
+    assert activations(sizes(loaded.model), load, parts) == pytest.approx(saved_bytes(loaded, batch, parts), rel=0.25)
+
+
+@pytest.mark.parametrize("parts", PARTS[::3])
+@pytest.mark.parametrize(("kept", "recompute_from"), [("products", 10**9), ("inputs", 0)])
+def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
+    loaded, monkeypatch, parts, kept, recompute_from
+):
+    encoder, asked, size = Encoder(loaded), examples(8, 3), sizes(loaded.model)
+    batch = pack(encoder.rows(asked), encoder)
+    load = Load(batch.size, len(batch.images) * patches(loaded.model, 4), len(batch.tokens))
+    monkeypatch.setattr("mmunlearner.saliency.fisher.RECOMPUTE_FROM", recompute_from)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        squared_gradients(encoder, [asked], candidate_names(loaded.model, parts))
+    events: Any = found.profiler
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events.kineto_results.events() if e.name() == "[memory]")
+    peak = max(accumulate(change for _, change in changes))
+    needed = saliency(size, load, parts)
+    assert needed.gradients + needed.saliency + activations(size, load, parts, kept=kept) == pytest.approx(
+        peak, rel=0.25
+    )
+
+
+def test_nothing_is_kept_of_what_comes_before_the_first_part_that_trains(loaded):
+    size = sizes(loaded.model)
+    assert activations(size, Load(0, vision=1000), ("language",)) == 0
+    assert activations(size, Load(100, vision=0), ()) == 0
+    assert activations(size, Load(100), ("vision",)) > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_gradients_and_states_are_exact(loaded, optimizer: str):
+    needed = training(sizes(loaded.model), Load(0), TrainConfig(optimizer=optimizer), parts=("language",))
+    owner = part_of(loaded.model)
+    chosen = [p for name, p in loaded.model.named_parameters() if owner[name] == "language"]
+    made = torch.optim.AdamW(chosen) if optimizer == "adamw" else torch.optim.SGD(chosen)
+    for parameter in chosen:
+        parameter.grad = torch.zeros_like(parameter)
+    made.step()
+    states = sum(v.nbytes for state in made.state.values() for v in state.values() if v.dim())
+    assert needed.gradients == sum(p.nbytes for p in chosen)
+    assert needed.optimizer == states
+    for parameter in chosen:
+        parameter.grad = None
+
+
+def test_adapters_train_in_the_place_of_weights(loaded):
+    size = sizes(loaded.model)
+    full = training(size, Load(0), TrainConfig(), masked=True)
+    low = training(size, Load(0), TrainConfig(), lora=LoraConfig(rank=2), masked=True)
+    weights, chosen = dict(loaded.model.named_parameters()), models.candidates(loaded.model)
+    factors = 2 * sum(sum(weights[name].shape) for name in chosen if weights[name].dim() == 2)
+    assert low.gradients == 4 * (factors + size.largest)
+    assert low.optimizer == 2 * 4 * factors < full.optimizer
+    assert low.mask == full.mask == sum(size.candidates.values()) // 8
+
+
+@pytest.mark.skipif(
+    util.find_spec("bitsandbytes") is None, reason='no bitsandbytes: pip install "mmunlearner[quantize]"'
+)
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+def test_quantised_weights_take_what_they_take(quantize, tmp_path):
+    """Within 2 %: each layer has a table of levels too, which of real models is nothing."""
+    models.save(llava(VOCABULARY, width=512), tmp_path / "model")
+    model = models.load(tmp_path / "model", quantize=quantize).model
+    there = sum(p.numel() * p.element_size() for p in model.parameters())
+    for weight in model.parameters():
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            kept = (state.absmax, state.state2.absmax, state.state2.code, state.code)
+            there += sum(tensor.numel() * tensor.element_size() for tensor in kept)
+        elif (scales := getattr(weight, "SCB", None)) is not None:
+            there += 4 * scales.numel()
+    size = sizes(meta_model(str(tmp_path / "model")))
+    assert held(size, "float32", quantize) == pytest.approx(there, rel=0.02)
+    assert held(size, "bfloat16", quantize) < held(size, "float32", quantize) < held(size, "float32") / 2
+
+
+def test_adapters_on_quantised_weights_save_the_weights_alone(loaded):
+    size, load = sizes(loaded.model), Load(100, 10)
+    whole, small = (
+        training(size, load, TrainConfig(), lora=LoraConfig(rank=2), masked=True, quantize=each)
+        for each in ("none", "nf4")
+    )
+    assert whole.weights - small.weights == held(size, "float32") - held(size, "float32", "nf4") - 4 * size.largest
+    assert replace(small, weights=whole.weights, copy=whole.copy) == whole
+    assert small.copy == 2 * whole.copy
+
+
+def test_the_copy_counts_where_the_device_is_the_cpu():
+    assert (Memory(weights=3, copy=5).on_device, Memory(weights=3, copy=5).total) == (3, 8)
+
+
+def test_saliency_holds_one_accumulator_per_candidate(loaded):
+    size = sizes(loaded.model)
+    vision = size.candidates["vision"]
+    alone = saliency(size, Load(0), ("vision",))
+    assert alone.saliency == 4 * vision
+    half = saliency(size, Load(0), ("vision",), dtype="bfloat16", on_host=True)
+    assert (half.saliency, 2 * half.weights) == (0, alone.weights)
+
+
+def test_of_large_models_what_layers_hand_on_is_kept(loaded, monkeypatch):
+    size, load = sizes(loaded.model), Load(100, vision=10)
+    assert (size.handed["language"], size.handed["vision"]) == (2 * 128, 2 * 128)
+    kept = saliency(size, load, ORDER).activations
+    monkeypatch.setattr("mmunlearner.run.memory.RECOMPUTE_FROM", 0)
+    assert saliency(size, load, ORDER).activations < kept
+
+
+def test_published_models_have_their_published_sizes(tmp_path):
+    """LLaVA-1.5-7B and Qwen2-VL-7B by their configurations, without a weight."""
+    text = LlamaConfig(vocab_size=32064)
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
+        patch_size=14, projection_dim=768,
+    )  # fmt: skip
+    qwen = Qwen2VLConfig(
+        text_config={
+            "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+            "num_key_value_heads": 4, "vocab_size": 152064,
+        },
+        vision_config={"hidden_size": 3584},
+    )  # fmt: skip
+    llava_config = LlavaConfig(vision_config=vision, text_config=text)
+    for name, config, billions, seen in (("llava", llava_config, 7.063, 577), ("qwen", qwen, 8.291, 4 * 576)):
+        config.save_pretrained(tmp_path / name)
+        model = meta_model(str(tmp_path / name))
+        assert sizes(model).total / 1e9 == pytest.approx(billions, abs=1e-3)
+        assert patches(model, 576) == seen
+
+
+def test_a_folder_without_a_configuration_is_told(tmp_path):
+    with pytest.raises(ModelError, match="no configuration to be had"):
+        meta_model(str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", ["vision,projector,language", "language"])
+def test_the_estimate_is_within_a_quarter_of_the_measured_peak(parts: str):
+    """A training run of a model of some 40 million weights in a process of its own, by the system's own counter."""
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "support" / "measure_memory.py"), parts],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    estimated, measured = map(int, done.stdout.split()[-2:])
+    assert estimated == pytest.approx(measured, rel=0.25)

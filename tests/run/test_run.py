@@ -1,0 +1,234 @@
+"""Whole runs: what they leave, that they can be killed at any moment, and what they refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+import pytest
+import torch
+from support.miniature import recipe
+
+from mmunlearner.config import FinetuneConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.core.files import read_json, read_jsonl
+from mmunlearner.core.recipes import to_yaml
+from mmunlearner.errors import ConfigError, TrainingError
+from mmunlearner.models import load
+from mmunlearner.run import run as pipeline
+from mmunlearner.run.run_dir import open_run
+from mmunlearner.run.steps import Steps
+
+VOLATILE = {"seconds", "peak_memory_bytes", "created"}
+PATHS = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+"""Where worker processes find the loader of the miniature benchmark."""
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """What must not depend on how a run came to its end: weights, masks, answers, scores, settings, losses."""
+    found: dict[str, object] = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if path.suffix == ".safetensors" or (path.suffix == ".jsonl" and name.startswith("evaluation")):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif name.startswith("logs/"):
+            found[name] = [{k: v for k, v in line.items() if k not in VOLATILE} for line in read_jsonl(path)]
+        elif path.name in ("train.json", "scores.json", "summary.json", "results.json") or name.startswith("trials/"):
+            found[name] = without_volatile(read_json(path)) if path.suffix == ".json" else None
+    return found
+
+
+def without_volatile(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: without_volatile(v) for k, v in value.items() if k not in VOLATILE | {"manifest"}}
+    return [without_volatile(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An uninterrupted run."""
+    config = recipe(tmp_path_factory.mktemp("whole"))
+    pipeline.run(config)
+    return Path(config.out) / config.name
+
+
+def test_run_leaves_everything_that_it_promises(whole):
+    for name in (
+        "config.yaml",
+        "results.json",
+        "summary.json",
+        "report.html",
+        "report.md",
+        "table.tex",
+        "manifest.json",
+    ):
+        assert (whole / name).stat().st_size > 0, name
+    summary = read_json(whole / "summary.json")
+    assert {"vanilla", "oracle", "npo", "mmunlearner", "vision", "language", "random"} <= set(summary["models"])
+    for model in summary["models"].values():
+        assert set(model["forget_vqa"]) == {"value", "stderr", "n"}
+    assert not list(whole.glob("work/*"))
+    assert not (whole / "masks" / "squares").exists()
+    assert (whole / "models" / "vision" / "README.md").exists()
+
+
+def test_nothing_outside_the_mask_was_reached_by_the_forget_term(whole):
+    for name in ("vision", "language", "random"):
+        made = read_json(whole / "models" / name / "train.json")
+        assert made["moved"]["forget_outside"] == 0
+        assert made["moved"]["inside"] > 0
+
+
+def test_every_method_had_the_same_number_of_trials_and_the_best_was_taken(whole):
+    for name in ("npo", "vision", "language", "random"):
+        trials = [read_json(path) for path in sorted((whole / "trials" / name).glob("*.json"))]
+        assert len(trials) == 2
+        best = min(trials, key=lambda trial: trial["objective"])
+        assert read_json(whole / "models" / name / "train.json")["settings"] == best["settings"]
+
+
+def test_scores_are_of_the_half_that_chose_nothing(whole):
+    results = read_json(whole / "results.json")
+    for model in results["models"]:
+        test, half = model["scores"], model["scores_validation"]
+        assert test["forget_vqa"]["accuracy"]["n"] == half["forget_vqa"]["accuracy"]["n"] == 9
+        assert test["neighbour_vqa"]["accuracy"]["n"] == 18  # of neighbours nothing is chosen
+        assert "neighbour_vqa" not in half
+
+
+def test_run_that_is_done_does_nothing_again(whole):
+    config = recipe(whole.parents[1])
+    before = {path: path.stat().st_mtime_ns for path in (whole / "models").rglob("model.safetensors")}
+    pipeline.run(config)
+    assert before == {path: path.stat().st_mtime_ns for path in (whole / "models").rglob("model.safetensors")}
+
+
+def test_another_configuration_is_not_overwritten(whole):
+    config = recipe(whole.parents[1])
+    with pytest.raises(ConfigError, match=r"train\.steps: 4 there, 5 here"):
+        pipeline.run(replace(config, train=replace(config.train, steps=5)))
+
+
+@pytest.mark.slow
+def test_side_by_side_equals_one_after_another(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    config = recipe(tmp_path, jobs=2)
+    pipeline.run(config)
+    assert outcome(tmp_path / "runs" / "mini").keys() == outcome(whole).keys()
+    mine, theirs = (read_json(run / "summary.json")["models"] for run in (tmp_path / "runs" / "mini", whole))
+    assert mine == theirs
+
+
+def start(folder: Path, jobs: int) -> subprocess.Popen[bytes]:
+    script = folder / "recipe.yaml"
+    script.write_text(to_yaml(recipe(folder, jobs=jobs)))
+    environment = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "mmunlearner", "run", str(script)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
+    """SIGKILL at moments spread over the whole run, then the same command again: the same bits."""
+    moments = random.Random(jobs)
+    for _ in range(6):
+        with start(tmp_path, jobs) as process:
+            time.sleep(moments.uniform(6.0, 16.0))
+            process.send_signal(signal.SIGKILL)
+    process = start(tmp_path, jobs)
+    _, said = process.communicate()
+    assert process.returncode == 0, said.decode()
+    assert outcome(tmp_path / "runs" / "mini") == outcome(whole)
+
+
+def test_masks_share_their_passes_and_go_on_from_them(tmp_path, monkeypatch):
+    """Killed after the passes, a run measures nothing again; the model is read once for all cuts."""
+    config = recipe(tmp_path, trials=0)
+    folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
+    seen: list[str] = []
+    steps = Steps(folder, lambda name, title, done, of: seen.append(title))
+    for name in steps.passes:
+        steps.measure(name)
+    assert {title: seen.count(title) for title in seen} == {
+        "saliency, retain": 6, "saliency, forget": 6, "saliency, text": 4
+    }  # fmt: skip
+    seen.clear()
+    loads: list[object] = []
+    monkeypatch.setattr("mmunlearner.run.steps.load", lambda *a, **options: loads.append(a) or load(*a, **options))
+    steps.masks()
+    assert seen == []
+    assert len(loads) == 1
+    assert len(list((folder.path / "masks").glob("*.safetensors"))) == 3
+    assert not folder.squares("").parent.exists()
+    assert all(read_json(path)["seconds"] > 0 for path in (folder.path / "masks").glob("*.json"))
+
+
+def test_a_run_without_candidates_says_what_it_cannot_say(tmp_path):
+    config = recipe(tmp_path, trials=1)
+    asked = replace(config.evaluate, candidates=False)
+    pipeline.run(replace(config, evaluate=asked, methods={"npo": config.methods["npo"]}))
+    run = tmp_path / "runs/mini"
+    assert "Candidate answers were not weighed" in (run / "report.md").read_text()
+    scores = read_json(run / "evaluation/npo/scores.json")["columns"]["forget_vqa"]
+    assert "accuracy" in scores
+    assert "truth_ratio" not in scores
+    assert {model["forget_quality"] for model in read_json(run / "results.json")["models"]} == {None}
+
+
+def test_failing_method_is_named_and_the_rest_is_kept(tmp_path):
+    config = recipe(tmp_path, trials=0)
+    bad = replace(config.methods["npo"], train={"learning_rate": 1e30, "clip": 0, "optimizer": "sgd", "warmup": 0})
+    with pytest.raises(TrainingError, match=r"lower train\.learning_rate"):
+        pipeline.run(replace(config, methods={"vision": config.methods["vision"], "npo": bad}))
+    assert (tmp_path / "runs/mini/models/vanilla/train.json").exists()
+    assert not (tmp_path / "runs/mini/models/npo").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": {"vanilla": {}}}, "name is taken"),
+        ({"methods": {"x": {"method": "gaa"}}}, "did you mean ga"),
+        ({"methods": {"x": {"method": "npo", "options": {"betta": 1}}}}, "did you mean beta"),
+        ({"methods": {"x": {"method": "npo", "trials": [{"learning_rat": 1}]}}}, "unknown option learning_rat"),
+        ({"model": {"base": "/no/such/place"}}, "no such directory"),
+        ({"model": {"base": ""}}, "no model to unlearn"),
+    ],
+)
+def test_mistakes_are_found_before_anything_long_begins(tmp_path, change, message):
+    from mmunlearner.config import RunConfig
+    from mmunlearner.core.recipes import build, plain
+    from mmunlearner.errors import MMUnlearnerError
+
+    content = plain(recipe(tmp_path, trials=0))
+    for key, value in change.items():
+        content[key] = {**content[key], **value} if key == "model" else value
+    with pytest.raises(MMUnlearnerError, match=message):
+        pipeline.run(build(RunConfig, content))
+    assert not (tmp_path / "runs/mini/models").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    util.find_spec("bitsandbytes") is None, reason='no bitsandbytes: pip install "mmunlearner[quantize]"'
+)
+def test_a_run_on_few_bits(tmp_path):
+    """Taught and unlearned by adapters on 4-bit weights; the mask is of whole weights, and whole ones are written."""
+    steps = TrainConfig(steps=2, batch_size=2, retain_per_forget=1)
+    rates = ({"learning_rate": 1e-2}, {"learning_rate": 1e-3})
+    methods = {"one": MethodConfig(mask=MaskConfig(limit=2), trials=rates)}
+    config = recipe(tmp_path, finetune=FinetuneConfig(steps=2), train=steps, methods=methods)
+    config = replace(config, model=replace(config.model, quantize="nf4", lora=LoraConfig(rank=2)))
+    page = pipeline.run(config)
+    made = load(page.parent / "models" / "one").model
+    assert {p.dtype for p in made.parameters()} == {torch.float32}
+    assert read_json(page.parent / "evaluation" / "one" / "scores.json")

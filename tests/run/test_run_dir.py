@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmunlearner.config import DataConfig, MethodConfig, RunConfig
+from mmunlearner.core.recipes import load_config
+from mmunlearner.errors import ConfigError
+from mmunlearner.run.run_dir import find_run, open_run
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return RunConfig(name="it", out=str(tmp_path), data=DataConfig(root="here"))
+
+
+def test_a_run_is_found_again_with_its_configuration(config: RunConfig) -> None:
+    opened = open_run(config)
+    assert open_run(config) == opened == find_run(opened.path)
+
+
+def test_a_recipe_that_was_wrong_can_be_put_right_under_its_name(config: RunConfig) -> None:
+    folder = open_run(config)
+    (folder.path / "data.json").write_text("{}")
+    (folder.path / "data").mkdir()
+    (folder.path / "data" / "faces.parquet").write_text("somebody's")
+    right = replace(config, data=DataConfig(root="there"))
+    assert open_run(right).config == right == load_config(folder.path / "config.yaml")
+    assert not (folder.path / "data.json").exists()
+    assert (folder.path / "data" / "faces.parquet").exists()
+
+
+@pytest.mark.parametrize("begun", ["evaluation", "models", "masks", "work", "logs"])
+def test_a_run_that_has_begun_is_never_taken_over(config: RunConfig, begun: str) -> None:
+    folder = open_run(config)
+    (folder.path / begun).mkdir()
+    with pytest.raises(ConfigError, match=r"holds a run of another configuration \(seed: 0 there, 1 here\)"):
+        open_run(replace(config, seed=1))
+    assert load_config(folder.path / "config.yaml") == config
+    assert open_run(replace(config, jobs=3)).path == folder.path
+
+
+def test_a_folder_of_something_else_is_refused(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="is not empty and holds no run"):
+        open_run(config)
+    with pytest.raises(ConfigError, match="holds no run"):
+        find_run(tmp_path / "it")
+    assert (tmp_path / "it" / "thesis.tex").read_text() == "years of work"
+
+
+def test_names_of_the_references_are_taken(config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match=r"methods.oracle: this name is taken"):
+        open_run(replace(config, methods={"oracle": MethodConfig()}))

@@ -1,0 +1,104 @@
+"""Choosing settings: the grid, and on which half of whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.miniature import recipe
+
+from mmunlearner import cli
+from mmunlearner.config import MaskConfig, MethodConfig, RunConfig, TrainConfig
+from mmunlearner.core.files import read_json, write_json
+from mmunlearner.core.recipes import load_config, to_yaml
+from mmunlearner.errors import ConfigError
+from mmunlearner.run.tuning import objective, swept, with_settings
+
+METHODS = {"npo": MethodConfig("npo"), "mine": MethodConfig(mask=MaskConfig(), trials=({"bound": 1.0},))}
+
+
+def test_every_method_is_tried_with_all_combinations_of_what_it_has() -> None:
+    grid = {"learning_rate": (1e-5, 3e-5), "bound": (2.0, 3.0)}
+    config = swept(RunConfig(name="r", methods=METHODS, grid=grid))
+    assert config.methods["npo"].trials == ({"learning_rate": 1e-5}, {"learning_rate": 3e-5})
+    assert config.methods["mine"].trials == (
+        {"learning_rate": 1e-5, "bound": 2.0}, {"learning_rate": 1e-5, "bound": 3.0},
+        {"learning_rate": 3e-5, "bound": 2.0}, {"learning_rate": 3e-5, "bound": 3.0},
+    )  # fmt: skip
+    assert (config.name, config.grid) == ("r-sweep", {})
+
+
+def test_a_method_that_has_none_of_it_is_not_tuned() -> None:
+    assert swept(RunConfig(methods=METHODS, grid={"bound": (1.0,)})).methods["npo"].trials == ()
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({}, "grid: nothing to try; name options and values"),
+        ({"learning_rat": (1.0,)}, "grid.learning_rat: no method .*did you mean learning_rate"),
+        ({"optimizer": (1.0,)}, "grid.optimizer: no method of the recipe has this option"),
+        ({"bound": ()}, "grid.bound: no value to try"),
+    ],
+)
+def test_a_grid_that_tries_nothing_is_an_error(grid: dict[str, tuple[float, ...]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        swept(RunConfig(methods=METHODS, grid=grid))
+
+
+def test_the_grid_is_read_from_recipe_and_flags(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("grid: {bound: [2, 3]}\nmethods: {a: {mask: {}}}")
+    config = load_config(path, {"grid.learning_rate": "1e-5,3e-5"})
+    assert config.grid == {"bound": (2.0, 3.0), "learning_rate": (1e-5, 3e-5)}
+
+
+def test_settings_go_to_training_or_to_the_method_and_keep_their_kind() -> None:
+    tried = with_settings(METHODS["mine"], {"learning_rate": 0.1, "steps": 5.0, "bound": 2.0})
+    assert (tried.train, tried.options, tried.trials) == ({"learning_rate": 0.1, "steps": 5}, {"bound": 2.0}, ())
+    assert isinstance(tried.train["steps"], int)
+
+
+def test_the_objective_is_what_was_not_forgotten_and_what_was_lost() -> None:
+    vanilla, floor = {"forget_vqa": 1.0, "retain_vqa": 1.0}, {"forget_vqa": 0.25, "retain_vqa": 1.0}
+    assert objective({"forget_vqa": 0.25, "retain_vqa": 1.0}, vanilla, floor, "visual") == 0
+    assert objective({"forget_vqa": 0.75, "retain_vqa": 0.9}, vanilla, floor, "visual") == pytest.approx(0.6)
+    # forgotten beyond the oracle is no better, and neighbours have no say
+    assert objective({"forget_vqa": 0.0, "neighbour_vqa": 0.0}, vanilla, floor, "visual") == pytest.approx(0.25)
+
+
+def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = recipe(tmp_path, trials=0)
+    train = TrainConfig(steps=2, batch_size=3, retain_per_forget=1)
+    methods = {"npo": config.methods["npo"], "vision": config.methods["vision"]}
+    given = replace(config.model, vanilla=config.model.base, oracle=config.model.base, base="")
+    path = tmp_path / "mini.yaml"
+    path.write_text(to_yaml(replace(config, train=train, methods=methods, model=given)))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sweep", str(path), "--grid.learning_rate", "1e-3,1e-2", "--grid.bound", "3"])
+    assert not ended.value.code
+    run = tmp_path / "runs" / "mini-sweep"
+    results = read_json(run / "results.json")
+    judged = set(results["judged"])
+    counts = {column["name"]: column["n"] for column in results["columns"]}
+    for name in ("npo", "vision"):
+        made = read_json(run / "models" / name / "train.json")
+        tried = made["tuning"]["trials"]
+        assert len(tried) == 2
+        assert made["settings"] == min(tried, key=lambda trial: trial["objective"])["settings"]
+        assert set(tried[0]["accuracy"]) <= {"forget_vqa", "forget_vqa_test", "forget_qa", "retain_vqa", "retain_qa"}
+        lines = (run / "evaluation" / name / "forget_vqa.jsonl").read_text().splitlines()
+        assert 0 < counts["forget_vqa"] < len(lines)
+        assert counts["forget_vqa"] == len(lines) - sum(any(f'"id": "{i}"' in line for i in judged) for line in lines)
+    told = capsys.readouterr().out
+    assert "learning_rate 0.001, bound 3" in told
+    assert "chosen" in told
+    general = {"pope": {"pope_accuracy": {"value": 0.5, "stderr": 0.0, "n": 3}}}
+    write_json(run / "evaluation" / "npo" / "lmms.json", {"columns": general})
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "--grid.learning_rate", "1e-3,1e-2", "--grid.bound", "3"])
+    models = {model["name"]: model["lmms"] for model in read_json(run / "results.json")["models"]}
+    assert models == {"vanilla": {}, "oracle": {}, "npo": general, "vision": {}}

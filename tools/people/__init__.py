@@ -1,0 +1,1 @@
+"""Remake the models that the package ships: `python -m tools.people`."""
