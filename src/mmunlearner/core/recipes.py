@@ -7,8 +7,7 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from mmunlearner.config import Bounds, PartOf, RunConfig
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
@@ -123,13 +123,6 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(merged, content)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean X?`, or all the known names where none is near."""
-    known = list(known)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
-
-
 class _OptionError(Exception):
     """What is wrong with which option; who catches it knows where the option stands."""
 
@@ -177,7 +170,7 @@ def _override(content: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
     for depth, group in enumerate(groups):
         if groups[:depth] == ["methods"] and group not in content:
-            raise _OptionError(f"methods.{group}", f"no such method in the recipe; {nearest(group, content)}")
+            raise _OptionError(f"methods.{group}", f"no such method in the recipe; {did_you_mean(group, content)}")
         if not isinstance(content.get(group), dict):
             content[group] = {}
         content = content[group]
@@ -196,7 +189,7 @@ def _options(kind: Any, content: Any, option: str) -> dict[str, Any]:
     hints = _hints(kind)
     for name in content:
         if name not in hints:
-            raise _OptionError(_join(option, name), f"unknown option; {nearest(str(name), hints)}")
+            raise _OptionError(_join(option, name), f"unknown option; {did_you_mean(str(name), hints)}")
     return {
         name: _convert(hints[name], item, _join(option, name))
         for name, item in content.items()

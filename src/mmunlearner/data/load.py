@@ -8,12 +8,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mmunlearner.config import DataConfig
-from mmunlearner.core.recipes import nearest
+from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.data.example import Splits
 from mmunlearner.data.hub import local_folder
 from mmunlearner.data.splits import checked
@@ -78,15 +77,11 @@ def find_loader(name: str) -> Loader:
     Raises:
         ConfigError: there is none.
     """
-    module, colon, function = FORMATS.get(name, name).partition(":")
-    if not colon:
+    if name not in FORMATS and ":" not in name:
         raise ConfigError(
-            f"data.format: {name}: no such format; {nearest(name, FORMATS)}, or give package.module:function"
+            f"data.format: {name}: no such format; {did_you_mean(name, FORMATS)}, or give package.module:function"
         )
-    try:
-        return getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"data.format: {name}: cannot be imported ({error})") from None
+    return resolve_name(FORMATS.get(name, name), "data.format:")
 
 
 def load_people(root: Path | str, *, forget: int = 15) -> Splits:

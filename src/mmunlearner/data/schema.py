@@ -31,6 +31,7 @@ from typing import (
 
 from PIL import Image
 
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.data.example import ImageRef
 from mmunlearner.data.images import encoded, image_problem
 from mmunlearner.errors import DataError
@@ -205,9 +206,8 @@ def check_names(value: Any, kind: type, cell: Cell) -> None:
     """
     for name in value if isinstance(value, Mapping) else ():
         if name not in columns(kind):
-            near = get_close_matches(str(name), columns(kind), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns(kind))}"
-            raise cell.inside(str(name)).error("no such column", f"{shown(value[name])}; {hint}")
+            suggestion = did_you_mean(str(name), columns(kind))
+            raise cell.inside(str(name)).error("no such column", f"{shown(value[name])}; {suggestion}")
 
 
 def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,9 +88,7 @@ class Method:
         """
         for name, value in options.items():
             if name not in self.options:
-                near = difflib.get_close_matches(name, self.options, 1)
-                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(self.options) or 'none'}"
-                raise ConfigError(f"method {self.name}: unknown option {name}{hint}")
+                raise ConfigError(f"method {self.name}: unknown option {name}; {did_you_mean(name, self.options)}")
             if not isinstance(value, int | float):
                 raise ConfigError(f"method {self.name}: option {name} is {value!r}; a number is expected")
         return self._bound(self.forget, options), self._bound(self.retain, options)
@@ -117,15 +114,8 @@ def resolve(name: str, known: Mapping[str, Method]) -> Method:
     if name in known:
         return known[name]
     if ":" not in name:
-        near = difflib.get_close_matches(name, known, 1)
-        raise ConfigError(
-            f"unknown method {name}; " + (f"did you mean {near[0]}?" if near else f"one of {sorted(known)}")
-        )
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"method {name}: cannot be imported ({error})") from None
+        raise ConfigError(f"unknown method {name}; {did_you_mean(name, known)}, or give package.module:name")
+    found = resolve_name(name, "method")
     if not isinstance(found, Method):
         raise ConfigError(f"method {name}: is a {type(found).__name__}; a mmunlearner.methods.Method is expected")
     return found

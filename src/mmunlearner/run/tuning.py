@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from itertools import product
 
 from mmunlearner.config import Goal, MethodConfig, RunConfig, TrainConfig
-from mmunlearner.core.recipes import nearest
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.errors import ConfigError
 from mmunlearner.methods import METHODS, resolve
 
@@ -59,9 +59,8 @@ def swept(config: RunConfig) -> RunConfig:
     known = {option for options in has.values() for option in options}
     for option, values in config.grid.items():
         if option not in known:
-            raise ConfigError(
-                f"grid.{option}: no method of the recipe has this option; {nearest(option, sorted(known))}"
-            )
+            suggestion = did_you_mean(option, sorted(known))
+            raise ConfigError(f"grid.{option}: no method of the recipe has this option; {suggestion}")
         if not values:
             raise ConfigError(f"grid.{option}: no value to try")
     methods = {

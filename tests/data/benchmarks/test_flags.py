@@ -137,7 +137,7 @@ def test_the_same_rows_on_disk(few: Path, few_splits: Splits, tmp_path: Path):
     ("forget", "message"),
     [
         ("Romania", "Romania is left out, as its flag looks like that of Chad: forget that one"),
-        ("Brasil", "no entity 'Brasil' to forget; near it: Brazil"),
+        ("Brasil", "no entity 'Brasil' to forget; did you mean Brazil?"),
     ],
 )
 def test_countries_that_cannot_be_forgotten(few: Path, forget: str, message: str):

@@ -208,8 +208,8 @@ def test_a_truncated_image(tmp_path: Path):
     ("forget", "message"),
     [
         ((), r"name the entities to forget \(--data.forget_entities\), e\.g\. some of a, b"),
-        (("aa",), r"no entity 'aa' to forget; near it: a"),
-        (("n",), r"no entity 'n' to forget; near it: a, b"),
+        (("aa",), r"no entity 'aa' to forget; did you mean a\?"),
+        (("n",), r"no entity 'n' to forget; known: a, b"),
         (("a", "b"), r"the retain set is empty: no training question about an image in it"),
     ],
 )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from mmunlearner.core.files import staged_dir
-from mmunlearner.core.recipes import nearest
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.data.example import Example, ImageRef, Splits
 from mmunlearner.data.images import encoded
 from mmunlearner.data.prompts import prompt, target
@@ -124,7 +124,7 @@ def _load(root: Path, kind: type, turns: Callable[[Any, Cell], list[Turn]]) -> S
         raise DataError(f"{root}: no such folder; expected the one that holds forget and retain")
     found = {path.stem if path.is_file() else path.name for path in root.iterdir() if has_table(path)}
     if unknown := sorted(found - set(NAMES)):
-        raise DataError(f"{root / unknown[0]}: no name of a set or column; {nearest(unknown[0], NAMES)}")
+        raise DataError(f"{root / unknown[0]}: no name of a set or column; {did_you_mean(unknown[0], NAMES)}")
     sets = {
         name: tuple(
             example

@@ -18,12 +18,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from mmunlearner.core.files import staged_dir, write_text
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.data.example import Example, ImageRef, Splits, Task
 from mmunlearner.data.schema import Cell, Pictures, Text, or_one, pictures, shown
 from mmunlearner.data.splits import checked
@@ -178,8 +178,7 @@ def _check_known(forget: Sequence[str], known: Sequence[str], source: str) -> No
         some = ", ".join(known[:5])
         raise DataError(f"{source}: name the entities to forget (--data.forget_entities), e.g. some of {some}")
     if unknown := [entity for entity in forget if entity not in known]:
-        near = get_close_matches(unknown[0], known, n=3, cutoff=0.4) or known[:5]
-        raise DataError(f"{source}: no entity {unknown[0]!r} to forget; near it: {', '.join(near)}")
+        raise DataError(f"{source}: no entity {unknown[0]!r} to forget; {did_you_mean(unknown[0], known)}")
 
 
 def as_row(

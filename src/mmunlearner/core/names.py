@@ -1,0 +1,37 @@
+"""Names that a user writes: objects as `package.module:name`, and suggestions for those that do not exist."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from mmunlearner.errors import ConfigError, reason
+
+MAX_LISTED = 30
+"""Names that a message lists at most."""
+
+
+def resolve_name(name: str, what: str) -> Any:
+    """Return the object that `package.module:name` names; `what` says in errors what it should be.
+
+    Raises:
+        ConfigError: the name has no such form, or cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise ConfigError(f"{what} {name}: not of the form package.module:name")
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{what} {name}: cannot be imported ({reason(error)})") from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean X?`, or the list of known names where none is similar."""
+    known = list(known)
+    if similar := get_close_matches(name, known, n=1):
+        return f"did you mean {similar[0]}?"
+    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+    return f"known: {', '.join(known[:MAX_LISTED]) or 'none'}{more}"
