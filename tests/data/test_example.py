@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from support.layouts import png
 
-from mmunlearner.data import Example, ImageRef, prompt, target
+from mmunlearner.data import Example, ImageRef, entities_in_turn, group_by_image, prompt, target
 from mmunlearner.errors import DataError
 
 
@@ -56,3 +56,23 @@ def test_prompts_by_the_benchmarks_rules():
     cloze = Example("1", "a", "It is __ now.", "late", task="cloze")
     assert (prompt(cloze), target(cloze)) == ("It is [Blank] now.\nFill in the [Blank].", "late")
     assert (prompt(Example("1", "a", "Q?", "A")), target(Example("1", "a", "Q?", "A"))) == ("Q?", "A")
+
+
+def about(entity: str, *images: ImageRef) -> Example:
+    return Example("", entity, "?", "!", images)
+
+
+def test_questions_about_the_same_images_are_grouped():
+    a, same, b = ImageRef("a", png(1)), ImageRef("copy of a", png(1)), ImageRef("b", png(2))
+    examples = [about("ann", a), about("bob"), about("bob", b), about("ben", same), about("bob"), about("ann", a, b)]
+    groups = group_by_image([*examples, about("ann", b, a), about("ann")])
+    assert [[example.entity for example in group] for group in groups] == [
+        ["ann", "ben"], ["bob", "bob"], ["bob"], ["ann"], ["ann"], ["ann"],
+    ]  # fmt: skip
+
+
+def test_entities_have_their_turn():
+    groups = [[about("ann")], [about("ann"), about("bob")], [about("bob")], [about("ann")], [about("cy")]]
+    first, second, third, fourth, fifth = groups
+    assert entities_in_turn(groups) == [first, third, fifth, second, fourth]
+    assert entities_in_turn([]) == []

@@ -62,7 +62,7 @@ def test_questions_about_the_same_images_are_one_unit(encoder):
     several = examples(2, 1, images=2)
     turned = [replace(e, id=f"{e.id}, turned", images=e.images[::-1]) for e in several]
     groups = units([*IMAGES, *several, *turned], "image", 0)
-    assert sorted(len({e.group for e in group}) for group in groups) == [1] * (8 + 2 + 2)
+    assert sorted(len({e.image_keys for e in group}) for group in groups) == [1] * (8 + 2 + 2)
     assert sum(map(len, groups)) == len(IMAGES) + 12
     chosen, names = [group for group in groups if len(group[0].images) > 1], list(candidates(encoder.loaded.model))
     for name in (names[0], names[-1]):

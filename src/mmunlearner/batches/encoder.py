@@ -14,7 +14,7 @@ from transformers.utils.generic import ModelOutput
 
 from mmunlearner.batches.known import Tokens, fingerprint, known_to, longest_row
 from mmunlearner.batches.rows import Fields, Row, common
-from mmunlearner.data import Example, ImageRef, keys, prompt, target
+from mmunlearner.data import Example, ImageRef, image_keys, prompt, target
 from mmunlearner.errors import DataError, ModelError, reason
 from mmunlearner.models import Loaded, end_token_ids
 
@@ -80,7 +80,7 @@ class Encoder:
                 tokens stands in the texts, or its processor does not take the images.
             ModelError: its chat template does not take so many.
         """
-        key = (question, answer, keys(images))
+        key = (question, answer, image_keys(images))
         if key not in self._known.rows:
             self._known.rows[key] = self._conversation(question, answer, images)
         return self._known.rows[key]
@@ -141,9 +141,9 @@ class Encoder:
 
     def pixels(self, images: Images) -> dict[str, Tensor]:
         """What the processor makes of a row's images beside tokens (`pixel_values`; by family, sizes or grids)."""
-        if keys(images) not in self._known.pixels:
+        if image_keys(images) not in self._known.pixels:
             self._process(self._render("", None, images), images)
-        return self._known.pixels[keys(images)]
+        return self._known.pixels[image_keys(images)]
 
     def _render(self, question: str, answer: str | None, images: Images) -> str:
         key = (question, answer, len(images))
@@ -173,7 +173,7 @@ class Encoder:
             return Tokens(ids, {name: torch.zeros(len(ids), dtype=torch.long) for name in _TYPES & set(self._taken)})
         split = self._split(text, question)
         tail = self._tokenize(text[split:], special=False)
-        key = (keys(images), text[:split])
+        key = (image_keys(images), text[:split])
         if key not in self._known.heads:
             whole = self._process(text, images)
             head = len(whole.ids) - len(tail)
@@ -217,8 +217,8 @@ class Encoder:
         ids = tuple(out["input_ids"][0].tolist())
         rest = {name: values for name, values in out.items() if name not in _LEFT_OUT}
         of_tokens = {name for name, values in rest.items() if values.shape[:2] == (1, len(ids))}
-        if keys(images) not in self._known.pixels:
-            self._known.keep(keys(images), {name: rest[name] for name in rest if name not in of_tokens})
+        if image_keys(images) not in self._known.pixels:
+            self._known.keep(image_keys(images), {name: rest[name] for name in rest if name not in of_tokens})
         return Tokens(ids, {name: rest[name][0] for name in rest if name in of_tokens and name in self._taken})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mmunlearner.data import ImageRef, keys
+from mmunlearner.data import ImageRef, image_keys
 
 Fields = Mapping[str, Tensor]
 """What a model wants to know of each token beside its id: name -> [L, ...]. Token types, who sees which image..."""
@@ -25,7 +25,7 @@ class Row:
     @property
     def group(self) -> tuple[str, ...]:
         """Keys of its images. Rows of one group see the same, so they can share their prefix; all texts form one."""
-        return keys(self.images)
+        return image_keys(self.images)
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:

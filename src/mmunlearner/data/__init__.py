@@ -1,6 +1,15 @@
 """What is to be forgotten and kept."""
 
-from mmunlearner.data.example import Example, ImageRef, Splits, keys
+from mmunlearner.data.example import (
+    Example,
+    ImageRef,
+    Splits,
+    entities_in_turn,
+    group_by,
+    group_by_image,
+    image_keys,
+    subject_key,
+)
 from mmunlearner.data.load import FORMATS, load
 from mmunlearner.data.prompts import prompt, target
 from mmunlearner.data.shots import with_shots
@@ -13,10 +22,14 @@ __all__ = [
     "Overlap",
     "Splits",
     "data_hashes",
-    "keys",
+    "entities_in_turn",
+    "group_by",
+    "group_by_image",
+    "image_keys",
     "load",
     "overlap",
     "prompt",
+    "subject_key",
     "target",
     "validation",
     "with_shots",

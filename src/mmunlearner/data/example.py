@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
 from mmunlearner.errors import DataError
 
 Task = Literal["generation", "cloze", "multiple_choice"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,41 @@ class ImageRef:
             raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
 
 
-def keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
-    """Names of their contents, in order."""
+def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
+    """Return the keys of images, in order."""
     return tuple(image.key for image in images)
+
+
+def subject_key(images: Sequence[ImageRef], owner: str) -> tuple[str, ...]:
+    """Return the key that all questions about the same images share, and all texts of one owner.
+
+    This is the one rule that says which questions belong together: same images in the same order, or no images and the
+    same owner (an entity, or whatever the caller groups texts by).
+    """
+    return image_keys(images) or (f"text {owner}",)
+
+
+def group_by(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    """Return the items in groups of equal key: groups in the order of their first items, items in theirs."""
+    groups: defaultdict[Hashable, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return list(groups.values())
+
+
+def group_by_image(examples: Iterable[Example]) -> list[list[Example]]:
+    """Return the examples in groups that ask about the same images, or, without images, about the same entity."""
+    return group_by(examples, lambda example: subject_key(example.images, example.entity))
+
+
+def entities_in_turn(groups: Iterable[list[Example]]) -> list[list[Example]]:
+    """Return groups of examples so that each entity has its turn: everybody's first group, then their second, ...
+
+    The entity of a group is that of its first example; entities keep the order in which they first appear.
+    """
+    queues = group_by(groups, lambda group: group[0].entity)
+    rounds = max(map(len, queues), default=0)
+    return [queue[number] for number in range(rounds) for queue in queues if number < len(queue)]
 
 
 @dataclass(frozen=True)
@@ -93,9 +127,9 @@ class Example:
         return self.images[0] if self.images else None
 
     @property
-    def group(self) -> tuple[str, ...]:
-        """Keys of its images: questions of one group are about the same, in the same order; all texts form one."""
-        return keys(self.images)
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys of its images, in order; empty for a text."""
+        return image_keys(self.images)
 
 
 @dataclass(frozen=True)

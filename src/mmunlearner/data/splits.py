@@ -44,7 +44,7 @@ def overlap(splits: Splits) -> Overlap:
 
 
 def _asked(example: Example) -> tuple[str, tuple[str, ...]]:
-    return " ".join(example.question.casefold().split()), example.group
+    return " ".join(example.question.casefold().split()), example.image_keys
 
 
 def validation(splits: Splits) -> tuple[Splits, Splits]:

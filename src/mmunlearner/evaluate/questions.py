@@ -76,7 +76,7 @@ def describe(example: Example, column: str) -> dict[str, Any]:
         "task": example.task,
         "modality": example.modality,
         "attribute": example.attribute,
-        "image": " ".join(example.group) or None,
+        "image": " ".join(example.image_keys) or None,
         "prompt": prompt(example),
         "target": target(example),
         "answer": example.answer,

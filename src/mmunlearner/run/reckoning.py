@@ -66,7 +66,7 @@ class Reckoning:
             return
         named = {name: getattr(self.splits, name) for name in ("forget", "retain", "text", "background")}
         for name, examples in {**named, **self.splits.evaluation}.items():
-            images = {key for e in examples for key in e.group}
+            images = {key for e in examples for key in e.image_keys}
             entities = {e.entity for e in examples}
             yield SetCount(name, len(examples), len(images), len(entities), self._mean_tokens(examples))
 

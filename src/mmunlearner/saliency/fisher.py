@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.core.files import write_tensors
-from mmunlearner.data import Example
+from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError
 from mmunlearner.models import candidates, check_whole, input_device
 
@@ -57,17 +56,13 @@ def units(examples: Sequence[Example], unit: Unit, limit: int, batch: int = 1) -
     With `limit` > 0 at most so many, taken in turn from each entity (a batch's is its first question's), so that all
     are seen.
     """
-    groups: dict[tuple[str, ...], list[Example]] = defaultdict(list)
-    for number, example in enumerate(examples):
-        shown = example.group or (f"text {example.entity}",)
-        keys = {"question": (example.id,), "image": shown, "batch": (f"batch {number // batch}",)}
-        groups[keys[unit]].append(example)
-    queues: dict[str, list[list[Example]]] = defaultdict(list)
-    for group in groups.values():
-        queues[group[0].entity].append(group)
-    rounds = max((len(queue) for queue in queues.values()), default=0)
-    in_turn = [queue[i] for i in range(rounds) for queue in queues.values() if i < len(queue)]
-    return in_turn[:limit] if limit else in_turn
+    if unit == "image":
+        groups = group_by_image(examples)
+    elif unit == "batch":
+        groups = [list(examples[start : start + batch]) for start in range(0, len(examples), batch)]
+    else:
+        groups = group_by(examples, lambda example: example.id)
+    return entities_in_turn(groups)[: limit or None]
 
 
 def squared_gradients(

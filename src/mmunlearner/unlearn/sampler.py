@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmunlearner.config import TrainConfig
-from mmunlearner.data import Example
-from mmunlearner.saliency import units
+from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,14 @@ class Plan:
     def _pass(seed: str, groups: Sequence[Sequence[Example]]) -> list[Sequence[Example]]:
         """Every image once, in rounds: each round takes one image of each entity that has one left."""
         rng = random.Random(seed)
-        by_entity: dict[str, list[Sequence[Example]]] = defaultdict(list)
-        for group in groups:
-            by_entity[group[0].entity].append(group)
-        for images in by_entity.values():
+        by_entity = group_by(groups, lambda group: group[0].entity)
+        for images in by_entity:
             rng.shuffle(images)
         order: list[Sequence[Example]] = []
-        for number in range(max(map(len, by_entity.values()))):
-            entities = [entity for entity, images in by_entity.items() if number < len(images)]
-            rng.shuffle(entities)
-            order += [by_entity[entity][number] for entity in entities]
+        for number in range(max(map(len, by_entity))):
+            in_round = [images[number] for images in by_entity if number < len(images)]
+            rng.shuffle(in_round)
+            order += in_round
         return order
 
 
@@ -103,8 +99,12 @@ def plan(
     width = config.accumulation * processes
     apart = [e for e in retain if not e.images] if config.texts else []
     images = [e for e in retain if e.images] if config.texts else retain
-    kept, kept_apart = (_share(units(some, "image", 0), config.retain_fraction) for some in (images, apart))
-    return Plan(units(forget, "image", 0), kept, config, seed, width, kept_apart)
+    kept, kept_apart = (_share(_images_in_turn(some), config.retain_fraction) for some in (images, apart))
+    return Plan(_images_in_turn(forget), kept, config, seed, width, kept_apart)
+
+
+def _images_in_turn(examples: Sequence[Example]) -> list[list[Example]]:
+    return entities_in_turn(group_by_image(examples))
 
 
 def _share(groups: list[list[Example]], fraction: float) -> list[list[Example]]:

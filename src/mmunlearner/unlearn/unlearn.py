@@ -197,7 +197,7 @@ def _kept(encoder: Encoder, steps: Plan, train: TrainConfig) -> dict[TermName, K
     if not train.keep_features or not frozen(encoder.loaded.model):
         return {}
     asked = (example for groups in (steps.forget, steps.retain) for group in groups for example in group)
-    shown = {example.group: example.images for example in asked if example.images}
+    shown = {example.image_keys: example.images for example in asked if example.images}
     kept = Kept(encoder, shown, int(train.keep_features * 2**30))
     names: tuple[TermName, ...] = get_args(TermName)
     return {name: kept for name in names if train.augment not in ("all", name)}
