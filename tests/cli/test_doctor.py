@@ -12,6 +12,7 @@ from support.tiny import VOCABULARY, llava
 from mmunlearner import cli
 from mmunlearner.cli import doctor
 from mmunlearner.cli.doctor import Check, _assets, _disk, _package, examine, examine_model, healthy
+from mmunlearner.models import sources
 
 
 def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
@@ -24,7 +25,7 @@ def test_all_that_is_declared_is_looked_at() -> None:
     assert {r.name for r in declared if not r.marker} <= set(found)
     assert "pytest" not in found
     assert found["torch"].found == metadata.version("torch")
-    assert {"python", "disk", "cores", "hub", "LoRA", "bfloat16", "people/vanilla", "people/oracle"} <= set(found)
+    assert {"python", "disk", "cores", "hub", "LoRA", "bfloat16", "people:vanilla", "people:oracle"} <= set(found)
 
 
 @pytest.mark.parametrize(
@@ -51,20 +52,20 @@ def test_a_full_disk_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_half_a_model_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, content in (("vanilla", b"\x10\x00"), ("oracle", None)):
-        folder = tmp_path / "models" / "assets" / name
+        folder = tmp_path / name
         folder.mkdir(parents=True)
         if content is not None:
             (folder / "model.safetensors").write_bytes(content)
-    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "cli" / "doctor.py"))
+    monkeypatch.setattr(sources, "ASSETS", tmp_path)
     assert [(check.name, check.verdict) for check in _assets()] == [
-        ("people/vanilla", "wrong"),
-        ("people/oracle", "wrong"),
+        ("people:vanilla", "wrong"),
+        ("people:oracle", "wrong"),
     ]
 
 
 def test_torch_that_cannot_be_imported_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Check("torch", "cannot be imported (libcudart.so.13: no such file)", "wrong", "install torch again")
-    monkeypatch.setattr(doctor, "_torch_trouble", lambda: broken)
+    monkeypatch.setattr(doctor, "_import_trouble", lambda: broken)
     checks = examine()
     assert checks[-1] == broken
     assert "cores" not in by_name(checks)
@@ -119,4 +120,4 @@ def test_the_command_tells_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as ended:
         cli.main(["doctor", "--model", str(tmp_path / "gone")])
     assert ended.value.code == 2
-    assert "no configuration to be had" in capsys.readouterr().err
+    assert "no such directory" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from support.known import VANILLA
@@ -11,8 +12,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.data import Example
 from mmunlearner.data.benchmarks.people.examples import evaluation_columns
 from mmunlearner.errors import ModelError
-from mmunlearner.models import load
-from mmunlearner.models import shipped as assets
+from mmunlearner.models import load, resolve_source, sources
 from tools.people.accuracy import figures
 
 MEGABYTE = 10**6
@@ -26,23 +26,42 @@ def columns() -> Mapping[str, Sequence[Example]]:
 
 @pytest.fixture(scope="module")
 def vanilla(columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
-    return figures(Encoder(load(assets.vanilla_dir(), device="cpu")), columns)
+    return figures(Encoder(load("people:vanilla", device="cpu")), columns)
 
 
 @pytest.fixture(scope="module")
 def oracle(columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
-    return figures(Encoder(load(assets.oracle_dir(), device="cpu")), columns)
+    return figures(Encoder(load("people:oracle", device="cpu")), columns)
 
 
-@pytest.mark.parametrize("folder", [assets.vanilla_dir(), assets.oracle_dir()], ids=lambda folder: folder.name)
-def test_small(folder) -> None:
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 10 * MEGABYTE
+@pytest.mark.parametrize("name", sources.SHIPPED)
+def test_small(name: str) -> None:
+    assert sum(path.stat().st_size for path in Path(resolve_source(name)).iterdir()) < 10 * MEGABYTE
 
 
 def test_missing_model_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(assets, "FOLDER", tmp_path)
+    monkeypatch.setattr(sources, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match=r"people:vanilla.*install the package again"):
-        assets.vanilla_dir()
+        resolve_source("people:vanilla")
+
+
+def test_a_source_is_a_directory_a_hub_id_or_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    assert resolve_source("a/b/c") == "a/b/c"
+    assert resolve_source("~/a") == str(tmp_path / "a")
+    assert [resolve_source(name) for name in ("llava-hf/llava-1.5-7b-hf", "gpt2")] == [
+        "llava-hf/llava-1.5-7b-hf",
+        "gpt2",
+    ]
+    for absent in ("a/b/d", "./d", "~/d", str(tmp_path / "d")):
+        with pytest.raises(ModelError, match=f"^model {absent}: no such directory$"):
+            resolve_source(absent)
+    with pytest.raises(ModelError, match="^model people:other: the package ships people:vanilla, people:oracle$"):
+        resolve_source("people:other")
+    with pytest.raises(ModelError, match="no model given"):
+        resolve_source("")
 
 
 def test_the_oracle_does_not_know_the_forgotten_faces(oracle: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from mmunlearner.config import Part, Quantize
+from mmunlearner.errors import ModelError
 
 GIB = 2**30
 NEEDED_DISK = 1 * GIB
@@ -45,9 +46,10 @@ class Check:
 
 def examine(folder: Path | str = ".") -> tuple[Check, ...]:
     """All checks; runs are to be written somewhere below `folder`."""
-    checks = (*_packages(), _disk(Path(folder)), *_assets())
-    broken = _torch_trouble()
-    return (*checks, broken) if broken else (*checks, *_machine(), *_devices(), *_abilities())
+    checks = (*_packages(), _disk(Path(folder)))
+    broken = _import_trouble()
+    # What follows needs torch, and the shipped models are found by the room that loads them.
+    return (*checks, broken) if broken else (*checks, *_assets(), *_machine(), *_devices(), *_abilities())
 
 
 def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Check, ...]:
@@ -129,11 +131,13 @@ def _torchvision() -> Check:
     return Check("torchvision", found, "ok")
 
 
-def _torch_trouble() -> Check | None:
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError) as error:
-        return Check("torch", f"cannot be imported ({_first_line(error)})", "wrong", "install torch again")
+def _import_trouble() -> Check | None:
+    """Import torch and transformers: builds that are there may still not fit each other, or the machine."""
+    for package in ("torch", "transformers"):
+        try:
+            import_module(package)
+        except (ImportError, OSError, RuntimeError) as error:
+            return Check(package, f"cannot be imported ({_first_line(error)})", "wrong", f"install {package} again")
     return None
 
 
@@ -177,19 +181,21 @@ def _devices() -> Iterator[Check]:
 
 
 def _assets() -> Iterator[Check]:
-    """The models that come with the package: whole, and readable without torch."""
+    """Check that the models that come with the package are there and can be read."""
     from safetensors import SafetensorError, safe_open
 
-    folder = Path(__file__).parents[1] / "models" / "assets"
-    for name in ("vanilla", "oracle"):
-        file = folder / name / "model.safetensors"
+    from mmunlearner.models.sources import SHIPPED, resolve_source
+
+    for name in SHIPPED:
         try:
+            file = Path(resolve_source(name)) / "model.safetensors"
             with safe_open(file, framework="numpy") as weights:
                 count = len(list(weights.keys()))
-            yield Check(f"people/{name}", f"{count} tensors, {file.stat().st_size / 2**20:.1f} MiB", "ok")
+            yield Check(name, f"{count} tensors, {file.stat().st_size / 2**20:.1f} MiB", "ok")
+        except ModelError:
+            yield Check(name, "missing", "wrong", "install the package again")
         except (OSError, SafetensorError) as error:
-            trouble = f"broken ({error})" if file.is_file() else "missing"
-            yield Check(f"people/{name}", trouble, "wrong", "install the package again")
+            yield Check(name, f"broken ({error})", "wrong", "install the package again")
 
 
 def _abilities() -> Iterator[Check]:

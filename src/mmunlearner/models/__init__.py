@@ -2,6 +2,7 @@
 
 from mmunlearner.models.load import Loaded, check_whole, end_token_ids, input_device, load, pick_device, save, weight
 from mmunlearner.models.parts import candidates, part_of, parts
+from mmunlearner.models.sources import resolve_source
 
 __all__ = [
     "Loaded",
@@ -13,6 +14,7 @@ __all__ = [
     "part_of",
     "parts",
     "pick_device",
+    "resolve_source",
     "save",
     "weight",
 ]

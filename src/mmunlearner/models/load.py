@@ -20,9 +20,7 @@ from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.models.attention import attend_in_pieces
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantized import keep_trainable, quantization
-
-SHIPPED = "people:"
-"""Prefix of the names of the models that the package ships: `people:vanilla`, `people:oracle`."""
+from mmunlearner.models.sources import resolve_source
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def load(
     attention: Attention = "auto",
     trust_remote_code: bool = False,
 ) -> Loaded:
-    """Load a model and its processor from a directory or a hub id, in eval mode.
+    """Load a model and its processor from a directory, a hub id or `people:vanilla`, in eval mode.
 
     Only safetensors are read; a checkpoint that would have to be unpickled is refused. `dtype` is that of the weights,
     or with `quantize` of those that are not quantised; quantised ones compute in `compute_dtype` (empty: in `dtype`).
@@ -57,15 +55,8 @@ def load(
         ConfigError: a device and a map of devices are asked for; or flex attention without a GPU.
         ModelError: nothing loadable is at `source`, or it is no image-text-to-text model.
     """
-    name = str(source)
-    if not name:
-        raise ModelError("no model given: name a directory or a hub id (model.vanilla)")
+    name = resolve_source(source)
     transformers_logging.disable_progress_bar()  # long steps show their own
-    if name.startswith(SHIPPED):
-        name = str(_shipped(name.removeprefix(SHIPPED)))
-    looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if looks_local and not Path(name).expanduser().is_dir():
-        raise ModelError(f"model {name}: no such directory")
     if device_map and device != "auto":
         raise ConfigError(
             f"model.device {device}: model.device_map {device_map} chooses devices; leave one of them out"
@@ -92,16 +83,6 @@ def load(
     keep_trainable(model)
     whole = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code) if config else None
     return Loaded(model.eval(), processor, str(source), whole)
-
-
-def _shipped(name: str) -> Path:
-    """The models of the embedded benchmark, which come with the package."""
-    from mmunlearner.models import shipped as assets
-
-    known = {"vanilla": assets.vanilla_dir, "oracle": assets.oracle_dir}
-    if name not in known:
-        raise ModelError(f"model {SHIPPED}{name}: the package ships {', '.join(SHIPPED + n for n in known)}")
-    return Path(known[name]())
 
 
 def pick_device(name: str) -> torch.device:

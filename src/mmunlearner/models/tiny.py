@@ -24,7 +24,6 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from mmunlearner.data.prompts import CLOZE_INSTRUCTION, LETTER_INSTRUCTION
 from mmunlearner.models import Loaded, load
-from mmunlearner.models.shipped import oracle_dir
 
 IMAGE_SIZE, PATCH = 64, 16
 
@@ -149,7 +148,7 @@ def schooled(texts: Iterable[str], *, seed: int = 0) -> Loaded:
 
     All weights are the oracle's but the embeddings of words that it does not know.
     """
-    made, school = build(texts, seed=seed), load(oracle_dir())
+    made, school = build(texts, seed=seed), load("people:oracle")
     known = school.processor.tokenizer.get_vocab()  # pyright: ignore
     own = made.processor.tokenizer.get_vocab()  # pyright: ignore
     embedding, taught = made.model.get_input_embeddings().weight, school.model.get_input_embeddings().weight

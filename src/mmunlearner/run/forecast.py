@@ -19,7 +19,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
-from mmunlearner.models import Loaded, pick_device
+from mmunlearner.models import Loaded, pick_device, resolve_source
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantized import check_quantize
 from mmunlearner.run import memory
@@ -123,7 +123,7 @@ class _Teller:
     @property
     def source(self) -> str:
         """Where configuration and processor are read."""
-        return memory.shipped_folder(self.config.model.base or self.config.model.vanilla)
+        return self.config.model.base or self.config.model.vanilla
 
     def model(self) -> Any:
         if self.source == "tiny":
@@ -139,7 +139,9 @@ class _Teller:
         if model is None:
             return None
         try:
-            processor = load_processor(self.source, trust_remote_code=self.config.model.trust_remote_code)
+            processor = load_processor(
+                resolve_source(self.source), trust_remote_code=self.config.model.trust_remote_code
+            )
             if not isinstance(processor, ProcessorMixin):
                 raise ValueError(f"{type(processor).__name__} is no processor of images and text")
             return Encoder(Loaded(model, processor, self.source))

@@ -19,8 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.config import LoraConfig, Part, Quantize, TrainConfig
 from mmunlearner.errors import ModelError, reason
-from mmunlearner.models import candidates, part_of
-from mmunlearner.models.load import SHIPPED
+from mmunlearner.models import candidates, part_of, resolve_source
 from mmunlearner.saliency.fisher import RECOMPUTE_FROM
 
 FLOAT = 4
@@ -110,23 +109,15 @@ class Memory:
         return self.on_device + self.copy
 
 
-def shipped_folder(source: str) -> str:
-    """The folder of a model that the package ships (`people:vanilla`); any other source as it is."""
-    if not source.startswith(SHIPPED):
-        return source
-    from mmunlearner.models import shipped as assets
-
-    return str(assets.FOLDER / source.removeprefix(SHIPPED))
-
-
 def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """A model without weights, from the configuration in a directory or of a hub id.
+    """Build a model without weights, from the configuration of any source that `models.load` takes.
 
     Raises:
         ModelError: there is none, or it is of no image-text-to-text model.
     """
+    name = resolve_source(source)
     try:
-        config = AutoConfig.from_pretrained(shipped_folder(source), trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
