@@ -11,8 +11,8 @@ from safetensors import safe_open
 
 from bench import model, ours, published, setting
 from mmunlearner.data import Example
-from mmunlearner.evaluate.metrics import mean_score
-from mmunlearner.evaluate.scores import right
+from mmunlearner.evaluate.metrics import accuracy
+from mmunlearner.evaluate.scores import mean_score
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import load, units
 
@@ -69,7 +69,7 @@ def answers(folder: Path, ours: str = "ours") -> dict[str, Any]:
     theirs, mine = (json.loads((folder / f"{side}.answers.json").read_text()) for side in ("published", ours))
     said = [{line["id"] + column: line["output"] for column in x for line in x[column]} for x in (theirs, mine)]
     scores = [
-        {c: mean_score([right(i) for i in x[c]], [i["entity"] for i in x[c]]).value for c in sorted(x)}
+        {c: mean_score([accuracy(i) for i in x[c]], [i["entity"] for i in x[c]]).value for c in sorted(x)}
         for x in (theirs, mine)
     ]
     return {

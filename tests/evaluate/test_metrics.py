@@ -1,4 +1,4 @@
-"""Scoring rules and statistics, against published numbers, plain formulas and their own invariances."""
+"""Metrics of one answer, against published numbers, plain formulas and their own invariances."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmunlearner.evaluate import metrics
+from mmunlearner.evaluate import metrics, scores
 
 VOCABULARY = ["ann", "ben", "works", "as", "a", "doctor", "in", "paris", "red", "hat"]
 LOGS = st.floats(-60, -1e-6)
 ANSWERS = st.tuples(LOGS, st.integers(1, 30))
 WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=8)
-VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
 
 def tofu_log_ratios(folder: Path, model: str) -> list[float]:
@@ -30,7 +29,7 @@ def tofu_log_ratios(folder: Path, model: str) -> list[float]:
 @pytest.mark.parametrize(("oracle", "p"), [("retain90", 1.8e-21), ("retain95", 6.5e-16), ("retain99", 2.3e-06)])
 def test_forget_quality_equals_the_published_p_values_of_tofu(shared_data, oracle, p):
     folder = shared_data / "tofu_eval_logs"
-    quality = metrics.forget_quality(tofu_log_ratios(folder, "full"), tofu_log_ratios(folder, oracle))
+    quality = scores.forget_quality(tofu_log_ratios(folder, "full"), tofu_log_ratios(folder, oracle))
     assert quality.ks_p == pytest.approx(p, rel=0.03)  # the published values have two digits
     assert 0 < quality.js < 1
 
@@ -54,7 +53,7 @@ def test_js_distance_equals_its_definition_on_the_published_logs(shared_data, or
             shares[int(20 / (1 + math.exp(log)))] += 1 / len(logs)
     mixture = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
     divergence = sum(a * math.log2(a / m) for shares in (p, q) for a, m in zip(shares, mixture, strict=True) if a)
-    assert metrics.forget_quality(*ratios).js == pytest.approx(math.sqrt(divergence / 2), rel=1e-6)
+    assert scores.forget_quality(*ratios).js == pytest.approx(math.sqrt(divergence / 2), rel=1e-6)
 
 
 @pytest.mark.parametrize("task", ["eval_real_author_wo_options", "eval_real_world_wo_options"])
@@ -124,13 +123,13 @@ def test_a_letter_is_chosen_only_where_it_stands_alone(output, letter):
     ],
 )
 def test_right_and_wrong_by_the_benchmarks_rules(task, output, target, answer, right):
-    assert metrics.is_right(task, output, target, answer) is right
+    assert metrics.is_correct(task, output, target, answer) is right
 
 
 @given(WORDS, WORDS, WORDS)
 def test_an_answer_within_other_words_is_right_and_scores_are_bounded(before, answer, after):
     output, truth = " ".join(before + answer + after), " ".join(answer)
-    assert metrics.is_right("generation", output, truth, truth)
+    assert metrics.is_correct("generation", output, truth, truth)
     assert metrics.rouge_l_recall(output, truth) == pytest.approx(1)
     assert 0 < metrics.rouge_l(output, truth) <= 1
     assert 0 <= metrics.bleu(output, truth) <= 1
@@ -166,77 +165,3 @@ def test_harmonic_mean_lies_between_the_least_value_and_the_mean(values):
 def test_harmonic_mean_refuses_what_has_none(values):
     with pytest.raises(ValueError, match="harmonic mean"):
         metrics.harmonic_mean(values)
-
-
-@given(VALUES)
-def test_one_item_per_entity_gives_the_plain_standard_error(values):
-    score = metrics.mean_score(values, [str(i) for i in range(len(values))])
-    assert score.value == pytest.approx(np.mean(values))
-    assert score.stderr == pytest.approx(np.std(values, ddof=1) / math.sqrt(len(values)), abs=1e-12)
-
-
-@given(VALUES, st.integers(2, 5))
-def test_repeating_every_item_of_an_entity_adds_no_certainty(values, copies):
-    entities = [str(i) for i in range(len(values))]
-    once, often = metrics.mean_score(values, entities), metrics.mean_score(values * copies, entities * copies)
-    assert often.stderr == pytest.approx(once.stderr, abs=1e-12)
-    assert often.n == copies * once.n
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abcd")), min_size=2, max_size=40), st.randoms())
-def test_the_standard_error_does_not_care_for_order_names_or_shift(items, random):
-    shuffled = random.sample(items, len(items))
-    a = metrics.mean_score([v for v, _ in items], [e for _, e in items])
-    b = metrics.mean_score([v + 3 for v, _ in shuffled], [f"x{e}" for _, e in shuffled])
-    assert b.value - 3 == pytest.approx(a.value)
-    assert b.stderr == pytest.approx(a.stderr, abs=1e-9)
-
-
-def test_the_standard_error_is_the_spread_of_a_mean_over_drawn_entities():
-    """Entities of a level of their own (variance 1, items 0.09): Var(mean) = 1 / 30 + 0.09 / 240, not 1.09 / 240."""
-    rng = np.random.default_rng(0)
-    entities = [str(i) for i in np.arange(30).repeat(8)]
-    levels = rng.normal(size=(200, 30)).repeat(8, axis=1) + 0.3 * rng.normal(size=(200, 240))
-    errors = [metrics.mean_score(list(values), entities).stderr for values in levels]
-    assert np.mean(errors) == pytest.approx(math.sqrt(1 / 30 + 0.09 / 240), rel=0.03)
-
-
-def test_a_single_entity_or_item_has_a_stated_fallback():
-    plain = metrics.mean_score([0.0, 1.0, 1.0], ["a", "b", "c"])
-    assert metrics.mean_score([0.0, 1.0, 1.0], ["a", "a", "a"]) == plain
-    assert metrics.mean_score([1.0], ["a"]) == metrics.Score(1.0, 0.0, 1)
-    with pytest.raises(ValueError, match="at least one"):
-        metrics.mean_score([], [])
-
-
-@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=2, max_size=20), st.floats(-0.5, 0.5))
-def test_a_paired_difference_sees_through_the_items_difficulty(values, shift):
-    entities = {item: item for item in values}
-    shifted = {item: value + shift for item, value in values.items()}
-    gap = metrics.paired_difference(shifted, values, entities)
-    assert gap.value == pytest.approx(shift, abs=1e-9)
-    assert gap.stderr == pytest.approx(0, abs=1e-9)
-
-
-def test_a_paired_difference_takes_common_items_alone():
-    gap = metrics.paired_difference({"x": 1.0, "y": 0.0}, {"y": 1.0, "z": 0.0}, {"x": "a", "y": "b"})
-    assert (gap.value, gap.n) == (-1.0, 1)
-    with pytest.raises(ValueError, match="no item in common"):
-        metrics.paired_difference({"x": 1.0}, {"y": 1.0}, {"x": "a"})
-
-
-@given(st.lists(st.floats(-5, 5), min_size=5, max_size=40), st.lists(st.floats(-5, 5), min_size=5, max_size=40))
-def test_forget_quality_is_best_for_the_oracle_itself_and_symmetric(a, b):
-    same, ab, ba = (metrics.forget_quality(*pair) for pair in ((a, a), (a, b), (b, a)))
-    assert (same.ks, same.js) == (0, 0)
-    assert same.ks_p == pytest.approx(1)
-    assert ab.ks == pytest.approx(ba.ks)
-    assert ab.js == pytest.approx(ba.js)
-    assert 0 <= ab.js <= 1
-    assert 0 <= ab.ks_p <= 1
-
-
-def test_disjoint_truth_ratios_are_as_far_as_can_be():
-    quality = metrics.forget_quality([-4.0] * 20, [4.0] * 20)
-    assert quality.ks == 1
-    assert quality.js == pytest.approx(1)

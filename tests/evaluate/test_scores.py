@@ -1,17 +1,38 @@
-"""Saved answers -> scores, without a model."""
+"""Saved answers -> scores, without a model; their statistics; what may be claimed of them."""
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmunlearner.core.files import read_json, write_jsonl
 from mmunlearner.errors import DataError
-from mmunlearner.evaluate import Score, read_columns, read_scores, rescore
-from mmunlearner.evaluate.scores import METRICS, score_lines
+from mmunlearner.evaluate import (
+    METRICS,
+    ModelScores,
+    Score,
+    distance_to_oracle,
+    memorisation_gate,
+    oracle_gap,
+    read_columns,
+    rescore,
+)
+from mmunlearner.evaluate.scores import (
+    difference,
+    forget_quality,
+    mean_score,
+    noise_limit,
+    paired_difference,
+    score_lines,
+)
 
+VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 COMMON = {"modality": "vqa", "attribute": "job", "image": None, "prompt": "?", "answer_logp": -2.0, "answer_tokens": 2}
 
 
@@ -83,7 +104,7 @@ def test_rescoring_writes_what_it_returns_and_reads_back(tmp_path):
     scores = rescore(tmp_path)
     assert list(scores.columns) == ["forget_vqa", "general"]
     assert scores.columns["forget_vqa"]["accuracy"] == Score(0.5, 0.5, 2)
-    assert read_scores(tmp_path) == scores
+    assert ModelScores.from_json(read_json(tmp_path / "scores.json")) == scores
     assert read_json(tmp_path / "scores.json")["columns"]["general"]["cloze"] == {"value": 1.0, "stderr": 0.0, "n": 1}
 
 
@@ -104,3 +125,149 @@ def test_scoring_imports_no_torch(tmp_path):
         "import sys; from mmunlearner.evaluate import rescore; rescore(sys.argv[1]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
+
+
+# --- statistics -----------------------------------------------------------------------------------------------------
+
+
+@given(VALUES)
+def test_one_item_per_entity_gives_the_plain_standard_error(values):
+    score = mean_score(values, [str(i) for i in range(len(values))])
+    assert score.value == pytest.approx(np.mean(values))
+    assert score.stderr == pytest.approx(np.std(values, ddof=1) / math.sqrt(len(values)), abs=1e-12)
+
+
+@given(VALUES, st.integers(2, 5))
+def test_repeating_every_item_of_an_entity_adds_no_certainty(values, copies):
+    entities = [str(i) for i in range(len(values))]
+    once, often = mean_score(values, entities), mean_score(values * copies, entities * copies)
+    assert often.stderr == pytest.approx(once.stderr, abs=1e-12)
+    assert often.n == copies * once.n
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abcd")), min_size=2, max_size=40), st.randoms())
+def test_the_standard_error_does_not_care_for_order_names_or_shift(items, random):
+    shuffled = random.sample(items, len(items))
+    a = mean_score([v for v, _ in items], [e for _, e in items])
+    b = mean_score([v + 3 for v, _ in shuffled], [f"x{e}" for _, e in shuffled])
+    assert b.value - 3 == pytest.approx(a.value)
+    assert b.stderr == pytest.approx(a.stderr, abs=1e-9)
+
+
+def test_the_standard_error_is_the_spread_of_a_mean_over_drawn_entities():
+    """Entities of a level of their own (variance 1, items 0.09): Var(mean) = 1 / 30 + 0.09 / 240, not 1.09 / 240."""
+    rng = np.random.default_rng(0)
+    entities = [str(i) for i in np.arange(30).repeat(8)]
+    levels = rng.normal(size=(200, 30)).repeat(8, axis=1) + 0.3 * rng.normal(size=(200, 240))
+    errors = [mean_score(list(values), entities).stderr for values in levels]
+    assert np.mean(errors) == pytest.approx(math.sqrt(1 / 30 + 0.09 / 240), rel=0.03)
+
+
+def test_a_single_entity_or_item_has_a_stated_fallback():
+    plain = mean_score([0.0, 1.0, 1.0], ["a", "b", "c"])
+    assert mean_score([0.0, 1.0, 1.0], ["a", "a", "a"]) == plain
+    assert mean_score([1.0], ["a"]) == Score(1.0, 0.0, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        mean_score([], [])
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=2, max_size=20), st.floats(-0.5, 0.5))
+def test_a_paired_difference_sees_through_the_items_difficulty(values, shift):
+    entities = {item: item for item in values}
+    shifted = {item: value + shift for item, value in values.items()}
+    gap = paired_difference(shifted, values, entities)
+    assert gap.value == pytest.approx(shift, abs=1e-9)
+    assert gap.stderr == pytest.approx(0, abs=1e-9)
+
+
+def test_a_paired_difference_takes_common_items_alone():
+    gap = paired_difference({"x": 1.0, "y": 0.0}, {"y": 1.0, "z": 0.0}, {"x": "a", "y": "b"})
+    assert (gap.value, gap.n) == (-1.0, 1)
+    with pytest.raises(ValueError, match="no item in common"):
+        paired_difference({"x": 1.0}, {"y": 1.0}, {"x": "a"})
+
+
+@given(st.lists(st.floats(-5, 5), min_size=5, max_size=40), st.lists(st.floats(-5, 5), min_size=5, max_size=40))
+def test_forget_quality_is_best_for_the_oracle_itself_and_symmetric(a, b):
+    same, ab, ba = (forget_quality(*pair) for pair in ((a, a), (a, b), (b, a)))
+    assert (same.ks, same.js) == (0, 0)
+    assert same.ks_p == pytest.approx(1)
+    assert ab.ks == pytest.approx(ba.ks)
+    assert ab.js == pytest.approx(ba.js)
+    assert 0 <= ab.js <= 1
+    assert 0 <= ab.ks_p <= 1
+
+
+def test_disjoint_truth_ratios_are_as_far_as_can_be():
+    quality = forget_quality([-4.0] * 20, [4.0] * 20)
+    assert quality.ks == 1
+    assert quality.js == pytest.approx(1)
+
+
+def test_noise_limit_asks_more_of_many_columns_and_few_entities() -> None:
+    assert noise_limit(1, 10**6) == pytest.approx(1.96, abs=0.001)
+    assert noise_limit(1, 10) == pytest.approx(2.262, abs=0.001)
+    assert noise_limit(11, 10) > noise_limit(1, 10) > noise_limit(1, 100) > noise_limit(1, 10**6)
+    assert noise_limit(1, 1) == math.inf
+
+
+# --- one model against another --------------------------------------------------------------------------------------
+
+
+def answers(right, *, entities=10, wrong_logp=-8.0):
+    """One cloze item per entry of `right`, spread over entities."""
+    return [
+        {
+            "id": str(i), "entity": str(i % entities), "column": "forget_vqa", "task": "cloze", "target": "red",
+            "answer": "red", "output": "red" if r else "blue", "answer_logp": -1.0, "answer_tokens": 1,
+            "perturbed_logps": [wrong_logp - 0.1 * i], "perturbed_tokens": [2],
+        }
+        for i, r in enumerate(right)
+    ]  # fmt: skip
+
+
+def test_a_vanilla_model_that_knows_passes():
+    gate = memorisation_gate(answers([1] * 40), answers([0] * 36 + [1] * 4))
+    assert gate.passed
+    assert gate.margin == pytest.approx(0.9)
+    assert "it knows what it is to forget" in gate.text
+
+
+@pytest.mark.parametrize(
+    ("vanilla", "oracle"),
+    [
+        ([1] * 20 + [0] * 20, [1] * 18 + [0] * 22),  # 5 points: too small a margin
+        ([1, 1, 1, 0, 0, 0, 1, 0, 1, 0], [0, 0, 0, 1, 1, 0, 0, 0, 1, 0]),  # 20 points, with an error as large
+        ([0] * 40, [1] * 40),
+        ([1] * 40, [1] * 40),
+    ],
+)
+def test_without_a_clear_margin_nothing_is_claimed(vanilla, oracle):
+    gate = memorisation_gate(answers(vanilla), answers(oracle))
+    assert not gate.passed
+    assert "nothing can be claimed" in gate.text
+
+
+def test_the_gap_is_taken_on_the_same_items_column_by_column():
+    model = {"forget_vqa": answers([1, 1, 0, 0]), "general": answers([1])}
+    oracle = {"forget_vqa": answers([0, 1, 0, 0, 1, 1])}
+    gaps = oracle_gap(model, oracle)
+    assert list(gaps) == ["forget_vqa"]
+    assert gaps["forget_vqa"].value == pytest.approx(0.25)
+    assert gaps["forget_vqa"].n == 4
+
+
+def test_models_evaluated_on_different_items_cannot_be_compared():
+    other = [line | {"id": f"other {line['id']}"} for line in answers([1, 1])]
+    with pytest.raises(DataError, match="no item in common"):
+        difference(answers([1, 1]), other)
+
+
+def test_the_distance_to_the_oracle_needs_perturbed_answers():
+    near = distance_to_oracle(answers([1] * 30), answers([1] * 30))
+    far = distance_to_oracle(answers([1] * 30), answers([1] * 30, wrong_logp=8.0))
+    assert near is not None
+    assert far is not None
+    assert (near.ks, far.ks) == (0, 1)
+    bare = [{k: v for k, v in line.items() if not k.startswith("perturbed")} for line in answers([1])]
+    assert distance_to_oracle(bare, answers([1])) is None

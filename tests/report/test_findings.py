@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 from support.fabricated import MODELS, make_run
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.criteria import criteria
 from mmunlearner.report.findings import Finding, findings, headline, sentences
-from mmunlearner.report.paired import Difference, compare, noise_limit
+from mmunlearner.report.paired import Difference, compare
 from mmunlearner.report.results import Column, Run, load
 
 Change = Callable[[dict[str, Any]], None]
@@ -221,13 +220,6 @@ def test_pairing_is_given_up_where_the_files_hold_other_items(tmp_path: Path) ->
     gaps = {gap.column.name: gap for gap in compare(run, run.results.models[2], run.results.models[3])}
     assert gaps["general"].entities is None
     assert gaps["neighbour_vqa"].entities is not None
-
-
-def test_noise_limit_asks_more_of_many_columns_and_few_entities() -> None:
-    assert noise_limit(1, 10**6) == pytest.approx(1.96, abs=0.001)
-    assert noise_limit(1, 10) == pytest.approx(2.262, abs=0.001)
-    assert noise_limit(11, 10) > noise_limit(1, 10) > noise_limit(1, 100) > noise_limit(1, 10**6)
-    assert noise_limit(1, 1) == math.inf
 
 
 def test_a_single_entity_shows_nothing() -> None:

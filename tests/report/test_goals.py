@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.goals import SHOWN, Target, best, shortfall, target
 from mmunlearner.report.results import Column, Model, Results
 

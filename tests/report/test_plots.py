@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
 from mmunlearner.report.figure import COLOURS, dark_mode, inline_svg, png, standalone_svg
 from mmunlearner.report.labels import Box, place

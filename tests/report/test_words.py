@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import words
 
 

@@ -14,8 +14,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from mmunlearner.core.files import write_json, write_jsonl
-from mmunlearner.evaluate.gate import distance_to_oracle, oracle_gap
-from mmunlearner.evaluate.scores import score_lines
+from mmunlearner.evaluate.scores import distance_to_oracle, oracle_gap, score_lines
 
 CHANCE = 0.125
 COLUMNS = {

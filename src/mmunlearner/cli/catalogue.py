@@ -7,24 +7,8 @@ from dataclasses import dataclass
 
 from mmunlearner.core.recipes import load_config, shipped_recipes
 from mmunlearner.data.load import FORMATS, find_loader
-from mmunlearner.evaluate.scores import METRICS
+from mmunlearner.evaluate import METRICS
 from mmunlearner.methods import METHODS, Method
-
-MEANING = {
-    "accuracy": "right or wrong, by the rule of each item's task; mean over all items of a column",
-    "multiple_choice": "the answer's first letter is the right option's",
-    "multiple_choice_likelihood": "the likeliest letter is the right option's",
-    "multiple_choice_agreement": "the letter that is said is the likeliest one",
-    "cloze": "the truth is part of the answer, in any case",
-    "generation": "the truth is part of the answer, both normalised",
-    "rouge_l": "ROUGE-L F1 of the answer, stemmed",
-    "rouge_l_recall": "ROUGE-L recall of the answer, stemmed (CLEAR)",
-    "bleu": "BLEU of the answer",
-    "probability": "p(truth), to the power of 1 / tokens",
-    "choice_probability": "the same as a share of what the truth and the wrong answers have together (TOFU, CLEAR)",
-    "truth_ratio": "wrong answers' probability over the truth's, folded as TOFU does per column",
-    "factuality": "a judge's score of the answer, 1 to 10, as a tenth of it (MLLMU-Bench; --judge.endpoint)",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +27,7 @@ def everything() -> dict[str, list[Entry]]:
     return {
         "methods (--method NAME, --options.NAME VALUE)": [_method(method) for method in METHODS.values()],
         "benchmarks (--data.format NAME)": [_benchmark(name) for name in FORMATS],
-        "metrics": [Entry(name, "", MEANING.get(name, "")) for name in METRICS],
+        "metrics": [Entry(metric.name, "", metric.meaning) for metric in METRICS.values()],
         "recipes (mmunlearner run NAME)": [_recipe(name) for name in shipped_recipes()],
     }
 

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
-SHOWN = ("accuracy", "multiple_choice", "cloze", "generation", "rouge_l")
-"""Metrics that fit beside each other on a terminal."""
-
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: bool = False) -> None:
     """Print rows under their heads; with `numbers`, all columns but the first are numbers, and the first is folded."""
@@ -104,14 +101,15 @@ def moved(model: Path, *, masked: bool) -> None:
 
 def scores(folder: Path, oracle: Path | None = None) -> None:
     """The main metrics of an evaluation folder, scored again from its answers; its distance to the oracle's."""
-    from mmunlearner.evaluate import rescore
+    from mmunlearner.evaluate import METRICS, rescore
 
     columns = rescore(folder).columns
+    metrics = [metric.name for metric in METRICS.values() if metric.on_terminal]
     rows = [
-        (name, *(_score(found.get(metric)) for metric in SHOWN), str(found["accuracy"].n))
+        (name, *(_score(found.get(metric)) for metric in metrics), str(found["accuracy"].n))
         for name, found in columns.items()
     ]
-    heads = ("", *(metric.replace("_", " ") for metric in SHOWN), "n")
+    heads = ("", *(metric.replace("_", " ") for metric in metrics), "n")
     table("per cent, ± standard error clustered by entity", heads, rows, numbers=True)
     print(f"these and all other metrics: {folder / 'scores.json'}")
     if oracle is not None:

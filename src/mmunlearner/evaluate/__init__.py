@@ -1,19 +1,34 @@
-"""Answers of a model, their scores with uncertainty, and what may be claimed of them."""
+"""Answers of a model, their scores with uncertainty, and what may be claimed of them.
+
+Scores come from saved answers alone, so this half imports no torch (`metrics`, `scores`, `clear`, `judge`, `lmms`).
+`evaluate_model` and `quick_scores` ask a model: they live in `answer`, which is imported when one of them is used.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmunlearner.evaluate.gate import Gate, distance_to_oracle, memorisation_gate, oracle_gap
-from mmunlearner.evaluate.metrics import ForgetQuality, Score
-from mmunlearner.evaluate.scores import ModelScores, read_columns, read_scores, rescore
+from mmunlearner.evaluate.metrics import METRICS, Metric
+from mmunlearner.evaluate.scores import (
+    ForgetQuality,
+    Gate,
+    ModelScores,
+    Score,
+    distance_to_oracle,
+    memorisation_gate,
+    oracle_gap,
+    read_columns,
+    rescore,
+)
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # where editors and type checkers go to for the definition
     from mmunlearner.evaluate.answer import evaluate_model, quick_scores
 
 __all__ = [
+    "METRICS",
     "ForgetQuality",
     "Gate",
+    "Metric",
     "ModelScores",
     "Score",
     "distance_to_oracle",
@@ -22,13 +37,12 @@ __all__ = [
     "oracle_gap",
     "quick_scores",
     "read_columns",
-    "read_scores",
     "rescore",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """The two names that need a model, and so torch, are imported when they are asked for."""
+    """Import `answer`, and with it torch, when one of its two functions is first used."""
     if name not in {"evaluate_model", "quick_scores"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mmunlearner.evaluate import answer

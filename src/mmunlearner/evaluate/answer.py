@@ -19,8 +19,8 @@ from mmunlearner.errors import DataError
 from mmunlearner.evaluate import questions
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.evaluate.likelihood import RowKey, Scale, Weighed, key_of, spoken
-from mmunlearner.evaluate.metrics import Score, mean_score
-from mmunlearner.evaluate.scores import ModelScores, read_lines, rescore, right
+from mmunlearner.evaluate.metrics import accuracy
+from mmunlearner.evaluate.scores import ModelScores, Score, mean_score, read_lines, rescore
 from mmunlearner.models import Loaded, weight
 
 Progress = Callable[[str, int, int], None]
@@ -174,7 +174,7 @@ class _Answering:
         """Share of right answers alone."""
         _, outputs = self._answer([self._ask_briefly(item) for item in items], lambda done, of: None)
         lines = [questions.describe(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
-        return mean_score([right(line) for line in lines], [item.entity for item in items])
+        return mean_score([accuracy(line) for line in lines], [item.entity for item in items])
 
     def _ask(self, item: Example) -> _Asked:
         question, opened = prompt(item), questions.open_prompt(item)

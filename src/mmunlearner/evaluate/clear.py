@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from mmunlearner.evaluate.gate import distance_to_oracle
-from mmunlearner.evaluate.metrics import ForgetQuality, harmonic_mean
-from mmunlearner.evaluate.scores import Line, score_lines
+from mmunlearner.evaluate.metrics import Line, harmonic_mean
+from mmunlearner.evaluate.scores import ForgetQuality, distance_to_oracle, score_lines
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "real": ("neighbour_vqa", "general"),

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 from mmunlearner.config import JudgeConfig
 from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
 from mmunlearner.errors import ConfigError, JudgeError
-from mmunlearner.evaluate.scores import JUDGE, Line, read_columns
+from mmunlearner.evaluate.metrics import Line
+from mmunlearner.evaluate.scores import JUDGE, read_columns
 
 WAIT_SECONDS = 2.0
 """Before the second attempt; each further wait is twice as long."""

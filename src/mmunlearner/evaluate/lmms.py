@@ -16,8 +16,7 @@ from typing import Any, TypeGuard
 
 from mmunlearner.core.files import read_json, write_json
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
-from mmunlearner.evaluate.metrics import Score
-from mmunlearner.evaluate.scores import ModelScores
+from mmunlearner.evaluate.scores import ModelScores, Score
 
 FILE = "lmms.json"
 FOLDER = "lmms"

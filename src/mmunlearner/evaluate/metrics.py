@@ -1,57 +1,49 @@
-"""Scoring rules and statistics: pure functions of texts, log-probabilities and numbers, without torch.
+"""Metrics of one answer: the rules, and `METRICS`, the one table that says which there are.
 
-A truth ratio is written r = (perturbed answers' likelihood) / (truth's likelihood), both per token: 0 for a model that
-is sure of the truth, 1 for one that cannot tell it from the wrong answers.
+No model is needed: a metric is a pure function of one line of saved answers (the fields are listed in `scores`).
+
+A truth ratio is written r = (likelihood of the wrong answers) / (likelihood of the true answer), both per token: 0 for
+a model that is sure of the truth, 1 for one that cannot tell it from the wrong answers.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from math import exp, isfinite
+from math import exp
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-import numpy as np
+Line = Mapping[str, Any]
+"""One evaluated item, as a line of `COLUMN.jsonl` holds it."""
+LogLikelihood = tuple[float, int]
+"""log p(answer | question), summed over the answer's tokens, and how many tokens these are."""
 
 # r is only ever clipped, inverted or ranked, so that capping its logarithm keeps every score and avoids overflow.
 _LARGEST_LOG = 700.0
 
 
-class Score(NamedTuple):
-    """A mean with its uncertainty."""
-
-    value: float
-    stderr: float
-    """Standard error of `value`, clustered by entity."""
-    n: int
-    """Items behind it."""
-
-
-class ForgetQuality(NamedTuple):
-    """How far the truth ratios of a model lie from the oracle's."""
-
-    ks_p: float
-    """p-value of the two-sample Kolmogorov-Smirnov test: TOFU's forget quality, 1 at best."""
-    ks: float
-    """Its statistic: largest distance of the two cumulative distributions, 0 at best."""
-    js: float
-    """Jensen-Shannon distance, 0 (equal) to 1 (disjoint)."""
+# --- correct or not -------------------------------------------------------------------------------------------------
 
 
 def chosen_letter(output: str) -> str:
-    """The option that an output picks: the letter that stands alone at its beginning ("B", "(b)", "B: Paris"), or "".
+    """Return the option that an output picks: the letter that stands alone at its beginning ("B", "(b)", "B: Paris").
 
-    A word is no choice: "Artist" does not pick A, as the published first-character rule would have it.
+    Empty where there is none. A word is no choice: "Artist" does not pick A, unlike in the published rule, which takes
+    the first character.
     """
     match = re.match(r"[\W_]*([^\W\d_])(?!\w)", output)
     return match.group(1).upper() if match else ""
 
 
-def is_right(task: str, output: str, target: str, answer: str) -> bool:
-    """MLLMU-Bench's rules, zero-shot: the letter; the blank's truth within the output; the truth's words in a row."""
+def is_correct(task: str, output: str, target: str, answer: str) -> bool:
+    """Decide by the rule of the task (MLLMU-Bench, zero-shot).
+
+    Multiple choice: the output begins with the right letter (`target`). Cloze: the true answer is part of the output.
+    Generation: the words of the true answer stand in the output side by side.
+    """
     if task == "multiple_choice":
         return chosen_letter(output) == target.upper()
     if task == "cloze":
@@ -60,9 +52,12 @@ def is_right(task: str, output: str, target: str, answer: str) -> bool:
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters and digits only, single spaces."""
+    """Return the text in lower case, with letters and digits only and single spaces."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(re.sub(r"[\W_]+", " ", plain).split())
+
+
+# --- similarity of texts --------------------------------------------------------------------------------------------
 
 
 @cache
@@ -73,60 +68,60 @@ def _rouge_scorer() -> Any:
 
 
 def rouge_l(output: str, reference: str) -> float:
-    """ROUGE-L F1 with stemming (MLLMU-Bench), 0 to 1."""
+    """Return ROUGE-L F1 with stemming (MLLMU-Bench), 0 to 1."""
     return float(_rouge_scorer().score(reference, output)["rougeL"].fmeasure)
 
 
 def rouge_l_recall(output: str, reference: str) -> float:
-    """ROUGE-L recall with stemming (TOFU, CLEAR), 0 to 1."""
+    """Return ROUGE-L recall with stemming (TOFU, CLEAR), 0 to 1."""
     return float(_rouge_scorer().score(reference, output)["rougeL"].recall)
 
 
 def bleu(output: str, reference: str) -> float:
-    """Sentence BLEU with sacrebleu's smoothing and effective order, 0 to 1."""
+    """Return sentence BLEU with sacrebleu's smoothing and effective order, 0 to 1."""
     from sacrebleu import sentence_bleu
 
     return min(1.0, sentence_bleu(output, [reference]).score / 100)
 
 
+# --- likelihoods ----------------------------------------------------------------------------------------------------
+
+
 def answer_probability(logp: float, tokens: int) -> float:
-    """p(answer | question)^(1 / tokens): the geometric mean over the answer's tokens."""
+    """Return p(answer | question)^(1 / tokens): the geometric mean over the answer's tokens."""
     return exp(logp / tokens)
 
 
-def choice_probability(truth: tuple[float, int], wrong: Sequence[tuple[float, int]]) -> float:
-    """p(y) / (p(y) + sum of p over the wrong answers), each to the power of 1 / tokens (TOFU, CLEAR: p(y) / sum p).
+def choice_probability(truth: LogLikelihood, wrong: Sequence[LogLikelihood]) -> float:
+    """Return p(y) / (p(y) + sum of p over the wrong answers), each to the power of 1 / tokens (TOFU, CLEAR)."""
+    true_logp = truth[0] / truth[1]
+    log_odds = (min(_LARGEST_LOG, logp / tokens - true_logp) for logp, tokens in wrong)
+    return 1 / (1 + sum(exp(value) for value in log_odds))
 
-    Each argument is (sum of log p, tokens).
+
+def log_truth_ratio(truth: LogLikelihood, perturbed: Sequence[LogLikelihood]) -> float:
+    """Return log r: mean over the perturbed answers of (log p / tokens), minus log p / tokens of the truth.
+
+    The truth is its paraphrase, where the benchmark has one.
     """
-    own = truth[0] / truth[1]
-    others = (min(_LARGEST_LOG, logp / tokens - own) for logp, tokens in wrong)
-    return 1 / (1 + sum(exp(other) for other in others))
-
-
-def log_truth_ratio(truth: tuple[float, int], perturbed: Sequence[tuple[float, int]]) -> float:
-    """log r = mean over perturbed of (log p / tokens), minus log p / tokens of the truth (its paraphrase, if any).
-
-    As in TOFU's code the perturbed answers are averaged as logarithms (its paper averages the probabilities); the
-    published p-values come from this one. Each argument is (sum of log p, tokens).
-    """
+    # TOFU's code averages logarithms, its paper probabilities. The published p-values come from the code.
     wrong = sum(logp / tokens for logp, tokens in perturbed) / len(perturbed)
     ratio = wrong - truth[0] / truth[1]
     return max(-_LARGEST_LOG, min(_LARGEST_LOG, ratio))
 
 
 def forget_truth_ratio(log_ratio: float) -> float:
-    """min(r, 1/r): 1 where truth and wrong answers are equally likely."""
+    """Return min(r, 1/r): 1 where truth and wrong answers are equally likely."""
     return exp(-abs(log_ratio))
 
 
 def utility_truth_ratio(log_ratio: float) -> float:
-    """max(0, 1 - r): 1 where the model is sure of the truth."""
+    """Return max(0, 1 - r): 1 where the model is sure of the truth."""
     return max(0.0, 1 - exp(log_ratio))
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """0 as soon as one value is 0.
+    """Return the harmonic mean, 0 as soon as one value is 0.
 
     Raises:
         ValueError: no value, or a negative one.
@@ -136,59 +131,157 @@ def harmonic_mean(values: Sequence[float]) -> float:
     return 0.0 if min(values) == 0 else len(values) / sum(1 / value for value in values)
 
 
-def mean_score(values: Sequence[float], entities: Sequence[str]) -> Score:
-    """Mean of the items with a standard error clustered by entity.
-
-    Items of one entity are not independent. With G entities, se^2 = G / (G - 1) * sum_g (sum_{i in g} (x_i - m))^2
-    / n^2, which is the plain s^2 / n where every entity has one item. With a single entity its items stand alone.
-
-    Raises:
-        ValueError: no items, or not one entity per item.
-    """
-    if not values or len(values) != len(entities):
-        raise ValueError(f"score of {len(values)} values and {len(entities)} entities: needs as many, at least one")
-    x = np.asarray(values, dtype=np.float64)
-    value = float(x.mean())
-    _, group = np.unique(np.asarray(entities), return_inverse=True)
-    groups = int(group.max()) + 1
-    if groups == 1:
-        group, groups = np.arange(len(x)), len(x)
-    if groups == 1:
-        return Score(value, 0.0, 1)
-    sums = np.bincount(group, weights=x - value, minlength=groups)
-    return Score(value, float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(x)), len(x))
+# --- from a line of saved answers -----------------------------------------------------------------------------------
 
 
-def paired_difference(
-    a: Mapping[str, float], b: Mapping[str, float], entities: Mapping[str, str], *, what: str = "scores"
-) -> Score:
-    """Mean of a - b over the items (by id) that both have, which takes the items' own difficulty out of the error.
-
-    Raises:
-        ValueError: they have no item in common.
-    """
-    common = [item for item in a if item in b]
-    if not common:
-        raise ValueError(f"{what}: no item in common, so that no difference can be paired")
-    return mean_score([a[item] - b[item] for item in common], [entities[item] for item in common])
+def accuracy(line: Line) -> float:
+    """Return 1 for a correct answer, 0 for a wrong one."""
+    return float(is_correct(line["task"], line["output"], line["target"], line["answer"]))
 
 
-def forget_quality(log_ratios: Sequence[float], oracle: Sequence[float], *, bins: int = 20) -> ForgetQuality:
-    """Compare a model's truth ratios on the forget set with the oracle's.
-
-    KS depends on ranks alone, so logarithms do. JS (base 2) is taken between histograms of 1 / (1 + r), the truth's
-    share against the perturbed answers', in `bins` equal bins of [0, 1].
-    """
-    from scipy.spatial.distance import jensenshannon
-    from scipy.stats import ks_2samp
-
-    with warnings.catch_warnings():  # ties: scipy says that it takes the asymptotic p-value instead of the exact one
-        warnings.simplefilter("ignore", RuntimeWarning)
-        test: Any = ks_2samp(log_ratios, oracle)
-    histograms = [np.histogram(_share(values), bins=bins, range=(0, 1))[0] for values in (log_ratios, oracle)]
-    js = float(jensenshannon(*histograms, base=2))
-    return ForgetQuality(float(test.pvalue), float(test.statistic), js if isfinite(js) else 0.0)
+def log_ratio(line: Line) -> float | None:
+    """Return log r; None where the item has no perturbed answers."""
+    if not line.get("perturbed_logps"):
+        return None
+    return log_truth_ratio(_truth(line, "paraphrase" if "paraphrase_logp" in line else "answer"), _perturbed(line))
 
 
-def _share(log_ratios: Sequence[float]) -> np.ndarray:
-    return 1 / (1 + np.exp(np.asarray(log_ratios, dtype=np.float64)))
+def _truth(line: Line, kind: str) -> LogLikelihood:
+    return line[f"{kind}_logp"], line[f"{kind}_tokens"]
+
+
+def _perturbed(line: Line) -> list[LogLikelihood]:
+    return list(zip(line["perturbed_logps"], line["perturbed_tokens"], strict=True))
+
+
+def _accuracy_of(task: str) -> Callable[[Line], float | None]:
+    return lambda line: accuracy(line) if line["task"] == task else None
+
+
+def _similarity(measure: Callable[[str, str], float]) -> Callable[[Line], float | None]:
+    return lambda line: measure(line["output"], line["answer"]) if line["task"] == "generation" else None
+
+
+def _likeliest_letter(line: Line) -> str:
+    """Return the letter of the option with the highest log-probability; empty where options have none."""
+    logps = line.get("option_logps")
+    return ascii_uppercase[max(range(len(logps)), key=logps.__getitem__)] if logps else ""
+
+
+def _by_likelihood(line: Line) -> float | None:
+    letter = _likeliest_letter(line)
+    return float(letter == line["target"]) if letter else None
+
+
+def _agreement(line: Line) -> float | None:
+    letter = _likeliest_letter(line)
+    return float(letter == chosen_letter(line["output"])) if letter else None
+
+
+def _probability(line: Line) -> float | None:
+    return answer_probability(*_truth(line, "answer")) if "answer_logp" in line else None
+
+
+def _choice_probability(line: Line) -> float | None:
+    return choice_probability(_truth(line, "answer"), _perturbed(line)) if line.get("perturbed_logps") else None
+
+
+def _truth_ratio(line: Line) -> float | None:
+    ratio = log_ratio(line)
+    if ratio is None:
+        return None
+    # TOFU folds the ratio by the question that a column asks: is the truth forgotten, or is it still known?
+    forget = str(line["column"]).startswith("forget")
+    return forget_truth_ratio(ratio) if forget else utility_truth_ratio(ratio)
+
+
+class Metric(NamedTuple):
+    """A number that each answer gets; a column's score is its mean over the answers that it applies to."""
+
+    name: str
+    """Key in `scores.json` and `results.json`."""
+    title: str
+    """Head of its table in the report."""
+    meaning: str
+    """One line for `mmunlearner list`."""
+    of_line: Callable[[Line], float | None]
+    """Value of one answer, mostly 0 to 1; None where the metric does not apply."""
+    on_terminal: bool = False
+    """Printed by `mmunlearner evaluate`, where five metrics fit side by side."""
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "accuracy",
+            "Accuracy",
+            "correct or wrong, by the rule of each item's task; mean over all items of a column",
+            accuracy,
+            on_terminal=True,
+        ),
+        # Multiple choice is scored by the letter that is written, as published; beside that by the likeliest letter,
+        # with the share of items in which the two are the same.
+        Metric(
+            "multiple_choice",
+            "Multiple choice accuracy",
+            "the answer begins with the letter of the right option",
+            _accuracy_of("multiple_choice"),
+            on_terminal=True,
+        ),
+        Metric(
+            "multiple_choice_likelihood",
+            "Multiple choice accuracy, by likelihood",
+            "the likeliest letter is that of the right option",
+            _by_likelihood,
+        ),
+        Metric(
+            "multiple_choice_agreement",
+            "Agreement of likelihood and written answer in multiple choice",
+            "the letter that is written is the likeliest one",
+            _agreement,
+        ),
+        Metric(
+            "cloze",
+            "Cloze accuracy",
+            "the true answer is part of the answer, in upper or lower case",
+            _accuracy_of("cloze"),
+            on_terminal=True,
+        ),
+        Metric(
+            "generation",
+            "Generation accuracy",
+            "the true answer is part of the answer, both normalised",
+            _accuracy_of("generation"),
+            on_terminal=True,
+        ),
+        Metric("rouge_l", "ROUGE-L F1", "ROUGE-L F1 of the answer, stemmed", _similarity(rouge_l), on_terminal=True),
+        Metric(
+            "rouge_l_recall",
+            "ROUGE-L recall",
+            "ROUGE-L recall of the answer, stemmed (CLEAR)",
+            _similarity(rouge_l_recall),
+        ),
+        Metric("bleu", "BLEU", "BLEU of the answer", _similarity(bleu)),
+        Metric("probability", "Answer probability", "p(true answer), to the power of 1 / tokens", _probability),
+        Metric(
+            "choice_probability",
+            "Answer probability among the wrong answers",
+            "the same as a share of what the true and the wrong answers have together (TOFU, CLEAR)",
+            _choice_probability,
+        ),
+        Metric(
+            "truth_ratio",
+            "Truth ratio",
+            "probability of the wrong answers over that of the true one, folded per column as in TOFU",
+            _truth_ratio,
+        ),
+        Metric(
+            "factuality",
+            "Factuality, by a judge",
+            "a judge's score of the answer, 1 to 10, divided by 10 (MLLMU-Bench; --judge.endpoint)",
+            lambda line: line.get("factuality"),
+        ),
+    )
+}
+"""The metrics in the order of the report. A new one is one more record here, and a test."""

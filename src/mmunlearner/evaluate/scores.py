@@ -1,37 +1,72 @@
-"""Saved answers -> scores, from the files alone: `evaluation/NAME/COLUMN.jsonl` -> `evaluation/NAME/scores.json`.
+"""Lines of saved answers -> scores with errors, differences between models, and the memorisation gate.
+
+Works from files alone: `evaluation/NAME/COLUMN.jsonl` -> `evaluation/NAME/scores.json`.
 
 A line is one item: id, entity, column, task, modality, attribute, image, prompt, target, answer, output; choices and
 option_logps (log-probability of each option's letter) for multiple choice; answer_logp and answer_tokens; where there
 are any, paraphrase_logp and paraphrase_tokens, perturbed_logps and perturbed_tokens. Log-probabilities are sums over
-the answer's tokens, its end token included. Judgements, where there are some, stand in `judge/COLUMN.jsonl`.
+the answer's tokens, its end token included. Judgements, where there are some, lie in `judge/COLUMN.jsonl`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
-from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmunlearner.core.files import read_json, read_jsonl, write_json
+import numpy as np
+
+from mmunlearner.core.files import read_jsonl, write_json
 from mmunlearner.errors import DataError
-from mmunlearner.evaluate import metrics
-from mmunlearner.evaluate.metrics import Score, mean_score
-
-Line = Mapping[str, Any]
-Columns = Mapping[str, Mapping[str, Score]]
+from mmunlearner.evaluate.metrics import METRICS, Line, log_ratio
 
 JUDGE = "judge"
 """Folder of the judgements within an evaluation folder."""
+FALSE_ALARM = 0.05
+"""Probability of calling any of several compared columns different where none is."""
 _REQUIRED = ("id", "entity", "column", "task", "target", "answer", "output")
+
+
+class Score(NamedTuple):
+    """A mean with its uncertainty."""
+
+    value: float
+    stderr: float
+    """Standard error of `value`, clustered by entity."""
+    n: int
+    """Items behind it."""
+
+
+class ForgetQuality(NamedTuple):
+    """Distance of a model's truth ratios from the oracle's."""
+
+    ks_p: float
+    """p-value of the two-sample Kolmogorov-Smirnov test: TOFU's forget quality, 1 at best."""
+    ks: float
+    """Its statistic: largest distance of the two cumulative distributions, 0 at best."""
+    js: float
+    """Jensen-Shannon distance, 0 (equal) to 1 (disjoint)."""
+
+
+class Gate(NamedTuple):
+    """The memorisation gate: does the vanilla model know what it is to forget?"""
+
+    passed: bool
+    margin: float
+    """Vanilla's accuracy on the forget set minus the oracle's, on the same items."""
+    stderr: float
+    text: str
+    """One plain sentence for the report."""
 
 
 @dataclass(frozen=True)
 class ModelScores:
     """One model's scores: column -> metric -> score."""
 
-    columns: Columns
+    columns: Mapping[str, Mapping[str, Score]]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -46,95 +81,87 @@ class ModelScores:
         return cls({c: {m: Score(**score) for m, score in scores.items()} for c, scores in value["columns"].items()})
 
 
-def right(line: Line) -> float:
-    """1 for a right answer, 0 for a wrong one."""
-    return float(metrics.is_right(line["task"], line["output"], line["target"], line["answer"]))
+# --- statistics -----------------------------------------------------------------------------------------------------
 
 
-def _right_of(task: str) -> Callable[[Line], float | None]:
-    return lambda line: right(line) if line["task"] == task else None
+def mean_score(values: Sequence[float], entities: Sequence[str]) -> Score:
+    """Return the mean of the items with a standard error clustered by entity.
+
+    Items of one entity are not independent. With G entities, se^2 = G / (G - 1) * sum_g (sum_{i in g} (x_i - m))^2
+    / n^2, which is the plain s^2 / n where every entity has one item.
+
+    Raises:
+        ValueError: no items, or not one entity per item.
+    """
+    if not values or len(values) != len(entities):
+        raise ValueError(f"score of {len(values)} values and {len(entities)} entities: needs as many, at least one")
+    x = np.asarray(values, dtype=np.float64)
+    value = float(x.mean())
+    _, group = np.unique(np.asarray(entities), return_inverse=True)
+    groups = int(group.max()) + 1
+    if groups == 1:  # G / (G - 1) has no value: the items of a lone entity are taken as independent
+        group, groups = np.arange(len(x)), len(x)
+    if groups == 1:
+        return Score(value, 0.0, 1)
+    sums = np.bincount(group, weights=x - value, minlength=groups)
+    return Score(value, float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(x)), len(x))
 
 
-def _of_text(measure: Callable[[str, str], float]) -> Callable[[Line], float | None]:
-    return lambda line: measure(line["output"], line["answer"]) if line["task"] == "generation" else None
+def paired_difference(
+    a: Mapping[str, float], b: Mapping[str, float], entities: Mapping[str, str], *, what: str = "scores"
+) -> Score:
+    """Return the mean of a - b over the items (by id) that both have.
+
+    An item that is hard for both models cancels out, so that the error is smaller than that of two separate means.
+
+    Raises:
+        ValueError: they have no item in common.
+    """
+    common = [item for item in a if item in b]
+    if not common:
+        raise ValueError(f"{what}: no item in common, so that no difference can be paired")
+    return mean_score([a[item] - b[item] for item in common], [entities[item] for item in common])
 
 
-def _probability(line: Line) -> float | None:
-    return metrics.answer_probability(line["answer_logp"], line["answer_tokens"]) if "answer_logp" in line else None
+def unpaired_difference(a: Score, b: Score) -> Score:
+    """Return a - b of two scores whose items are unknown: their errors add in squares."""
+    return Score(a.value - b.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
 
 
-def _choice_probability(line: Line) -> float | None:
-    if not line.get("perturbed_logps"):
-        return None
-    wrong = list(zip(line["perturbed_logps"], line["perturbed_tokens"], strict=True))
-    return metrics.choice_probability((line["answer_logp"], line["answer_tokens"]), wrong)
+def noise_limit(columns: int, entities: int) -> float:
+    """Return how many standard errors a difference must exceed to be no noise, where `columns` are compared."""
+    if entities < 2:
+        return inf
+    from scipy.special import stdtrit  # half a second to import: only where something is compared
+
+    # Bonferroni: the probability of one false alarm among all columns is at most FALSE_ALARM. Few entities estimate
+    # the error poorly, for which Student's t asks for more.
+    return float(stdtrit(entities - 1, 1 - FALSE_ALARM / (2 * max(1, columns))))
 
 
-def _likeliest(line: Line) -> str:
-    """The letter of the option with the highest log-probability."""
-    logps = line["option_logps"]
-    return ascii_uppercase[max(range(len(logps)), key=logps.__getitem__)]
+def forget_quality(log_ratios: Sequence[float], oracle: Sequence[float], *, bins: int = 20) -> ForgetQuality:
+    """Compare a model's truth ratios (as log r) on the forget set with the oracle's.
+
+    The Jensen-Shannon distance (base 2) is taken between histograms of 1 / (1 + r), the truth's share against the
+    perturbed answers', in `bins` equal bins of [0, 1].
+    """
+    from scipy.spatial.distance import jensenshannon
+    from scipy.stats import ks_2samp
+
+    with warnings.catch_warnings():  # ties: scipy says that it takes the asymptotic p-value instead of the exact one
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test: Any = ks_2samp(log_ratios, oracle)  # it depends on ranks alone, so logarithms do
+    shares = [1 / (1 + np.exp(np.asarray(values, dtype=np.float64))) for values in (log_ratios, oracle)]
+    histograms = [np.histogram(share, bins=bins, range=(0, 1))[0] for share in shares]
+    js = float(jensenshannon(*histograms, base=2))
+    return ForgetQuality(float(test.pvalue), float(test.statistic), js if isfinite(js) else 0.0)
 
 
-def _by_likelihood(line: Line) -> float | None:
-    return float(_likeliest(line) == line["target"]) if line.get("option_logps") else None
-
-
-def _agreement(line: Line) -> float | None:
-    return float(_likeliest(line) == metrics.chosen_letter(line["output"])) if line.get("option_logps") else None
-
-
-def log_ratio(line: Line) -> float | None:
-    """log of the truth ratio; None where the item has no perturbed answers."""
-    if not line.get("perturbed_logps"):
-        return None
-    key = "paraphrase" if "paraphrase_logp" in line else "answer"
-    truth = (line[f"{key}_logp"], line[f"{key}_tokens"])
-    return metrics.log_truth_ratio(truth, list(zip(line["perturbed_logps"], line["perturbed_tokens"], strict=True)))
-
-
-def _truth_ratio(line: Line) -> float | None:
-    ratio = log_ratio(line)
-    if ratio is None:
-        return None
-    forget = str(line["column"]).startswith("forget")
-    return metrics.forget_truth_ratio(ratio) if forget else metrics.utility_truth_ratio(ratio)
-
-
-METRICS: dict[str, Callable[[Line], float | None]] = {
-    "accuracy": right,
-    "multiple_choice": _right_of("multiple_choice"),
-    "multiple_choice_likelihood": _by_likelihood,
-    "multiple_choice_agreement": _agreement,
-    "cloze": _right_of("cloze"),
-    "generation": _right_of("generation"),
-    "rouge_l": _of_text(metrics.rouge_l),
-    "rouge_l_recall": _of_text(metrics.rouge_l_recall),
-    "bleu": _of_text(metrics.bleu),
-    "probability": _probability,
-    "choice_probability": _choice_probability,
-    "truth_ratio": _truth_ratio,
-    "factuality": lambda line: line.get("factuality"),
-}
-"""Metric -> value of one line, None where it does not apply.
-
-Multiple choice is scored by what the model says, as published; by its likeliest letter it is scored beside that, with
-the share of items on which the two pick the same letter.
-"""
-
-
-def score_lines(lines: Sequence[Line]) -> dict[str, Score]:
-    """All metrics of one column; those that apply to none of its items are absent."""
-    scores = {}
-    for name, measure in METRICS.items():
-        values = [(value, line["entity"]) for line in lines if (value := measure(line)) is not None]
-        if values:
-            scores[name] = mean_score([value for value, _ in values], [entity for _, entity in values])
-    return scores
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def read_lines(path: Path | str) -> list[Line]:
-    """One column's items.
+    """Read one column's items.
 
     Raises:
         DataError: the file is missing or broken, or a line lacks a field (file, line and field are named).
@@ -148,24 +175,34 @@ def read_lines(path: Path | str) -> list[Line]:
 
 
 def read_columns(out_dir: Path | str) -> dict[str, list[Line]]:
-    """Column -> items of a model's evaluation folder, in the order of their names.
+    """Read a model's evaluation folder: column -> items, with the factuality of those that a judge has scored.
 
     Raises:
-        DataError: there is none.
+        DataError: there are none.
     """
-    columns = {path.stem: _judged(path, read_lines(path)) for path in sorted(Path(out_dir).glob("*.jsonl"))}
+    columns = {path.stem: _with_factuality(read_lines(path), path) for path in sorted(Path(out_dir).glob("*.jsonl"))}
     if not columns:
         raise DataError(f"{out_dir}: no evaluated items there; run `mmunlearner evaluate` first")
     return columns
 
 
-def _judged(path: Path, lines: list[Line]) -> list[Line]:
-    """The lines with their factuality, a tenth of the latest judgement's score, where they have been judged."""
-    beside = path.parent / JUDGE / path.name
-    if not beside.exists():
+def _with_factuality(lines: list[Line], path: Path) -> list[Line]:
+    judgements = path.parent / JUDGE / path.name
+    if not judgements.exists():
         return lines
-    scores = {each["id"]: each["score"] / 10 for each in read_jsonl(beside) if each["score"] is not None}
+    # Of several judgements of one answer the last one, which was added to the end of the file, counts.
+    scores = {line["id"]: line["score"] / 10 for line in read_jsonl(judgements) if line["score"] is not None}
     return [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
+
+
+def score_lines(lines: Sequence[Line]) -> dict[str, Score]:
+    """Score one column by all metrics; those that apply to none of its items are absent."""
+    scores = {}
+    for metric in METRICS.values():
+        values = {i: value for i, line in enumerate(lines) if (value := metric.of_line(line)) is not None}
+        if values:
+            scores[metric.name] = mean_score(list(values.values()), [lines[i]["entity"] for i in values])
+    return scores
 
 
 def rescore(out_dir: Path | str) -> ModelScores:
@@ -179,10 +216,48 @@ def rescore(out_dir: Path | str) -> ModelScores:
     return scores
 
 
-def read_scores(out_dir: Path | str) -> ModelScores:
-    """The scores written there.
+# --- one model against another --------------------------------------------------------------------------------------
+
+
+def difference(a: Sequence[Line], b: Sequence[Line], metric: str = "accuracy") -> Score:
+    """Return the mean of a - b over the items that both have, paired and clustered by entity.
 
     Raises:
-        DataError: there are none.
+        DataError: they have no item in common to which the metric applies.
     """
-    return ModelScores.from_json(read_json(Path(out_dir) / "scores.json"))
+    of_line = METRICS[metric].of_line
+    by_id_a, by_id_b = ({line["id"]: v for line in lines if (v := of_line(line)) is not None} for lines in (a, b))
+    try:
+        return paired_difference(by_id_a, by_id_b, {line["id"]: line["entity"] for line in a}, what=metric)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
+def oracle_gap(
+    model: Mapping[str, Sequence[Line]], oracle: Mapping[str, Sequence[Line]], metric: str = "accuracy"
+) -> dict[str, Score]:
+    """Return model minus oracle for each column that both were evaluated on."""
+    return {column: difference(lines, oracle[column], metric) for column, lines in model.items() if column in oracle}
+
+
+def distance_to_oracle(model: Sequence[Line], oracle: Sequence[Line]) -> ForgetQuality | None:
+    """Return the forget quality of one column by its truth ratios; None where its items have no perturbed answers."""
+    ratios = [[ratio for line in lines if (ratio := log_ratio(line)) is not None] for lines in (model, oracle)]
+    return forget_quality(*ratios) if all(ratios) else None
+
+
+def memorisation_gate(
+    vanilla: Sequence[Line], oracle: Sequence[Line], *, margin: float = 0.10, errors: float = 2.0
+) -> Gate:
+    """Decide whether vanilla knows the forget set: whether it is correct there more often than the oracle.
+
+    Passed if it is so by at least `margin` and by more than `errors` standard errors of the paired difference. Nothing
+    may be claimed of a run that does not pass.
+    """
+    gap = difference(vanilla, oracle)
+    points = f"{100 * gap.value:.1f} ± {100 * gap.stderr:.1f}"
+    text = f"The vanilla model answers {points} points more of the forget set than the retain oracle"
+    if gap.value >= margin and gap.value > errors * gap.stderr:
+        return Gate(True, gap.value, gap.stderr, f"{text}: it knows what it is to forget.")
+    clear = f"a clear margin is at least {margin:.0%} and more than {errors:g} standard errors"
+    return Gate(False, gap.value, gap.stderr, f"{text}, but {clear}: nothing can be claimed of forgetting here.")

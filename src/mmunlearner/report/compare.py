@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from mmunlearner.errors import ConfigError
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.results import Model, Results, load
 from mmunlearner.report.summary import named
 from mmunlearner.report.table import Table, latex, markdown, table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, SHOWN, target, to_forget
 from mmunlearner.report.paired import score_difference
 from mmunlearner.report.results import Column, Model, Run

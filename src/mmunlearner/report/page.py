@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from mmunlearner import __version__
-from mmunlearner.evaluate.metrics import Score, is_right
+from mmunlearner.evaluate.metrics import METRICS, is_correct
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
 from mmunlearner.report.figure import dark_mode, inline_svg
 from mmunlearner.report.findings import Finding, findings, headline
@@ -185,7 +186,7 @@ def _face(run: Run, entry: Mapping[str, Any], models: list[Model]) -> dict[str, 
         {
             "who": who.get(model.role, "After"),
             "text": str(answers[model.name]),
-            "right": is_right("generation", str(answers[model.name]), truth, truth),
+            "right": is_correct("generation", str(answers[model.name]), truth, truth),
         }
         for model in models
         if model.name in answers
@@ -219,27 +220,11 @@ def _cost(results: Results) -> dict[str, Any] | None:
     return {"steps": steps, "plot": _svg(figure, "cost", "Seconds and peak memory per model")} if figure else None
 
 
-METRICS = {
-    "multiple_choice": "Multiple choice accuracy",
-    "multiple_choice_likelihood": "Multiple choice accuracy, by likelihood",
-    "multiple_choice_agreement": "Agreement of likelihood and written answer in multiple choice",
-    "cloze": "Cloze accuracy",
-    "generation": "Generation accuracy",
-    "rouge_l": "ROUGE-L F1",
-    "rouge_l_recall": "ROUGE-L recall",
-    "bleu": "BLEU",
-    "probability": "Answer probability",
-    "choice_probability": "Answer probability among the wrong answers",
-    "truth_ratio": "Truth ratio",
-    "factuality": "Factuality, by a judge",
-}
-
-
 def _metrics(results: Results) -> list[tuple[str, Markup]]:
     """A table for each further metric that was measured."""
     measured = {metric: None for model in results.models for column in model.scores.values() for metric in column}
     return [
-        (f"{METRICS.get(metric, metric)}, × 100", html(table(results, metric=metric)))
+        (f"{METRICS[metric].title if metric in METRICS else metric}, × 100", html(table(results, metric=metric)))
         for metric in measured
         if metric != HEADLINE
     ]

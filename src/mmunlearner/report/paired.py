@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from mmunlearner.evaluate.gate import difference
-from mmunlearner.evaluate.metrics import Score
-from mmunlearner.evaluate.scores import Line, read_lines
+from mmunlearner.evaluate.metrics import Line
+from mmunlearner.evaluate.scores import FALSE_ALARM, Score, difference, noise_limit, read_lines, unpaired_difference
 from mmunlearner.report.goals import shortfall, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Run
-from mmunlearner.report.table import unpaired
-
-FALSE_ALARM = 0.05
-"""Chance of calling any of the compared columns different where none is."""
 
 
 class Difference(NamedTuple):
@@ -33,20 +27,6 @@ class Difference(NamedTuple):
         """Whether one of the two is closer to the aim beyond noise, where so many columns are looked at."""
         most = self.score.n if self.entities is None else self.entities
         return abs(self.better) > noise_limit(columns, most) * self.score.stderr + 1e-9
-
-
-def noise_limit(columns: int, entities: int) -> float:
-    """Standard errors that a difference must exceed, so that `columns` comparisons seldom raise a false alarm.
-
-    Bonferroni: the chance of one false alarm among all of them is at most `FALSE_ALARM`. Few entities give a poor
-    estimate of the error, for which Student's t asks more; a single one says nothing.
-    """
-    share = 1 - FALSE_ALARM / (2 * max(1, columns))
-    if entities < 2:
-        return math.inf
-    from scipy.special import stdtrit  # half a second to import: only where something is compared
-
-    return float(stdtrit(entities - 1, share))
 
 
 def compare(run: Run, ours: Model, theirs: Model) -> list[Difference]:
@@ -72,7 +52,7 @@ def score_difference(run: Run, ours: Model, theirs: Model, column: Column) -> Sc
     lines = _both_lines(run, ours, theirs, column)
     if lines:
         return difference(*lines)
-    return unpaired(ours.scores[column.name][HEADLINE], theirs.scores[column.name][HEADLINE])
+    return unpaired_difference(ours.scores[column.name][HEADLINE], theirs.scores[column.name][HEADLINE])
 
 
 def _both_lines(run: Run, ours: Model, theirs: Model, column: Column) -> tuple[Sequence[Line], Sequence[Line]] | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mmunlearner.core.files import read_json, read_jsonl
 from mmunlearner.errors import DataError
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 
 Good = Literal["oracle", "kept", "down"]
 Role = Literal["vanilla", "oracle", "baseline", "method", "control"]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score, unpaired_difference
 from mmunlearner.report.goals import Target, best, shortfall, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Results, Role
 from mmunlearner.report.template import render
@@ -120,12 +120,7 @@ def gap(results: Results, model: Model, column: Column) -> Score | None:
     if measured := model.oracle_gap.get(column.name):
         return measured
     ours, theirs = model.score(column.name), oracle.score(column.name)
-    return unpaired(ours, theirs) if ours and theirs else None
-
-
-def unpaired(a: Score, b: Score) -> Score:
-    """a - b of two scores whose items are unknown: their errors add in squares."""
-    return Score(a.value - b.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
+    return unpaired_difference(ours, theirs) if ours and theirs else None
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from mmunlearner.evaluate.metrics import Score
+from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.figure import bare, canvas, colour, house_style
 from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, to_forget, to_keep
 from mmunlearner.report.labels import Box, place

@@ -17,7 +17,8 @@ from mmunlearner.core.recipes import plain
 from mmunlearner.data import Example
 from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, oracle_gap, read_columns
 from mmunlearner.evaluate.clear import summary
-from mmunlearner.evaluate.scores import Line, score_lines
+from mmunlearner.evaluate.metrics import Line
+from mmunlearner.evaluate.scores import score_lines
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN
 
