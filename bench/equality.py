@@ -14,7 +14,7 @@ from mmunlearner.data import Example
 from mmunlearner.evaluate.metrics import accuracy
 from mmunlearner.evaluate.scores import mean_score
 from mmunlearner.models import Loaded
-from mmunlearner.saliency import load, units
+from mmunlearner.saliency import fisher_groups, load
 
 ROUNDING = 1e-3
 """Difference of two saliencies within which their order is rounding's, relative to `scale`."""
@@ -43,7 +43,7 @@ def scale(saliency: torch.Tensor) -> torch.Tensor:
 
 def gradients(loaded: Loaded, examples: tuple[Example, ...]) -> dict[str, float]:
     """Relative difference of one image's loss, and of the gradients of all weights (2-norm)."""
-    group = units(examples, "image", 0)[0]
+    group = fisher_groups(examples, "image")[0]
     setting.attend(loaded, "published")
     theirs, plain = published.gradients(loaded, group), _gradients(loaded)
     setting.attend(loaded, "ours")

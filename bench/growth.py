@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bench import model, ours, people, published, setting
-from mmunlearner.saliency import units
+from mmunlearner.saliency import fisher_groups
 
 
 def measure(quick: bool) -> dict[str, list[dict[str, float]]]:
@@ -31,7 +31,7 @@ def _point(x: int | None, size: setting.Size, questions: int, entities: int) -> 
     loaded = model.build(layers=size.layers, side=size.side)
     with tempfile.TemporaryDirectory() as folder:
         people.write(Path(folder) / "data", forget=1, retain=entities, neighbours=1, questions=questions)
-        groups = units(setting.splits(Path(folder)).retain, "image", 0)
+        groups = fisher_groups(setting.splits(Path(folder)).retain, "image")
     point = {"x": float(x or loaded.model.num_parameters() / 1e6)}
     for side, gradients in (("published", published.gradients), ("ours", ours.gradients)):
         setting.attend(loaded, side)

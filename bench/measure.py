@@ -20,7 +20,7 @@ from mmunlearner.core.cost import measured
 from mmunlearner.core.files import write_json
 from mmunlearner.data import Splits
 from mmunlearner.models import Loaded
-from mmunlearner.saliency import units
+from mmunlearner.saliency import fisher_groups
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "attention", "convolution")
 Work = Callable[[Loaded, Splits, Path], Any]
@@ -55,7 +55,7 @@ def products(side: str) -> Work:
     gradients = {"published": published.gradients, "ours": ours.gradients}[side]
 
     def share(loaded: Loaded, splits: Splits, folder: Path) -> dict[str, float]:
-        group = units(splits.forget, "image", 0)[0]
+        group = fisher_groups(splits.forget, "image")[0]
         gradients(loaded, group[:4])  # what is done once is done here
         with profile(activities=[ProfilerActivity.CPU]) as found:
             gradients(loaded, group)

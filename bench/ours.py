@@ -9,6 +9,7 @@ from typing import Any
 from mmunlearner import saliency as saliency_room
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.core.files import discard
 from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate import evaluate_model, read_columns
 from mmunlearner.models import Loaded
@@ -27,14 +28,9 @@ is not run for."""
 
 def saliency(loaded: Loaded, splits: Splits, path: Path, config: MaskConfig = MASK) -> None:
     """The mask of all parts by way of squares on disk, as a run makes it."""
-    squares: dict[saliency_room.DataSet, saliency_room.Fisher] = {}
-    for each in saliency_room.passes([config]):
-        kept = path.with_name(f"{each.name}.squares")
-        saliency_room.keep(each.measure(Encoder(loaded), splits), kept, {})
-        squares[each.data], _ = saliency_room.kept(kept)
-    saliency_room.cut(loaded, squares, config).save(path)
-    for each in saliency_room.passes([config]):
-        path.with_name(f"{each.name}.squares").unlink()
+    store = path.with_suffix(".squares")
+    saliency_room.compute(Encoder(loaded), splits, config, store=store).save(path)
+    discard(store)
 
 
 def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
@@ -47,7 +43,7 @@ def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
 
 def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
     """Every image of both sets once, with all of its questions; returns the questions seen."""
-    forget, retain = (len(saliency_room.units(s, "image", 0)) for s in (splits.forget, splits.retain))
+    forget, retain = (len(saliency_room.fisher_groups(s, "image")) for s in (splits.forget, splits.retain))
     config = TrainConfig(
         learning_rate=1e-5, steps=forget, retain_per_forget=retain // forget, batch_size=1, questions=99, clip=1.0,
         weight_decay=0.01, free="all", save_every=1000,

@@ -20,7 +20,7 @@ from mmunlearner.batches import Encoder, Row
 from mmunlearner.data import Example, Splits
 from mmunlearner.evaluate.questions import describe
 from mmunlearner.models import Loaded
-from mmunlearner.saliency import units
+from mmunlearner.saliency import fisher_groups
 from mmunlearner.saliency.fisher import candidate_names
 
 BATCH = 4
@@ -52,7 +52,7 @@ def squares(loaded: Loaded, sets: Sequence[Sequence[Example]], names: Sequence[s
     model = loaded.model
     weights = dict(model.named_parameters())
     total = {name: torch.zeros_like(weights[name]) for name in names}
-    groups = [group for examples in sets for group in units(examples, "image", 0)]
+    groups = [group for examples in sets for group in fisher_groups(examples, "image")]
     for group in groups:
         gradients(loaded, group)
         for name in names:

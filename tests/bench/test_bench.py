@@ -18,7 +18,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig
 from mmunlearner.data import Splits
 from mmunlearner.models import candidates
-from mmunlearner.saliency import units
+from mmunlearner.saliency import fisher_groups
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -29,7 +29,7 @@ SPLITS = Splits(
 def test_people_are_asked_as_many_questions_as_mllmu_bench_asks(tmp_path: Path) -> None:
     folder = people.write(tmp_path, forget=2, retain=2, neighbours=1)
     splits = data.load(DataConfig(format="mllmu", root=str(folder), forget=5))
-    assert {len(group) for group in units((*splits.forget, *splits.retain), "image", 0)} == {16, 17, 18}
+    assert {len(group) for group in fisher_groups((*splits.forget, *splits.retain), "image")} == {16, 17, 18}
     assert len(splits.evaluation["forget_vqa_test"]) == 2 * 9
 
 
@@ -53,10 +53,10 @@ def test_a_mask_that_differs_is_noticed(tmp_path: Path) -> None:
     published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "published.safetensors")
     loaded = llava(VOCABULARY)
     squares: dict[saliency.DataSet, saliency.Fisher] = {
-        each.data: each.measure(Encoder(loaded), SPLITS) for each in saliency.passes([ours.MASK])
+        each.data: each.measure(Encoder(loaded), SPLITS) for each in saliency.fisher_passes([ours.MASK])
     }
     wrong = saliency.Fisher({n: 2 * s for n, s in squares["retain"].squares.items()}, squares["retain"].units)
-    saliency.cut(loaded, {**squares, "retain": wrong}, ours.MASK).save(tmp_path / "ours.safetensors")
+    saliency.threshold(loaded, {**squares, "retain": wrong}, ours.MASK).save(tmp_path / "ours.safetensors")
     assert equality.masks(tmp_path)["beyond_rounding"] > 0
 
 

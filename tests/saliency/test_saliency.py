@@ -20,8 +20,8 @@ from mmunlearner.config import MaskConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import candidates, parts
-from mmunlearner.saliency.compute import beta_of, select
-from mmunlearner.saliency.fisher import home, squared_gradients, units
+from mmunlearner.saliency.compute import beta_for_density, select
+from mmunlearner.saliency.fisher import fisher_groups, squared_gradients, sums_device
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -49,7 +49,7 @@ def by_hand(encoder: Encoder, groups, name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize(("unit", "count"), [("question", 18), ("image", 6), ("batch", 5)])
 def test_fisher_is_the_mean_of_squared_unit_gradients(encoder, unit, count):
-    groups = units(SPLITS.retain, unit, 0, 4)
+    groups = fisher_groups(SPLITS.retain, unit, 0, 4)
     names = list(candidates(encoder.loaded.model))
     measured = squared_gradients(encoder, groups, names)
     assert measured.units == len(groups) == count
@@ -61,7 +61,7 @@ def test_questions_about_the_same_images_are_one_unit(encoder):
     """Images in another order are other images."""
     several = examples(2, 1, images=2)
     turned = [replace(e, id=f"{e.id}, turned", images=e.images[::-1]) for e in several]
-    groups = units([*IMAGES, *several, *turned], "image", 0)
+    groups = fisher_groups([*IMAGES, *several, *turned], "image")
     assert sorted(len({e.image_keys for e in group}) for group in groups) == [1] * (8 + 2 + 2)
     assert sum(map(len, groups)) == len(IMAGES) + 12
     chosen, names = [group for group in groups if len(group[0].images) > 1], list(candidates(encoder.loaded.model))
@@ -71,10 +71,10 @@ def test_questions_about_the_same_images_are_one_unit(encoder):
 
 
 def test_batches_are_consecutive_questions_as_published():
-    groups = units(IMAGES, "batch", 0, 5)
+    groups = fisher_groups(IMAGES, "batch", 0, 5)
     assert sorted(group[0].id for group in groups) == sorted(example.id for example in IMAGES[::5])
     assert all(group == IMAGES[(at := IMAGES.index(group[0])) : at + 5] for group in groups)
-    assert units(IMAGES, "batch", 7, 1) == units(IMAGES, "question", 7)
+    assert fisher_groups(IMAGES, "batch", 7, 1) == fisher_groups(IMAGES, "question", 7)
 
 
 def test_dropout_is_off_while_measuring():
@@ -86,7 +86,7 @@ def test_dropout_is_off_while_measuring():
     loaded.model.train()
     encoder, names = Encoder(loaded), list(candidates(loaded.model))[-2:]
     first, second = (
-        squared_gradients(encoder, units(SPLITS.forget, "image", 0), names).squares[names[0]] for _ in range(2)
+        squared_gradients(encoder, fisher_groups(SPLITS.forget, "image"), names).squares[names[0]] for _ in range(2)
     )
     assert torch.equal(first, second)
 
@@ -104,14 +104,14 @@ class Counted(TorchDispatchMode):
 
 def test_what_is_computed_twice_has_the_same_squares(encoder, monkeypatch):
     """All but matrix products and attention, and of large models these too; the last time this one counts as large."""
-    names, groups = list(candidates(encoder.loaded.model)), units(SPLITS.retain, "image", 0)
+    names, groups = list(candidates(encoder.loaded.model)), fisher_groups(SPLITS.retain, "image")
 
     def measured():
         with Counted() as counted:
             return squared_gradients(encoder, groups, names).squares, counted.calls
 
     with monkeypatch.context() as patched:
-        patched.setattr("mmunlearner.saliency.fisher._recomputing", lambda *_: contextlib.nullcontext())
+        patched.setattr("mmunlearner.saliency.fisher._recompute_layers", lambda *_: contextlib.nullcontext())
         once, whole = measured()
     some, kept = measured()
     monkeypatch.setattr("mmunlearner.saliency.fisher.RECOMPUTE_FROM", 0)
@@ -128,7 +128,7 @@ def test_sums_do_not_swamp_or_underflow():
     loaded = llava(VOCABULARY)
     loaded = replace(loaded, model=loaded.model.to(torch.bfloat16))
     encoder, (name, *_) = Encoder(loaded), list(candidates(loaded.model))[-1:]
-    group = units(SPLITS.forget, "image", 0)[:1]
+    group = fisher_groups(SPLITS.forget, "image")[:1]
     once, often = (
         squared_gradients(encoder, group, [name]).squares[name],
         squared_gradients(encoder, group * 600, [name]).squares[name],
@@ -162,7 +162,8 @@ def test_text_protects_the_language_part_alone(encoder):
 def test_mask_is_the_formula(encoder):
     names = [n for n, part in candidates(encoder.loaded.model).items() if part == "language"]
     forget, retain, text = (
-        squared_gradients(encoder, units(s, "image", 0), names) for s in (SPLITS.forget, SPLITS.retain, SPLITS.text)
+        squared_gradients(encoder, fisher_groups(s, "image"), names)
+        for s in (SPLITS.forget, SPLITS.retain, SPLITS.text)
     )
     mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=("language",), beta=0.5))
     for name in names:
@@ -176,9 +177,9 @@ def test_mask_is_the_formula(encoder):
 @given(st.lists(st.booleans(), min_size=1, max_size=70))
 def test_bits_come_back(bits):
     selected = torch.tensor(bits)
-    packed = saliency.pack(selected)
+    packed = saliency.pack_bits(selected)
     assert packed.numel() == -(-len(bits) // 8)
-    assert torch.equal(saliency.unpack(packed, (len(bits),)), selected)
+    assert torch.equal(saliency.unpack_bits(packed, (len(bits),)), selected)
 
 
 def test_candidates_are_linear_weights_of_the_chosen_parts(encoder):
@@ -213,7 +214,11 @@ def test_file_is_one_bit_a_weight_and_comes_back(encoder, tmp_path):
 
 def test_interrupted_pass_goes_on_to_the_same_sums(encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("mmunlearner.saliency.fisher.CHECKPOINT_SECONDS", 0.0)
-    groups, names, kept = units(SPLITS.retain, "question", 0), list(candidates(encoder.loaded.model)), tmp_path / "part"
+    groups, names, kept = (
+        fisher_groups(SPLITS.retain, "question"),
+        list(candidates(encoder.loaded.model)),
+        tmp_path / "part",
+    )
 
     def killed(groups, _):
         for number, group in enumerate(groups):
@@ -267,13 +272,13 @@ def test_empty_set_is_named(encoder):
 @pytest.mark.parametrize(("device", "size", "at"), [("cpu", 999, "cpu"), ("cuda", 40, "cuda"), ("cuda", 60, "cpu")])
 def test_sums_go_to_the_host_where_they_would_fill_the_accelerator(monkeypatch, device, size, at):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 200))
-    assert home(torch.device(device), size) == torch.device(at)
+    assert sums_device(torch.device(device), size) == torch.device(at)
 
 
 def test_limit_takes_entities_in_turn():
-    chosen = units(IMAGES, "image", 4)
+    chosen = fisher_groups(IMAGES, "image", 4)
     assert {group[0].entity for group in chosen} == {"ann", "ben", "cat", "dan"}
-    assert copy.copy(chosen) == units(IMAGES, "image", 4)
+    assert copy.copy(chosen) == fisher_groups(IMAGES, "image", 4)
 
 
 def test_equal_masks_are_equal_files(tmp_path):
@@ -301,10 +306,10 @@ def test_a_density_chooses_beta(encoder):
 
 def test_ties_and_dead_weights_do_not_break_a_density():
     zero = torch.zeros(10)
-    assert beta_of([(zero, zero)], 0.5) == 1.0
+    assert beta_for_density([(zero, zero)], 0.5) == 1.0
     squares = torch.tensor([1e30, 1.0, 1e-30, 0.0])
-    assert beta_of([(squares, torch.ones(4))], 0.25) > 1.0
-    assert select(squares, torch.ones(4), beta_of([(squares, torch.ones(4))], 0.5)).tolist() == [
+    assert beta_for_density([(squares, torch.ones(4))], 0.25) > 1.0
+    assert select(squares, torch.ones(4), beta_for_density([(squares, torch.ones(4))], 0.5)).tolist() == [
         True,
         True,
         False,

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+_open: list[Cost] = []
+"""Costs of the blocks that are being measured, outermost first."""
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -24,11 +26,16 @@ class Cost:
 def measured() -> Iterator[Cost]:
     """Measure a block; the peak is the block's own where the system can reset its counter (Linux)."""
     cost, started = Cost(), time.monotonic()
+    for outer in _open:  # the counter is about to be reset: blocks around this one note its value so far
+        outer.peak_memory_bytes = max(outer.peak_memory_bytes, _peak())
     _reset_peak()
+    _open.append(cost)
     try:
         yield cost
     finally:
-        cost.seconds, cost.peak_memory_bytes = round(time.monotonic() - started, 3), _peak()
+        _open.remove(cost)
+        cost.seconds = round(time.monotonic() - started, 3)
+        cost.peak_memory_bytes = max(cost.peak_memory_bytes, _peak())
 
 
 def _accelerator_in_use() -> bool:

@@ -14,7 +14,7 @@ from mmunlearner.methods import METHODS, BoundTerm, resolve
 from mmunlearner.run import memory
 from mmunlearner.run.memory import ORDER, Load, Memory, Sizes
 from mmunlearner.run.run_dir import REFERENCES
-from mmunlearner.saliency import Pass, passes
+from mmunlearner.saliency import FisherPass, fisher_passes
 from mmunlearner.unlearn import train_config
 from mmunlearner.unlearn.sampler import Plan, plan
 
@@ -82,7 +82,7 @@ class Reckoning:
             for name in REFERENCES:
                 if not getattr(config.model, name):
                     yield self._finetuning(name)
-        for each in passes(m.mask for m in config.methods.values() if m.mask is not None):
+        for each in fisher_passes(m.mask for m in config.methods.values() if m.mask is not None):
             yield self._saliency(each)
         for name in config.methods:
             yield self._method(name)
@@ -164,7 +164,7 @@ class Reckoning:
         weights = self.size.weights if self.size else {}
         return float(per_weight * sum(load.tokens(part) * count for part, count in weights.items()))
 
-    def _saliency(self, wanted: Pass) -> Work:
+    def _saliency(self, wanted: FisherPass) -> Work:
         name = f"saliency, {wanted.name}"
         groups = wanted.groups(self.splits) if self.splits is not None else []
         count = len(groups) if self.splits is not None else None

@@ -23,7 +23,7 @@ from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.run.collect import floor, in_words, validation_values
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import COLUMNS, FORGOTTEN, Values, objective, with_settings
-from mmunlearner.saliency import DataSet, Fisher, Mask, Pass
+from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Level, Trained, train_config, unlearn
 
 NO_MODEL = "model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train"
@@ -125,15 +125,14 @@ class Steps:
         return schooled((text for example in asked for text in (prompt(example), target(example))), seed=config.seed)
 
     @cached_property
-    def passes(self) -> Mapping[str, Pass]:
+    def passes(self) -> Mapping[str, FisherPass]:
         """The passes over the data sets that all masks of the run are cut from, by name."""
         wanted = [method.mask for method in self.run.config.methods.values() if method.mask is not None]
-        return {each.name: each for each in saliency.passes(wanted)}
+        return {each.name: each for each in saliency.fisher_passes(wanted)}
 
     def measure(self, name: str) -> None:
         """One of these passes."""
-        path = self.run.squares(name)
-        if path.exists():
+        if self.run.squares(name).exists():
             return
 
         def progress(groups: Any, title: str) -> Any:
@@ -141,11 +140,8 @@ class Steps:
                 yield group
                 self.notify("masks", title, number, len(groups))
 
-        checkpoint = _made(path.with_suffix(".part"))
-        with measured() as cost:
-            encoder = Encoder(self.load(self.source("vanilla"), self.run.config.model.dtype))
-            made = self.passes[name].measure(encoder, self.splits, progress=progress, checkpoint=checkpoint)
-        saliency.keep(made, path, asdict(cost))
+        encoder = Encoder(self.load(self.source("vanilla"), self.run.config.model.dtype))
+        self.passes[name].measure(encoder, self.splits, progress=progress, store=self.run.all_squares)
 
     def mask(self, name: str, vanilla: Callable[[], Loaded] | None = None) -> Mask | None:
         """The mask of a method, made once and shared by those that ask for the same; `vanilla` loads its model."""
@@ -154,29 +150,25 @@ class Steps:
             return None
         path = self.run.mask(mask_name(wanted))
         if not path.exists():
-            made, cost = self._cut(wanted, vanilla or self._vanilla)
-            write_json(path.with_suffix(".json"), {**saliency.statistics(made), **asdict(cost)})
+            made = self._compute(wanted, vanilla or self._vanilla)
+            write_json(path.with_suffix(".json"), {**saliency.statistics(made), **asdict(made.cost)})
             made.save(path)
         return saliency.load(path)
 
     def _vanilla(self) -> Loaded:
         return self.load(self.source("vanilla"))
 
-    def _cut(self, wanted: MaskConfig, vanilla: Callable[[], Loaded]) -> tuple[Mask, Cost]:
-        """A mask, and what it costs: the cut, and the passes that it would have taken without any other mask."""
-        drawn = saliency.passes([wanted])
-        for each in drawn:
+    def _compute(self, wanted: MaskConfig, vanilla: Callable[[], Loaded]) -> Mask:
+        passes = saliency.fisher_passes([wanted])
+        for each in passes:
             each.groups(self.splits)  # an empty set is found before anything long begins
-        for each in drawn:
+        for each in passes:
             self.measure(each.name)
         hashes = data.data_hashes(self.run.root) if self.run.root else {}
-        kept = [saliency.kept(self.run.squares(each.name)) for each in drawn]
-        squares: dict[DataSet, Fisher] = {each.data: read for each, (read, _) in zip(drawn, kept, strict=True)}
-        model = vanilla()
-        with measured() as cost:
-            made = saliency.cut(model, squares, wanted, seed=self.run.config.seed, data_hashes=hashes)
-        costs = [asdict(cost), *(passed for _, passed in kept)]
-        return made, Cost(sum(c["seconds"] for c in costs), max(c["peak_memory_bytes"] for c in costs))
+        return saliency.compute(
+            Encoder(vanilla()), self.splits, wanted, seed=self.run.config.seed, data_hashes=hashes,
+            store=self.run.all_squares,
+        )  # fmt: skip
 
     def masks(self) -> None:
         """All masks of the run; the squares, 32 times as large and more, are let go of when the last one is cut."""

@@ -1,25 +1,31 @@
-"""Which weights matter for what: squared-gradient accumulators, and the mask as an artefact."""
+"""Saliency of weights: squared gradients, and the mask that compares them."""
 
-from mmunlearner.saliency.compute import compute, cut, select, statistics
-from mmunlearner.saliency.fisher import Fisher, squared_gradients, units
-from mmunlearner.saliency.mask import Mask, load, pack, unpack
-from mmunlearner.saliency.passes import DataSet, Pass, keep, kept, passes
+from mmunlearner.saliency.compute import (
+    DataSet,
+    FisherPass,
+    compute,
+    fisher_passes,
+    select,
+    statistics,
+    threshold,
+)
+from mmunlearner.saliency.fisher import Fisher, fisher_groups, load_fisher, squared_gradients
+from mmunlearner.saliency.mask import Mask, load, pack_bits, unpack_bits
 
 __all__ = [
     "DataSet",
     "Fisher",
+    "FisherPass",
     "Mask",
-    "Pass",
     "compute",
-    "cut",
-    "keep",
-    "kept",
+    "fisher_groups",
+    "fisher_passes",
     "load",
-    "pack",
-    "passes",
+    "load_fisher",
+    "pack_bits",
     "select",
     "squared_gradients",
     "statistics",
-    "units",
-    "unpack",
+    "threshold",
+    "unpack_bits",
 ]

@@ -1,4 +1,4 @@
-"""Squared gradients: how much each weight matters for a set of questions (diagonal of the empirical Fisher)."""
+"""Diagonal of the empirical Fisher information: mean squared gradients, by weight, over the questions of a data set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,10 +16,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils.checkpoint import checkpoint as recompute
-from torch.utils.checkpoint import create_selective_checkpoint_contexts as keeping
+from torch.utils.checkpoint import create_selective_checkpoint_contexts as selective_contexts
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_tensors
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError
@@ -27,9 +28,11 @@ from mmunlearner.models import candidates, check_whole, input_device
 
 Unit = Literal["question", "image", "batch"]
 Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
+FORMAT = "mmunlearner-squares-1"
 CHECKPOINT_SECONDS = 60.0
+"""Time between two files of an unfinished sum."""
 RECOMPUTE_FROM = 1_000_000_000
-"""Weights of a model of whose layers everything is computed twice, matrix products too."""
+"""Models of this many weights or more compute everything in a layer twice, matrix products too."""
 PRODUCTS = [
     getattr(torch.ops.aten, name).default
     for name in (
@@ -38,23 +41,59 @@ PRODUCTS = [
         "_scaled_dot_product_flash_attention_for_cpu",
     )
 ]
-"""The operations that nearly all the time goes to."""
+"""Operations that take nearly all of the time; smaller models keep their results for the backward pass."""
 
 
 @dataclass(frozen=True)
 class Fisher:
-    """Mean squared gradient of each candidate weight, fp32 in the weight's shape, and over how many units."""
+    """Diagonal of the empirical Fisher information on one data set."""
 
     squares: Mapping[str, Tensor]
+    """Weight name -> mean squared gradient, fp32 in the weight's shape."""
     units: int
+    """Number of gradients that the mean is over."""
+    cost: Cost = field(default_factory=Cost, compare=False)
+
+    def save(self, path: Path) -> Path:
+        """Write squares and cost to `path` (safetensors)."""
+        info = {"units": self.units, "cost": asdict(self.cost)}
+        return write_tensors(path, self.squares, {FORMAT: json.dumps(info)})
 
 
-def units(examples: Sequence[Example], unit: Unit, limit: int, batch: int = 1) -> list[list[Example]]:
-    """What one gradient is taken of: a question, all questions about the same images (texts: about one entity), or
-    `batch` questions in the order of their set, as the published code takes them.
+def load_fisher(path: Path) -> Fisher:
+    """Open a file that `Fisher.save` wrote; a weight's squares are read each time they are asked for."""
+    with safe_open(path, framework="pt") as file:
+        info = json.loads(file.metadata()[FORMAT])
+        return Fisher(_FileTensors(path, tuple(file.keys())), info["units"], Cost(**info["cost"]))
 
-    With `limit` > 0 at most so many, taken in turn from each entity (a batch's is its first question's), so that all
-    are seen.
+
+@dataclass(frozen=True)
+class _FileTensors(Mapping[str, Tensor]):
+    """Tensors of a safetensors file, one in memory at a time."""
+
+    path: Path
+    names: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+def fisher_groups(examples: Sequence[Example], unit: Unit, limit: int = 0, batch: int = 1) -> list[list[Example]]:
+    """Divide a data set into the groups of questions that one gradient each is taken of.
+
+    Unit `question`: one question. `image`: all questions about the same images (texts: about one entity). `batch`:
+    `batch` questions in the order of their set, as the published code takes them. With `limit` > 0 at most so many
+    groups, one of each entity in turn (a batch counts for its first question's entity), so that all are seen.
     """
     if unit == "image":
         groups = group_by_image(examples)
@@ -74,11 +113,10 @@ def squared_gradients(
     title: str = "saliency",
     checkpoint: Path | None = None,
 ) -> Fisher:
-    """S = E over units of (d CE / d theta)^2, CE = mean over the unit's questions of their answers' cross-entropy.
+    """Compute S = E over groups of (d CE / d theta)^2, CE = mean over the group's questions of their cross-entropy.
 
-    The model is in eval mode (no dropout); squares are summed in fp32 as soon as each layer's gradient is there, and
-    the gradient is dropped. For the way back a layer's input and matrix products are kept, of large models the input
-    alone. With `checkpoint`, the sums are kept every minute, and an interrupted pass goes on.
+    The model is in eval mode (no dropout). With `checkpoint`, the sums are written there every minute, and an
+    interrupted pass goes on from them.
 
     Raises:
         MaskError: the weights are quantised.
@@ -95,14 +133,16 @@ def squared_gradients(
     weights = dict(model.named_parameters())
     sums, done = _resume(checkpoint, {name: weights[name] for name in names})
     saved, device = time.monotonic(), input_device(model)
+    # A layer's input and matrix products are stored for the backward pass; of large models the input alone.
     large = sum(weight.numel() for weight in weights.values()) >= RECOMPUTE_FROM
-    with _only(model, set(names)), _squares_into(sums, weights), _recomputing(model, [] if large else PRODUCTS):
+    stored = [] if large else PRODUCTS
+    with _trainable_only(model, set(names)), _accumulate_squares(sums, weights), _recompute_layers(model, stored):
         for number, group in enumerate(progress(groups[done:], title), done + 1):
             loss = answers(model, pack(encoder.rows(group), encoder).to(device)).nll.mean()
             if not torch.isfinite(loss):
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
             loss.backward()
-            del loss  # what its graph still holds goes before the next one grows
+            del loss  # its graph holds memory that the next forward pass needs
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 write_tensors(checkpoint, sums, {"done": json.dumps(number)})
                 saved = time.monotonic()
@@ -114,24 +154,25 @@ def squared_gradients(
 
 
 def _resume(checkpoint: Path | None, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """Return the sums to go on with, and the number of groups in them."""
     size = sum(weight.numel() for weight in weights.values()) * torch.float32.itemsize
-    homes = {weight.device: home(weight.device, size) for weight in weights.values()}
-    fresh = {
-        name: torch.zeros_like(weight, dtype=torch.float32, device=homes[weight.device])
+    devices = {weight.device: sums_device(weight.device, size) for weight in weights.values()}
+    sums = {
+        name: torch.zeros_like(weight, dtype=torch.float32, device=devices[weight.device])
         for name, weight in weights.items()
     }
     if checkpoint is None or not checkpoint.exists():
-        return fresh, 0
+        return sums, 0
     with safe_open(checkpoint, framework="pt") as file:
-        for name, total in fresh.items():
+        for name, total in sums.items():
             total.copy_(file.get_tensor(name))
-        return fresh, json.loads(file.metadata()["done"])
+        return sums, json.loads(file.metadata()["done"])
 
 
-def home(device: torch.device, size: int) -> torch.device:
-    """Where sums of `size` bytes lie: beside the weights, or with the host where they would take most of what is free.
+def sums_device(device: torch.device, size: int) -> torch.device:
+    """Choose where sums of `size` bytes lie: beside the weights, or in host memory if they take half of what is free.
 
-    Activations have to fit beside them. The host costs a transfer of each gradient.
+    Activations have to fit beside them. Host memory costs a transfer of each gradient.
     """
     if device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2:
         return device
@@ -139,8 +180,8 @@ def home(device: torch.device, size: int) -> torch.device:
 
 
 @contextmanager
-def _only(model: nn.Module, names: set[str]) -> Iterator[None]:
-    """Differentiate these weights alone, then put everything back."""
+def _trainable_only(model: nn.Module, names: set[str]) -> Iterator[None]:
+    """Differentiate these weights alone within the block."""
     before = {name: p.requires_grad for name, p in model.named_parameters()}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
@@ -152,15 +193,17 @@ def _only(model: nn.Module, names: set[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _recomputing(model: nn.Module, kept: list[OpOverload]) -> Iterator[None]:
-    """What happens within a layer is computed again when its gradient is due, but for the outcomes of `kept`.
+def _recompute_layers(model: nn.Module, stored: list[OpOverload]) -> Iterator[None]:
+    """Within the block, compute each layer again in the backward pass, except for the results of `stored` operations.
 
-    By wrapping the layers, since transformers does it in training mode alone, which would turn dropout on.
+    Layers are wrapped here, since transformers recomputes in training mode alone, which would turn dropout on.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    again = partial(recompute, use_reentrant=False, preserve_rng_state=False, context_fn=partial(keeping, kept))
+    wrapped = partial(
+        recompute, use_reentrant=False, preserve_rng_state=False, context_fn=partial(selective_contexts, stored)
+    )
     for layer in layers:
-        layer.forward = partial(again, layer.forward)
+        layer.forward = partial(wrapped, layer.forward)
     try:
         yield
     finally:
@@ -169,7 +212,12 @@ def _recomputing(model: nn.Module, kept: list[OpOverload]) -> Iterator[None]:
 
 
 @contextmanager
-def _squares_into(sums: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> Iterator[None]:
+def _accumulate_squares(sums: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> Iterator[None]:
+    """Within the block, add the square of each gradient to the weight's sum and drop the gradient at once.
+
+    So no more than one layer's gradient is alive, and a bf16 gradient is squared and summed in fp32.
+    """
+
     def hook(name: str) -> Callable[[Tensor], None]:
         def square(weight: Tensor) -> None:
             if weight.grad is not None:
@@ -188,5 +236,5 @@ def _squares_into(sums: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> 
 
 
 def candidate_names(model: nn.Module, parts: Sequence[str]) -> list[str]:
-    """Candidate weights of these parts, in the model's order."""
+    """Return the names of the candidate weights of these parts, in the model's order."""
     return [name for name, part in candidates(model).items() if part in parts]

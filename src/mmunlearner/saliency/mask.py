@@ -1,11 +1,11 @@
-"""The mask as an artefact: one bit per weight, and enough beside it to refuse a model that it was not made for."""
+"""The mask as a file: one bit per weight, and enough beside it to refuse a model that it was not made for."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_bytes
 from mmunlearner.errors import MaskError
 from mmunlearner.models import candidates
@@ -23,17 +24,19 @@ FORMAT = "mmunlearner-mask-1"
 
 @dataclass(frozen=True)
 class Mask:
-    """Which weights the forget term may move."""
+    """The weights that the forget term may move."""
 
     bits: Mapping[str, Tensor]
     """Parameter name -> uint8 [ceil(weights / 8)], least significant bit first."""
     shapes: Mapping[str, tuple[int, ...]]
     info: Mapping[str, Any]
-    """Model fingerprint, parts, beta, unit, data hashes, counts per layer."""
+    """Model fingerprint, parts, beta, unit, data hashes, counts and mean saliencies per layer."""
+    cost: Cost = field(default_factory=Cost, compare=False)
+    """What computing it took; nothing for a mask that was read from a file."""
 
     def of(self, name: str, device: torch.device | str = "cpu") -> Tensor:
-        """The mask of one parameter, bool in its shape; only this one is unpacked."""
-        return unpack(self.bits[name].to(device), self.shapes[name])
+        """Unpack the mask of one parameter, bool in its shape."""
+        return unpack_bits(self.bits[name].to(device), self.shapes[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self.bits
@@ -48,11 +51,11 @@ class Mask:
 
     @property
     def density(self) -> float:
-        """Selected weights over candidates."""
+        """Share of the candidates that are selected."""
         return self.selected / max(self.size, 1)
 
     def save(self, path: Path | str) -> Path:
-        """Write `path` (safetensors), whole or not at all."""
+        """Write the mask to `path` (safetensors), whole or not at all."""
         info = {**self.info, "shapes": {name: list(shape) for name, shape in self.shapes.items()}}
         # One entry: safetensors writes several in another order each time, and equal masks should be equal files.
         return write_bytes(path, to_safetensors(dict(self.bits), metadata={FORMAT: json.dumps(info)}))
@@ -79,37 +82,17 @@ class Mask:
             raise MaskError(f"mask selects none of {self.size} weights: the forget term would act on nothing")
 
 
-def pack(selected: Tensor) -> Tensor:
-    """Bool of any shape -> uint8 [ceil(n / 8)], least significant bit first."""
+def pack_bits(selected: Tensor) -> Tensor:
+    """Pack a bool tensor of any shape into uint8 [ceil(n / 8)], least significant bit first."""
     flat = selected.flatten()
     padded = nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8)).view(-1, 8)
     return (padded << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8)
 
 
-def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The inverse of `pack`."""
+def unpack_bits(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the bool tensor of `shape` that `pack_bits` packed."""
     spread = (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device)) & 1
     return spread.view(-1)[: torch.Size(shape).numel()].view(shape).bool()
-
-
-def build(model: nn.Module, choose: Callable[[str], Tensor], parts: tuple[str, ...], info: Mapping[str, Any]) -> Mask:
-    """Make the mask of the candidate weights in `parts` from `choose(name)`, bool in the weight's shape.
-
-    Raises:
-        MaskError: no candidate weight lies in `parts`.
-    """
-    weights, owner = dict(model.named_parameters()), candidates(model)
-    names = [name for name, part in owner.items() if part in parts]
-    if not names:
-        raise MaskError(f"no linear weight lies in {', '.join(parts)}: the mask would act on nothing")
-    bits, layers = {}, []
-    for name in names:
-        selected = choose(name)
-        bits[name] = pack(selected).cpu()
-        counts = {"selected": int(selected.sum()), "candidates": selected.numel()}
-        layers.append({"name": name, "part": owner[name], **counts})
-    shapes = {name: tuple(weights[name].shape) for name in names}
-    return Mask(bits, shapes, {**info, "parts": list(parts), "fingerprint": fingerprint(model), "layers": layers})
 
 
 def load(path: Path | str) -> Mask:
@@ -135,7 +118,7 @@ def load(path: Path | str) -> Mask:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Hash of the candidates' names, shapes and a sample of their values, the same in fp32 and bf16."""
+    """Return a hash of the candidates' names, shapes and a sample of their values, the same in fp32 and bf16."""
     digest = hashlib.sha256(type(model).__name__.encode())
     weights = dict(model.named_parameters())
     for name in candidates(model):
