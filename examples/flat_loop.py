@@ -13,9 +13,9 @@ import random
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as parquet
 import torch
 from PIL import Image
+from pyarrow import parquet
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
