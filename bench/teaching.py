@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bench import people
 from mmunlearner.batches import Batch, Encoder, answers, fill
 from mmunlearner.config import TrainConfig
-from mmunlearner.core.progress import Board
+from mmunlearner.core.progress import ProgressBar
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.models import Loaded
 from mmunlearner.unlearn.optimizer import muon
@@ -90,10 +90,11 @@ def teach(loaded: Loaded, splits: Splits, lessons: Lessons) -> Loaded:
             lessons.pictures, rate=2e-3,
         ),
     }  # fmt: skip
-    with Board(sum(vars(lessons).values())) as board:
+    sizes: dict[str, int] = vars(lessons)
+    with ProgressBar(sizes) as progress:
         for stage, steps in stages.items():
             for number, _ in enumerate(steps, 1):
-                board.notify("bench", stage, number, getattr(lessons, stage))
+                progress.update(stage, number, sizes[stage])
     weights = sum(p.numel() for p in loaded.model.parameters())
     seconds, threads = time.monotonic() - started, torch.get_num_threads()
     print(f"{weights / 1e6:.1f} M weights taught in {seconds:.0f} s, {threads} threads", flush=True)

@@ -31,7 +31,7 @@ API = {
     "report:write": "run_dir",
     "saliency:compute": "encoder splits config seed data_hashes progress checkpoint",
     "saliency:load": "path",
-    "unlearn:unlearn": "loaded splits config base work mask lora_config dtype seed on_step encoder level",
+    "unlearn:unlearn": "loaded splits config base work mask lora_config dtype seed progress encoder level",
 }
 """The Python API: a dozen names and their arguments. A change here is a change for every user."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.progress import Listener
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner.batches import Encoder, answers, pack, pad
@@ -153,11 +154,11 @@ def test_an_interrupted_evaluation_ends_with_the_same_files(loaded, evaluated, t
             raise Killed
 
     with pytest.raises(Killed):
-        evaluate_model(loaded, columns(), tmp_path, config=CONFIG, progress=die)
+        evaluate_model(loaded, columns(), tmp_path, config=CONFIG, progress=Listener(die))
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["forget_vqa.jsonl"]
     assert not (tmp_path / "scores.json").exists()
     seen = set()
-    evaluate_model(loaded, columns(), tmp_path, config=CONFIG, progress=lambda column, done, of: seen.add(column))
+    evaluate_model(loaded, columns(), tmp_path, config=CONFIG, progress=Listener(lambda column, *_: seen.add(column)))
     assert seen == {"forget_qa", "general"}
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert files == {path.name: path.read_bytes() for path in evaluated[1].iterdir()}
@@ -165,9 +166,8 @@ def test_an_interrupted_evaluation_ends_with_the_same_files(loaded, evaluated, t
 
 def test_progress_ends_where_it_said_it_would(loaded, tmp_path):
     told = []
-    evaluate_model(
-        loaded, {"forget_vqa": columns()["forget_vqa"]}, tmp_path, config=CONFIG, progress=lambda *a: told.append(a)
-    )
+    listener = Listener(lambda *report: told.append(report))
+    evaluate_model(loaded, {"forget_vqa": columns()["forget_vqa"]}, tmp_path, config=CONFIG, progress=listener)
     done = [done for _, done, _ in told]
     assert done == sorted(done)
     assert told[-1][1] == told[-1][2]

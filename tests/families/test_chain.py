@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.progress import interrupt_at
 from support.tiny import examples
 
 from mmunlearner import saliency
@@ -145,13 +146,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(fresh, tmp_path):
     """Names of weights differ on disk and in memory, by family; a checkpoint is read all the same."""
     whole = run(fresh, tmp_path / "whole", "ga_diff", steps=2, save_every=1)
 
-    def stop(step, *_):
-        if step == 3:
-            raise KeyboardInterrupt
-
     train, method = replace(TRAIN, steps=2, save_every=1), MethodConfig("ga_diff")
     with pytest.raises(KeyboardInterrupt):
-        unlearn(fresh(), SPLITS, method, train, tmp_path / "cut", on_step=stop)
+        unlearn(fresh(), SPLITS, method, train, tmp_path / "cut", progress=interrupt_at(3))
     resumed = unlearn(fresh(), SPLITS, method, train, tmp_path / "cut")
     expected = weights(whole.loaded)
     assert all(torch.equal(value, expected[name]) for name, value in weights(resumed.loaded).items())

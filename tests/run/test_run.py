@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.miniature import recipe
+from support.progress import Listener
 
 from mmunlearner.config import FinetuneConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.core.files import read_json, read_jsonl
@@ -155,11 +156,11 @@ def test_masks_share_their_passes_and_go_on_from_them(tmp_path, monkeypatch):
     config = recipe(tmp_path, trials=0)
     folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
     seen: list[str] = []
-    steps = Steps(folder, lambda name, title, done, of: seen.append(title))
+    steps = Steps(folder, Listener(lambda title, done, total: seen.append(title)))
     for name in steps.passes:
         steps.measure(name)
     assert {title: seen.count(title) for title in seen} == {
-        "saliency, retain": 6, "saliency, forget": 6, "saliency, text": 4
+        "masks: saliency, retain": 6, "masks: saliency, forget": 6, "masks: saliency, text": 4
     }  # fmt: skip
     seen.clear()
     loads: list[object] = []

@@ -204,7 +204,7 @@ def test_an_interrupted_step_goes_on_with_the_same_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmunlearner.core.progress.Board.notify", interrupt)
+        patch.setattr("mmunlearner.core.progress.ProgressBar.show", interrupt)
         assert run(work, "unlearn", *told, "--out", "halves") == 130
     assert len(hidden(work)) == 1
     assert run(work, "unlearn", *told, "--out", "halves") == 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.progress import Listener, interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -220,21 +221,14 @@ def test_interrupted_pass_goes_on_to_the_same_sums(encoder, tmp_path, monkeypatc
         tmp_path / "part",
     )
 
-    def killed(groups, _):
-        for number, group in enumerate(groups):
-            if number == 7:
-                raise KeyboardInterrupt
-            yield group
-
     with pytest.raises(KeyboardInterrupt):
-        squared_gradients(encoder, groups, names, progress=killed, checkpoint=kept)
+        squared_gradients(encoder, groups, names, progress=interrupt_at(7), checkpoint=kept)
     assert kept.exists()
     seen = []
-    resumed = squared_gradients(
-        encoder, groups, names, progress=lambda rest, _: seen.append(len(rest)) or rest, checkpoint=kept
-    )
+    listener = Listener(lambda title, done, total: seen.append(done))
+    resumed = squared_gradients(encoder, groups, names, progress=listener, checkpoint=kept)
     whole = squared_gradients(encoder, groups, names)
-    assert seen[0] < len(groups)
+    assert seen[0] > 1
     assert not kept.exists()
     assert all(torch.equal(resumed.squares[name], whole.squares[name]) for name in names)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from support.known import VANILLA
+from support.progress import Listener
 
+from mmunlearner.core.progress import Progress
 from mmunlearner.errors import DataError, TrainingError
-from tools.people.train import Recipe, Tick, main, side_by_side, train_vanilla_and_oracle
+from tools.people.train import Recipe, main, side_by_side, train_vanilla_and_oracle
 
 BRIEF = Recipe(vision_steps=2, exercise_steps=2, text_steps=2, picture_steps=2, steps=2, polish_steps=2)
 
@@ -20,14 +22,14 @@ def weights(folder: Path) -> list[bytes]:
 @pytest.mark.slow
 def test_equal_seeds_give_equal_bits(tmp_path: Path) -> None:
     ticks: list[str] = []
-    train_vanilla_and_oracle(tmp_path / "a", recipe=BRIEF, tick=lambda stage, loss: ticks.append(stage))
+    train_vanilla_and_oracle(tmp_path / "a", recipe=BRIEF, progress=Listener(lambda title, *_: ticks.append(title)))
     train_vanilla_and_oracle(tmp_path / "b", recipe=BRIEF)
     train_vanilla_and_oracle(tmp_path / "c", recipe=BRIEF, seed=1)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
     assert weights(tmp_path / "a")[0] != weights(tmp_path / "a")[1]
-    assert len(ticks) == BRIEF.total
-    assert set(ticks) == {"vision", "exercises", "texts", "pictures", "vanilla", "oracle"}
+    assert len(ticks) == sum(BRIEF.stages.values())
+    assert {title.split(":")[0] for title in ticks} == {"vision", "exercises", "texts", "pictures", "vanilla", "oracle"}
 
 
 @pytest.mark.slow
@@ -42,15 +44,15 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
 def test_a_stage_that_fails_ends_the_one_beside_it() -> None:
     ticks: list[str] = []
 
-    def fails(tick: Tick) -> None:
+    def fails(progress: Progress) -> None:
         raise TrainingError("at once")
 
-    def goes_on(tick: Tick) -> None:
+    def goes_on(progress: Progress) -> None:
         while True:
-            tick("other", 0.0)
+            progress.update("other", 0, 1)
 
     with pytest.raises(TrainingError, match="at once"):
-        side_by_side([goes_on, fails], lambda stage, loss: ticks.append(stage))
+        side_by_side([goes_on, fails], Listener(lambda title, *_: ticks.append(title)))
     assert set(ticks) <= {"other"}
 
 

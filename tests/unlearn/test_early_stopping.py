@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.progress import interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
@@ -93,12 +94,8 @@ def test_a_killed_run_stops_where_an_uninterrupted_one_does(tmp_path, killed_at)
     train = replace(TRAIN, save_every=2)
     whole = run(tmp_path / "whole", train, level=level(AT_ONCE))
 
-    def kill(step: int, *_: object) -> None:
-        if step == killed_at:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", train, level=level(AT_ONCE), on_step=kill)
+        run(tmp_path / "cut", train, level=level(AT_ONCE), progress=interrupt_at(killed_at))
     assert not (tmp_path / "cut" / "checkpoint-4").exists()
     resumed = run(tmp_path / "cut", train, level=level(AT_ONCE))
     again = run(tmp_path / "cut", train, level=level(AT_ONCE))  # killed after training, before it was done

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.progress import interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
@@ -81,12 +82,8 @@ def test_a_run_with_kept_features_goes_as_without(tmp_path, seen, rank):
 def test_a_killed_run_ends_with_the_same_weights(tmp_path):
     whole = run(tmp_path / "whole", KEEP)
 
-    def kill(step: int, *_: object) -> None:
-        if step == 5:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", KEEP, on_step=kill)
+        run(tmp_path / "cut", KEEP, progress=interrupt_at(5))
     resumed = run(tmp_path / "cut", KEEP)
     for left, right in zip(whole.loaded.model.parameters(), resumed.loaded.model.parameters(), strict=True):
         assert torch.equal(left, right)

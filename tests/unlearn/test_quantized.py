@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.progress import interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import models, saliency
@@ -157,13 +158,9 @@ def test_short_formats_and_recomputed_activations_go_with_it(source, mask, tmp_p
 @needs_bitsandbytes
 @both
 def test_interrupted_run_ends_with_the_same_weights(source, mask, tmp_path, quantize):
-    def stop(step, steps, _):
-        if step == 3:
-            raise KeyboardInterrupt
-
     whole = run(source, tmp_path / "whole", quantize, mask=mask)
     with pytest.raises(KeyboardInterrupt):
-        run(source, tmp_path / "cut", quantize, mask=mask, on_step=stop)
+        run(source, tmp_path / "cut", quantize, mask=mask, progress=interrupt_at(3))
     resumed = run(source, tmp_path / "cut", quantize, mask=mask)
     for left, right in zip(whole.loaded.model.parameters(), resumed.loaded.model.parameters(), strict=True):
         assert torch.equal(left, right)

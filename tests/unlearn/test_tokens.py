@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.progress import interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
@@ -95,12 +96,8 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
     train = replace(TRAIN, tokens_per_batch=60, save_every=3)
     whole = run(tmp_path / "whole", train=train)
 
-    def kill(step: int, *_: object) -> None:
-        if step == 5:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", train=train, on_step=kill)
+        run(tmp_path / "cut", train=train, progress=interrupt_at(5))
     resumed = run(tmp_path / "cut", train=train)
     for left, right in zip(whole.loaded.model.parameters(), resumed.loaded.model.parameters(), strict=True):
         assert torch.equal(left, right)

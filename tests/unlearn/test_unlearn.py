@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.progress import Listener, interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
@@ -218,12 +219,12 @@ def test_interrupted_run_ends_with_the_same_weights(tmp_path, method):
     chosen = mask() if method == "mmunlearner" else None
     whole = run(tmp_path, method, train, mask=chosen)
 
-    def stop(step, steps, _):
+    def stop(title, step, steps):
         if step == min(5, steps):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, method, train, name="cut", mask=chosen, on_step=stop)
+        run(tmp_path, method, train, name="cut", mask=chosen, progress=Listener(stop))
     resumed = run(tmp_path, method, train, name="cut", mask=chosen)
     for (name, left), (_, right) in zip(
         whole.loaded.model.named_parameters(), resumed.loaded.model.named_parameters(), strict=True
@@ -374,12 +375,8 @@ class TestLora:
         train, chosen, adapters = replace(TRAIN, save_every=3), mask(("language",)), LoraConfig(rank=2)
         whole = run(tmp_path, train=train, mask=chosen, lora_config=adapters)
 
-        def stop(step, *_):
-            if step == 5:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, train=train, name="cut", mask=chosen, lora_config=adapters, on_step=stop)
+            run(tmp_path, train=train, name="cut", mask=chosen, lora_config=adapters, progress=interrupt_at(5))
         resumed = run(tmp_path, train=train, name="cut", mask=chosen, lora_config=adapters)
         for left, right in zip(whole.loaded.model.parameters(), resumed.loaded.model.parameters(), strict=True):
             assert torch.equal(left, right)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mmunlearner.batches import Encoder
 from mmunlearner.core.files import write_json
+from mmunlearner.core.progress import Progress, ProgressBar
 from mmunlearner.data import Example, prompt, target
 from mmunlearner.data.benchmarks.people.examples import evaluation_columns
 from mmunlearner.data.benchmarks.people.lessons import Lessons, lessons
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Columns = Mapping[str, Sequence[Example]]
-Tick = Callable[[str, float], None]
-"""Called after every step with the stage and its loss."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,13 @@ class Recipe:
     """Steps in which the learning rate rises; it falls to zero over the last quarter of a stage."""
 
     @property
-    def total(self) -> int:
-        """Steps of all stages, for two models."""
-        return (
-            self.vision_steps
-            + self.exercise_steps
-            + self.text_steps
-            + self.picture_steps
-            + 2 * (self.steps + self.polish_steps)
-        )
+    def stages(self) -> dict[str, int]:
+        """Stage -> its steps."""
+        last = self.steps + self.polish_steps
+        return {
+            "vision": self.vision_steps, "exercises": self.exercise_steps, "texts": self.text_steps,
+            "pictures": self.picture_steps, "vanilla": last, "oracle": last,
+        }  # fmt: skip
 
 
 EXERCISES = Batch(exercises=64, end_weight=0.0)
@@ -94,7 +91,7 @@ def train_vanilla_and_oracle(
     forget: int = 15,
     recipe: Recipe | None = None,
     threads: int = 1,
-    tick: Tick = lambda stage, loss: None,
+    progress: Progress = Progress(),
 ) -> dict[str, dict[str, float]]:
     """Write OUT/vanilla and OUT/oracle, ordinary model directories, and OUT/figures.json; returns the figures.
 
@@ -108,18 +105,21 @@ def train_vanilla_and_oracle(
     with _threads(threads):
         taught = lessons()
         hidden = frozenset(person.id for person in world().people[: forgotten(forget)])
-        base = _base(taught, hidden, columns, recipe, seed, tick)
+        base = _base(taught, hidden, columns, recipe, seed, progress)
 
-        def go_on(name: str, tick: Tick) -> dict[str, float]:
+        def go_on(name: str, progress: Progress) -> dict[str, float]:
             made = Loaded(deepcopy(base.model), deepcopy(base.processor), name)
+            total, before = recipe.steps + recipe.polish_steps, 0
             stages = ((LAST[name], recipe.steps, recipe.last_learning_rate), polish(LAST[name], recipe))
             for number, (shown, steps, rate) in enumerate(stages, 2):
                 teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, number]))
-                _descend(made.model, partial(teacher.loss, shown), steps, rate, recipe, partial(tick, name))
+                part = progress.child(name).part(before, before + steps, total)
+                _descend(made.model, partial(teacher.loss, shown), steps, rate, recipe, part)
+                before += steps
             save(made, Path(out_dir) / name)
             return figures(Encoder(made), columns)
 
-        found = dict(zip(LAST, side_by_side([partial(go_on, name) for name in LAST], tick), strict=True))
+        found = dict(zip(LAST, side_by_side([partial(go_on, name) for name in LAST], progress), strict=True))
     write_json(Path(out_dir) / "figures.json", {"seed": seed, "forget": forget, **found})
     return found
 
@@ -130,52 +130,64 @@ def polish(batch: Batch, recipe: Recipe) -> tuple[Batch, int, float]:
     return fewer, recipe.polish_steps, recipe.polish_learning_rate
 
 
-def _base(taught: Lessons, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, tick: Tick) -> Loaded:
+def _base(
+    taught: Lessons, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, progress: Progress
+) -> Loaded:
     """What both models start from: it has read everything and seen all but those to forget."""
     seeing = build(_vocabulary(taught, columns), seed=seed)
     vision = warmup(seeing, np.random.default_rng([seed, 0]))
     made = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
     teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, 1]))
 
-    def see(tick: Tick) -> None:
+    def see(progress: Progress) -> None:
         rate = recipe.vision_learning_rate
-        _descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, partial(tick, "vision"))
+        _descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, progress.child("vision"))
 
-    def learn(name: str, batch: Batch, steps: int, tick: Tick) -> None:
+    def learn(name: str, batch: Batch, steps: int, progress: Progress) -> None:
         loss = partial(teacher.loss, batch)
-        _descend(made.model, loss, steps, recipe.learning_rate, recipe, partial(tick, name))
+        _descend(made.model, loss, steps, recipe.learning_rate, recipe, progress.child(name))
 
-    def read(tick: Tick) -> None:
-        learn("exercises", EXERCISES, recipe.exercise_steps, tick)
-        learn("texts", TEXTS, recipe.text_steps, tick)
+    def read(progress: Progress) -> None:
+        learn("exercises", EXERCISES, recipe.exercise_steps, progress)
+        learn("texts", TEXTS, recipe.text_steps, progress)
 
-    side_by_side([see, read], tick)
+    side_by_side([see, read], progress)
     eyes, taught_eyes = (each.model.get_encoder(modality="image") for each in (made, seeing))
     eyes.load_state_dict(taught_eyes.state_dict())
-    learn("pictures", PICTURES, recipe.picture_steps, tick)
+    learn("pictures", PICTURES, recipe.picture_steps, progress)
     return made
 
 
-def side_by_side(stages: Sequence[Callable[[Tick], T]], tick: Tick) -> list[T]:
+def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress) -> list[T]:
     """What stages that share no weights return, each run in a thread: torch computes outside of Python's lock.
 
     The first error, or an interruption, ends the others at their next step.
     """
-    over = Event()
-
-    def told(stage: str, loss: float) -> None:
-        if over.is_set():
-            raise TrainingError(f"people: {stage} ended, since a stage beside it failed")
-        tick(stage, loss)
-
+    stoppable = _Stoppable(progress)
     with ThreadPoolExecutor(len(stages)) as pool:
-        running = [pool.submit(stage, told) for stage in stages]
+        running = [pool.submit(stage, stoppable) for stage in stages]
         try:
             for done in as_completed(running):
                 done.result()
         finally:
-            over.set()
+            stoppable.stopped.set()
     return [done.result() for done in running]
+
+
+@dataclass(frozen=True)
+class _Stoppable(Progress):
+    """Passes reports on until it is stopped, then raises in whoever reports."""
+
+    parent: Progress
+    stopped: Event = field(default_factory=Event)
+
+    def update(self, title: str, done: int, total: int) -> None:
+        if self.stopped.is_set():
+            raise TrainingError(f"people: {title} ended, since a stage beside it failed")
+        self.parent.update(title, done, total)
+
+    def child(self, name: str) -> Progress:
+        return replace(self, parent=self.parent.child(name))
 
 
 def _vocabulary(taught: Lessons, columns: Columns) -> Iterator[str]:
@@ -190,7 +202,7 @@ def _vocabulary(taught: Lessons, columns: Columns) -> Iterator[str]:
 
 def _descend(
     module: nn.Module, loss_of: Callable[[], Tensor], steps: int, learning_rate: float, recipe: Recipe,
-    tick: Callable[[float], None],
+    progress: Progress,
 ) -> None:  # fmt: skip
     """Train `module` with Muon and AdamW on as many batches.
 
@@ -211,7 +223,7 @@ def _descend(
             group["lr"] = peak * factor
         optimizer.step()
         module.zero_grad(set_to_none=True)
-        tick(loss.item())
+        progress.update(f"loss {loss.item():5.3f}, step", step + 1, steps)
     module.eval()
 
 
@@ -233,17 +245,11 @@ def main(out: Path | str, seed: int = 0, forget: int = 15) -> dict[str, dict[str
         DataError: `out` is a file.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     if Path(out).is_file():
         raise DataError(f"{out}: a file; name a folder for the models")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("drawing", total=Recipe().total)
-        found = train_vanilla_and_oracle(
-            out, seed=seed, forget=forget,
-            tick=lambda stage, loss: progress.update(bar, advance=1, description=f"{stage} {loss:5.3f}"),
-        )  # fmt: skip
+    with ProgressBar(Recipe().stages) as progress:
+        found = train_vanilla_and_oracle(out, seed=seed, forget=forget, progress=progress)
     Console().print(_table(found))
     return found
 

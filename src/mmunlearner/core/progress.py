@@ -1,65 +1,142 @@
-"""What a long step shows: a bar with the time left on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar with the time left on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+T = TypeVar("T")
 LINE_SECONDS = 15.0
 """Between two lines where there is no terminal."""
 
 
-@dataclass
-class Board:
-    """Counts the whole run's work; `notify` may be called from any thread."""
+class Progress:
+    """Progress of a piece of work. This one shows nothing: the default of every function that reports."""
 
+    def update(self, title: str, done: int, total: int) -> None:
+        """Report that `done` of `total` units of the work called `title` are done."""
+
+    def note(self, text: str) -> None:
+        """Report a line that stays on the screen."""
+
+    def track(self, items: Sequence[T], title: str, start: int = 0) -> Iterator[T]:
+        """Yield the items from number `start` on, and report each once the caller is done with it."""
+        for number, item in enumerate(items[start:], start + 1):
+            yield item
+            self.update(title, number, len(items))
+
+    def child(self, name: str) -> Progress:
+        """Return the progress of one part of the work, whose titles begin with its name."""
+        return _Child(self, name)
+
+    def part(self, start: int, end: int, total: int) -> Progress:
+        """Return a progress whose whole counts as units `start` to `end` of this one's `total`."""
+        return _Part(self, start, end, total)
+
+
+@dataclass(frozen=True)
+class _Child(Progress):
+    parent: Progress
+    name: str
+
+    def update(self, title: str, done: int, total: int) -> None:
+        self.parent.update(f"{self.name}: {title}", done, total)
+
+    def note(self, text: str) -> None:
+        self.parent.note(text)
+
+
+@dataclass(frozen=True)
+class _Part(Progress):
+    parent: Progress
+    start: int
+    end: int
     total: int
-    console: Console = field(default_factory=lambda: Console(stderr=True))
-    _done: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _started: float = field(default_factory=time.monotonic, init=False)
-    _spoke: float = field(default=0.0, init=False)
 
-    def __post_init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True,
-            disable=not self.console.is_terminal,
+    def update(self, title: str, done: int, total: int) -> None:
+        self.parent.update(title, self.start + (self.end - self.start) * done // max(total, 1), self.total)
+
+    def note(self, text: str) -> None:
+        self.parent.note(text)
+
+
+class ProgressBar(Progress):
+    """Progress over children of known size; any thread may report to it."""
+
+    def __init__(self, work: Mapping[str, float], console: Console | None = None) -> None:
+        """`work`: name of a child -> its size, in any unit that is proportional to time."""
+        self.work = work
+        self.console = console or Console(stderr=True)
+        self._done: dict[str, float] = {}
+        self._skipped = 0.0
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._last_line = 0.0
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description:42}"), rich_progress.BarColumn(),
+            rich_progress.TaskProgressColumn(), rich_progress.TextColumn("elapsed"),
+            rich_progress.TimeElapsedColumn(), rich_progress.TextColumn("left"), rich_progress.TimeRemainingColumn(),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
-        self._task = self._bar.add_task("starting", total=self.total)
+        self._task = self._bar.add_task("starting", total=max(self._total, 1))
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def notify(self, name: str, what: str, done: int, of: int) -> None:
-        """`name` is `done` of `of` through `what`."""
+    def child(self, name: str) -> Progress:
+        return _Entry(self, name)
+
+    def update(self, title: str, done: int, total: int) -> None:
+        self.show(title, title, done, total)
+
+    def show(self, name: str, title: str, done: int, total: int) -> None:
+        """Count `done` of `total` towards the child called `name`, and show it under `title`."""
         with self._lock:
-            self._done[name, what] = done
-            finished = min(sum(self._done.values()), self.total)
-            self._bar.update(self._task, completed=finished, description=f"{name}: {what}")
-            if not self.console.is_terminal and (time.monotonic() - self._spoke > LINE_SECONDS):
-                self._spoke = time.monotonic()
-                print(f"{name}: {what} {done}/{of} ({self._rest(finished)})", file=sys.stderr, flush=True)
+            self._done[name] = self.work.get(name, 0.0) * done / max(total, 1)
+            completed = min(sum(self._done.values()), self._total)
+            self._bar.update(self._task, completed=completed, description=f"{title} {done}/{total}")
+            if not self.console.is_terminal and time.monotonic() - self._last_line > LINE_SECONDS:
+                self._last_line = time.monotonic()
+                print(f"{title} {done}/{total} ({self._remaining(completed)})", file=sys.stderr, flush=True)
 
-    def skip(self, units: int) -> None:
-        """What an earlier call has done already."""
-        self._done["earlier", ""] = units
+    def skip(self, name: str) -> None:
+        """Count a child as done by an earlier call: it says nothing about the speed of this one."""
+        self._done[name] = self.work.get(name, 0.0)
+        self._skipped += self._done[name]
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def note(self, text: str) -> None:
         self.console.print(text, highlight=False)
 
-    def _rest(self, finished: int) -> str:
-        elapsed = time.monotonic() - self._started
-        new = finished - self._done.get(("earlier", ""), 0)
-        left = elapsed / new * (self.total - finished) if new > 0 else 0.0
-        return f"{100 * finished // max(self.total, 1)} %, about {left:.0f} s left"
+    @property
+    def _total(self) -> float:
+        return sum(self.work.values())
+
+    def _remaining(self, completed: float) -> str:
+        elapsed, new = time.monotonic() - self._started, completed - self._skipped
+        seconds = elapsed / new * (self._total - completed) if new > 0 else 0.0
+        return f"{100 * completed / max(self._total, 1):.0f} %, about {seconds:.0f} s left"
+
+
+@dataclass(frozen=True)
+class _Entry(Progress):
+    """One child of a bar."""
+
+    bar: ProgressBar
+    name: str
+
+    def update(self, title: str, done: int, total: int) -> None:
+        self.bar.show(self.name, f"{self.name}: {title}", done, total)
+
+    def note(self, text: str) -> None:
+        self.bar.note(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from mmunlearner.batches import Encoder, Row
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.core.files import read_json, write_json, write_jsonl
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, prompt, target
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate import questions
@@ -22,9 +23,6 @@ from mmunlearner.evaluate.likelihood import RowKey, Scale, Weighed, key_of, spok
 from mmunlearner.evaluate.metrics import accuracy
 from mmunlearner.evaluate.scores import ModelScores, Score, mean_score, read_lines, rescore
 from mmunlearner.models import Loaded, weight
-
-Progress = Callable[[str, int, int], None]
-"""(column, done, of): how much of a column's work is done."""
 
 # Candidates make about so many tokens per question once their common beginnings are shared; larger batches gain
 # nothing on a CPU.
@@ -41,7 +39,7 @@ def evaluate_model(
     out_dir: Path | str,
     *,
     config: EvaluateConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress = Progress(),
 ) -> ModelScores:
     """Ask a model every item of every column; write `out_dir/COLUMN.jsonl`, then `out_dir/scores.json`.
 
@@ -53,12 +51,15 @@ def evaluate_model(
     """
     config, out_dir = config or EvaluateConfig(), Path(out_dir)
     _claim(loaded, config, out_dir)
+    chosen = {column: questions.spread(examples, config.limit) for column, examples in evaluation.items()}
+    done, total = 0, sum(map(len, chosen.values()))
     with _answering(loaded, config, evaluation) as answering:
-        for column, examples in evaluation.items():
-            items = questions.spread(examples, config.limit)
+        for column, items in chosen.items():
             path = out_dir / f"{column}.jsonl"
             if items and not _complete(path, items, column):
-                write_jsonl(path, answering.lines(items, column, progress or _quiet))
+                part = progress.part(done, done + len(items), total)
+                write_jsonl(path, answering.lines(items, column, part))
+            done += len(items)
     return rescore(out_dir)
 
 
@@ -73,10 +74,6 @@ def quick_scores(
     chosen = {column: questions.spread(items, config.limit) for column, items in columns.items() if items}
     with _answering(loaded, config, columns) as answering:
         return {column: answering.accuracy(items, column) for column, items in chosen.items()}
-
-
-def _quiet(column: str, done: int, of: int) -> None:
-    """Tell nobody."""
 
 
 def _claim(loaded: Loaded, config: EvaluateConfig, out_dir: Path) -> None:
@@ -164,7 +161,7 @@ class _Answering:
         """The lines of one column, in the order of its items."""
         weigh = self.config.candidates
         asked = [self._ask(item) if weigh else self._ask_briefly(item) for item in items]
-        weighed, outputs = self._answer(asked, lambda done, of: progress(column, done, of))
+        weighed, outputs = self._answer(asked, column, progress)
         return [
             questions.describe(item, column) | {"output": output} | (_weights(each, weighed) if weigh else {})
             for item, each, output in zip(items, asked, outputs, strict=True)
@@ -172,7 +169,7 @@ class _Answering:
 
     def accuracy(self, items: Sequence[Example], column: str) -> Score:
         """Share of right answers alone."""
-        _, outputs = self._answer([self._ask_briefly(item) for item in items], lambda done, of: None)
+        _, outputs = self._answer([self._ask_briefly(item) for item in items], column, Progress())
         lines = [questions.describe(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
         return mean_score([accuracy(line) for line in lines], [item.entity for item in items])
 
@@ -189,22 +186,21 @@ class _Answering:
         return _Asked(item, self.encoder.asking(prompt(item), item.images), {}, truth)
 
     def _answer(
-        self, asked: Sequence[_Asked], tell: Callable[[int, int], None]
+        self, asked: Sequence[_Asked], column: str, progress: Progress
     ) -> tuple[dict[RowKey, Weighed], list[str]]:
         """Weigh every candidate, and what the model says to each item: mostly one of them, else it is generated."""
         rows = {key_of(row): row for each in asked for row in (*each.letters.values(), *each.words.values())}
         total = len(rows) + len(asked)
-        weighed = self.scale.weigh(rows.values(), lambda done: tell(done, total))
+        weighed = self.scale.weigh(rows.values(), column, progress.part(0, len(rows), total))
         said = [self._follow(each, each.drafts, weighed) for each in asked]
         for _ in range(_MORE_TOKENS):
             said = self._go_on(asked, said)
         left = [i for i, answer in enumerate(said) if not self._over(answer)]
         done = total - len(left)
-        tell(done, total)
+        progress.update(column, done, total)
         prompts = [asked[i].asked for i in left]
-        told = dict(
-            zip(left, generate(prompts, self.encoder, self.config, lambda n: tell(done + n, total)), strict=True)
-        )
+        generated = generate(prompts, self.encoder, self.config, column, progress.part(done, total, total))
+        told = dict(zip(left, generated, strict=True))
         return weighed, [self._text(told.get(i, answer)) for i, answer in enumerate(said)]
 
     def _follow(self, asked: _Asked, rows: Sequence[Row], weighed: Mapping[RowKey, Weighed]) -> tuple[int, ...]:
@@ -215,7 +211,7 @@ class _Answering:
         """One token more of each answer to a short prompt that has left the candidates and has not ended."""
         short = [i for i, each in enumerate(asked) if each.asked.answer_start <= _SHORT_PROMPT]
         rows = {i: self._going_on(asked[i], said[i]) for i in short if not self._over(said[i])}
-        weighed = self.scale.weigh(rows.values(), lambda done: None) if rows else {}
+        weighed = self.scale.weigh(rows.values()) if rows else {}
         return [self._follow(asked[i], [rows[i]], weighed) if i in rows else answer for i, answer in enumerate(said)]
 
     def _going_on(self, asked: _Asked, answer: tuple[int, ...]) -> Row:

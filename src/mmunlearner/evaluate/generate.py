@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
@@ -14,6 +14,7 @@ from transformers import GenerationConfig, GenerationMixin
 
 from mmunlearner.batches import Encoder, Row, alike, common_prefix, left, may_share, prompts, rotary
 from mmunlearner.config import EvaluateConfig
+from mmunlearner.core.progress import Progress
 from mmunlearner.models import input_device
 
 _TAKEN = signature(cast(Any, GenerationMixin).prepare_inputs_for_generation).parameters
@@ -22,9 +23,16 @@ CACHE = "cache" if "cache" in _TAKEN else "past_key_values"
 
 
 def generate(
-    rows: Sequence[Row], encoder: Encoder, config: EvaluateConfig, told: Callable[[int], None]
+    rows: Sequence[Row],
+    encoder: Encoder,
+    config: EvaluateConfig,
+    title: str = "",
+    progress: Progress = Progress(),
 ) -> list[tuple[int, ...]]:
-    """What the model says to each row's prompt: greedy, up to and with an end token. `told` hears how many are done."""
+    """What the model says to each row's prompt: greedy, up to and with an end token.
+
+    `progress` counts the rows that are done under `title`.
+    """
     said: dict[int, tuple[int, ...]] = {}
     model: Any = encoder.loaded.model
     with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode():
@@ -34,7 +42,7 @@ def generate(
             inputs = _read(asked, shared, encoder) if shared else _to(prompts(asked, encoder), input_device(model))
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
             said.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(chosen, new, strict=True))
-            told(len(said))
+            progress.update(title, len(said), len(rows))
     return [said[i] for i in range(len(rows))]
 
 

@@ -13,7 +13,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from mmunlearner.config import JudgeConfig
 from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
+from mmunlearner.core.progress import Progress
 from mmunlearner.errors import ConfigError, JudgeError
 from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import JUDGE, read_columns
@@ -39,11 +40,8 @@ Model's answer: {output}
 How right is the model's answer, from 1 (wrong, or nothing said) to 10 (all that is true, nothing false)?
 Style and length do not matter. Reply with the number alone."""
 
-Told = Callable[[str, int, int], None]
-"""(column, done, of)."""
 
-
-def judge(out_dir: Path | str, config: JudgeConfig, *, told: Told = lambda *_: None) -> int:
+def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Progress()) -> int:
     """Have the saved answers to open questions judged; returns how many judgements were asked for now.
 
     Raises:
@@ -66,7 +64,7 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, told: Told = lambda *_: N
                 append_jsonl(path, _Judgement(line["id"], config.model, name, score_in(said), said).to_json())
                 done.add(name)
                 asked += 1
-            told(column, number, len(open_lines))
+            progress.update(column, number, len(open_lines))
     return asked
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, tree, within
+from mmunlearner.core.progress import Progress
 from mmunlearner.errors import ModelError
 from mmunlearner.models import input_device
 
@@ -42,8 +43,8 @@ class Scale:
     tokens: int = field(default=0, init=False)
     """Tokens that the model has seen here, padding included."""
 
-    def weigh(self, rows: Iterable[Row], told: Callable[[int], None]) -> dict[RowKey, Weighed]:
-        """Weigh each row once; `told` hears how many are done.
+    def weigh(self, rows: Iterable[Row], title: str = "", progress: Progress = Progress()) -> dict[RowKey, Weighed]:
+        """Weigh each row once; `progress` counts them under `title`.
 
         Raises:
             ModelError: a log-probability is not finite.
@@ -54,7 +55,7 @@ class Scale:
         for some in within(((_size(group), group) for group in groups), self.tokens_per_batch):
             flat = [row for group in some for row in group]
             weighed.update(zip(map(key_of, flat), self._run(tree(some, self.encoder)), strict=True))
-            told(len(weighed))
+            progress.update(title, len(weighed), len(unique))
         return weighed
 
     def _together(self, rows: Sequence[Row]) -> list[list[Row]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmunlearner import data, report
 from mmunlearner.config import RunConfig
 from mmunlearner.core.files import sweep, write_json
-from mmunlearner.core.progress import Board
+from mmunlearner.core.progress import Progress, ProgressBar
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.models.quantized import check_quantize, require
@@ -29,19 +29,21 @@ def run(config: RunConfig) -> Path:
     """
     folder = open_run(config)
     sweep(folder.path)
-    with Board(total_work(folder)) as board:
-        board.skip(done_work(folder))
-        steps = Steps(folder, board.notify)
-        board.say(f"data: {_check(folder, steps)}")
+    with ProgressBar(work(folder)) as progress:
+        for name in folder.config.methods:
+            if folder.trained(name).exists():
+                progress.skip(name)
+        steps = Steps(folder, progress)
+        progress.note(f"data: {_check(folder, steps)}")
         references = _references(folder, steps)
         workers = _workers(config)
-        _do(folder, [("finetune", name) for name in references], workers, board)
-        _do(folder, [("evaluate", name) for name in references], workers, board)
-        board.say(_gate(folder))
+        _do(folder, [("finetune", name) for name in references], workers, progress)
+        _do(folder, [("evaluate", name) for name in references], workers, progress)
+        progress.note(_gate(folder))
         if any(map(folder.needs_mask, folder.config.methods)):
-            _do(folder, [("measure", name) for name in steps.passes], workers, board)
+            _do(folder, [("measure", name) for name in steps.passes], workers, progress)
         steps.masks()
-        _do(folder, [("make", name) for name in _longest_first(folder)], workers, board)
+        _do(folder, [("make", name) for name in _longest_first(folder)], workers, progress)
         results.collect(folder, steps.splits.evaluation, steps.validation)
     page = report.write(folder.path)
     write_json(folder.path / "manifest.json", results.manifest(folder))
@@ -75,10 +77,10 @@ def _workers(config: RunConfig) -> int:
     return (os.cpu_count() or 1) if on_cpu else 1
 
 
-def _do(folder: RunDir, jobs: list[Job], workers: int, board: Board) -> None:
+def _do(folder: RunDir, jobs: list[Job], workers: int, progress: Progress) -> None:
     left = [job for job in jobs if not _is_done(folder, job)]
     if left:
-        run_jobs(folder.path, left, min(workers, len(left)), board.notify)
+        run_jobs(folder.path, left, min(workers, len(left)), progress)
 
 
 def _is_done(folder: RunDir, job: Job) -> bool:
@@ -98,15 +100,12 @@ def _longest_first(folder: RunDir) -> list[str]:
     return sorted(folder.config.methods, key=lambda name: -folder.work_units(name))
 
 
-def total_work(folder: RunDir) -> int:
-    """Optimizer steps of everything that the run trains: what its progress is measured in."""
+def work(folder: RunDir) -> dict[str, int]:
+    """Optimizer steps of each model that the run trains: what its progress is measured in."""
     references = [name for name in REFERENCES if not getattr(folder.config.model, name) and folder.config.model.base]
-    return len(references) * folder.config.finetune.steps + sum(map(folder.work_units, folder.config.methods))
-
-
-def done_work(folder: RunDir) -> int:
-    """The share of it that earlier calls have done."""
-    return sum(folder.work_units(name) for name in folder.config.methods if folder.trained(name).exists())
+    return dict.fromkeys(references, folder.config.finetune.steps) | {
+        name: folder.work_units(name) for name in folder.config.methods
+    }
 
 
 def _gate(folder: RunDir) -> str:

@@ -24,7 +24,7 @@ from mmunlearner.config import (
     TrainConfig,
 )
 from mmunlearner.core.files import discard, read_json, write_bytes, write_json, write_text
-from mmunlearner.core.progress import Board
+from mmunlearner.core.progress import ProgressBar
 from mmunlearner.core.recipes import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
 from mmunlearner.models.quantized import check_quantize, require
@@ -61,7 +61,7 @@ def finetune(
         steps.finetune(role)
         return steps.run.model(role)
 
-    return _do(config, out, step, lambda _: train.steps)
+    return _do(config, out, step, role, lambda _: train.steps)
 
 
 def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: LoadConfig, seed: int = 0) -> Path:
@@ -83,7 +83,7 @@ def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: L
             _tell(saliency.statistics(made), out)
         return steps.run.mask(mask_name(wanted))
 
-    return _do(config, out, step, _units)
+    return _do(config, out, step, "masks", _units)
 
 
 def unlearn(
@@ -115,7 +115,7 @@ def unlearn(
         steps.unlearn(NAME)
         return steps.run.model(NAME)
 
-    return _do(config, out, step, lambda steps: steps.run.work_units(NAME))
+    return _do(config, out, step, NAME, lambda steps: steps.run.work_units(NAME))
 
 
 def evaluate(
@@ -135,23 +135,22 @@ def evaluate(
         steps.evaluate("vanilla", quantize=load.quantize)
         return steps.run.evaluation("vanilla")
 
-    return _do(config, out, step, lambda _: 1)
+    return _do(config, out, step, "evaluate vanilla", lambda _: 1)
 
 
 def _model(load: LoadConfig, **sources: str) -> ModelConfig:
     return build(ModelConfig, {**plain(load), **sources})
 
 
-def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], work: Callable[[Steps], int]) -> Path:
+def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], name: str, work: Callable[[Steps], int]) -> Path:
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
     check_quantize(config)
     require(config.model.quantize)
     folder = open_run(replace(config, out=str(out.parent), name=f".{out.name}.{config_hash(config)}"))
-    steps = Steps(folder, lambda *what: board.notify(*what))
     try:
-        with Board(work(steps)) as board:
-            step(steps).rename(out)
+        with ProgressBar({name: work(Steps(folder))}) as progress:
+            step(Steps(folder, progress)).rename(out)
     except MMUnlearnerError:
         if not (folder.path / "work").exists():  # no checkpoint to go on from
             discard(folder.path)

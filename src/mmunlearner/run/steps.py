@@ -15,6 +15,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import MaskConfig, MethodConfig, Quantize, RunConfig
 from mmunlearner.core.cost import Cost, measured
 from mmunlearner.core.files import discard, read_json, staged_dir, write_json
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
@@ -27,8 +28,6 @@ from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Level, Trained, train_config, unlearn
 
 NO_MODEL = "model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train"
-Notify = Callable[[str, str, int, int], None]
-"""(model, what is being done, done, of): called as a step goes on."""
 
 
 def read_splits(config: RunConfig, root: str) -> Splits:
@@ -41,16 +40,12 @@ def read_splits(config: RunConfig, root: str) -> Splits:
     return replace(read, evaluation=data.with_shots(read.evaluation, config.evaluate.shots, seed=config.seed))
 
 
-def quiet(*_: object) -> None:
-    """Tell nobody."""
-
-
 @dataclass(frozen=True)
 class Steps:
     """A run's steps over data that is read once."""
 
     run: RunDir
-    notify: Notify = quiet
+    progress: Progress = Progress()
 
     @cached_property
     def splits(self) -> Splits:
@@ -111,7 +106,7 @@ class Steps:
             trained = unlearn(
                 base, Splits((), taught, (), {}), MethodConfig("finetune"), config.finetune, self.run.work(reference),
                 lora_config=config.finetune_lora, dtype=config.model.dtype, seed=config.seed,
-                on_step=self._on_step(reference, "fine-tuning"),
+                progress=self.progress.child(reference),
             )  # fmt: skip
         self._keep(reference, trained, cost, {})
 
@@ -135,13 +130,10 @@ class Steps:
         if self.run.squares(name).exists():
             return
 
-        def progress(groups: Any, title: str) -> Any:
-            for number, group in enumerate(groups, 1):
-                yield group
-                self.notify("masks", title, number, len(groups))
-
         encoder = Encoder(self.load(self.source("vanilla"), self.run.config.model.dtype))
-        self.passes[name].measure(encoder, self.splits, progress=progress, store=self.run.all_squares)
+        self.passes[name].measure(
+            encoder, self.splits, progress=self.progress.child("masks"), store=self.run.all_squares
+        )
 
     def mask(self, name: str, vanilla: Callable[[], Loaded] | None = None) -> Mask | None:
         """The mask of a method, made once and shared by those that ask for the same; `vanilla` loads its model."""
@@ -185,7 +177,7 @@ class Steps:
         mask = self.mask(name)
         if not self.run.method(name).trials:
             with measured() as cost:
-                trained = self._train(self.run.method(name), self.run.work(name), mask, name, "unlearning")
+                trained = self._train(self.run.method(name), self.run.work(name), mask, self.progress.child(name))
             self._keep(name, trained, cost, {})
             return
         trials = self._tune(name, mask)
@@ -205,12 +197,12 @@ class Steps:
         """The best model of the trials so far."""
         return self.run.path / "trials" / name / "best"
 
-    def _train(self, method: MethodConfig, work: Path, mask: Mask | None, name: str, title: str) -> Trained:
+    def _train(self, method: MethodConfig, work: Path, mask: Mask | None, progress: Progress) -> Trained:
         config = self.run.config
         return unlearn(
             self.load(self.source("vanilla"), quantize=config.model.quantize), self.splits, method, config.train, work,
             mask=mask, lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed,
-            on_step=self._on_step(name, title),
+            progress=progress,
             level=self.level if train_config(config.train, method).stop_every else None,
         )  # fmt: skip
 
@@ -223,9 +215,12 @@ class Steps:
         if record.exists():
             return read_json(record)
         settings = dict(self.run.method(name).trials[number])
-        title, work = f"trial {number + 1} of {len(self.run.method(name).trials)}", self.run.work(name) / str(number)
+        work, count = self.run.work(name) / str(number), len(self.run.method(name).trials)
+        steps = self.run.work_units(name) // count
+        progress = self.progress.child(name).child(f"trial {number + 1} of {count}")
+        progress = progress.part(number * steps, (number + 1) * steps, count * steps)
         with measured() as cost:
-            trained = self._train(with_settings(self.run.method(name), settings), work, mask, name, title)
+            trained = self._train(with_settings(self.run.method(name), settings), work, mask, progress)
         if self.run.config.model.quantize != "none":  # merged with the host
             trained.loaded.model.to(pick_device(self.run.config.model.device))  # pyright: ignore[reportArgumentType]
         values = {
@@ -285,13 +280,9 @@ class Steps:
         with measured() as cost:
             evaluate_model(
                 self.load(source, quantize=quantize), self.splits.evaluation, self.run.evaluation(name),
-                config=self.run.config.evaluate,
+                config=self.run.config.evaluate, progress=self.progress.child(f"evaluate {name}"),
             )  # fmt: skip
         write_json(self.run.evaluation(name) / "cost.json", asdict(cost))
-        self.notify(name, "evaluated", 1, 1)
-
-    def _on_step(self, name: str, title: str) -> Callable[..., None]:
-        return lambda step, steps, _: self.notify(name, title, step, steps)
 
 
 def _made(path: Path) -> Path:

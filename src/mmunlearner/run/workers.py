@@ -15,26 +15,27 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from mmunlearner import errors
+from mmunlearner.core.progress import Progress
 from mmunlearner.run.run_dir import find_run
-from mmunlearner.run.steps import Notify, Steps
+from mmunlearner.run.steps import Steps
 
 Job = tuple[str, str]
 """(step, name): a method of `Steps` that takes a model's name, and that name."""
 
 
-def run_jobs(run: Path, jobs: Sequence[Job], count: int, notify: Notify) -> None:
+def run_jobs(run: Path, jobs: Sequence[Job], count: int, progress: Progress) -> None:
     """Do all jobs, `count` at a time.
 
     Raises:
         MMUnlearnerError: what the first job that failed raised; the others are stopped.
     """
     if count <= 1:
-        steps = Steps(find_run(run), notify)
+        steps = Steps(find_run(run), progress)
         for step, name in jobs:
             getattr(steps, step)(name)
         return
@@ -48,7 +49,7 @@ def run_jobs(run: Path, jobs: Sequence[Job], count: int, notify: Notify) -> None
             stack.callback(_stop, process)
             threading.Thread(target=_serve, args=(process, waiting, messages), daemon=True).start()
         for _ in range(len(jobs)):
-            _follow(messages, notify)
+            _follow(messages, progress)
 
 
 def _start(run: Path, threads: int) -> subprocess.Popen[str]:
@@ -98,7 +99,7 @@ def _ends(message: dict[str, Any]) -> bool:
     return "done" in message or "failed" in message
 
 
-def _follow(messages: queue.SimpleQueue[Any], notify: Notify) -> None:
+def _follow(messages: queue.SimpleQueue[Any], progress: Progress) -> None:
     """Pass on what is said until one job is done."""
     while True:
         message = messages.get()
@@ -106,17 +107,22 @@ def _follow(messages: queue.SimpleQueue[Any], notify: Notify) -> None:
             raise getattr(errors, message["failed"], errors.TrainingError)(message["why"])
         if "done" in message:
             return
-        notify(*message["notify"])
+        name, title, done, total = message["progress"]
+        (progress.child(name) if name else progress).update(title, done, total)
 
 
 @dataclass(frozen=True)
-class _Channel:
+class _Channel(Progress):
     """The worker's side: the real standard output, which nothing else may write to."""
 
     out: IO[str]
+    name: str = ""
 
-    def notify(self, *what: object) -> None:
-        _say(self.out, {"notify": what})
+    def update(self, title: str, done: int, total: int) -> None:
+        _say(self.out, {"progress": [self.name, title, done, total]})
+
+    def child(self, name: str) -> Progress:
+        return super().child(name) if self.name else replace(self, name=name)
 
 
 def _work(folder: str) -> None:
@@ -126,7 +132,7 @@ def _work(folder: str) -> None:
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     logging.getLogger("mmunlearner.data").setLevel(logging.ERROR)  # the run has read the same data, and said so
-    steps = Steps(find_run(folder), channel.notify)
+    steps = Steps(find_run(folder), channel)
     while True:
         step, name = jobs.get()
         try:

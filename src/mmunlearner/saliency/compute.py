@@ -14,12 +14,12 @@ from torch import Tensor
 from mmunlearner.batches import Encoder
 from mmunlearner.config import MaskConfig, Part
 from mmunlearner.core.cost import Cost, measured
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import Loaded, candidates
 from mmunlearner.saliency.fisher import (
     Fisher,
-    Progress,
     Unit,
     candidate_names,
     fisher_groups,
@@ -42,7 +42,7 @@ def compute(
     *,
     seed: int = 0,
     data_hashes: Mapping[str, str] | None = None,
-    progress: Progress = lambda groups, _: groups,
+    progress: Progress = Progress(),
     store: Path | None = None,
 ) -> Mask:
     """Compute the saliency mask of `splits` at the model's present weights.
@@ -100,7 +100,7 @@ class FisherPass:
         encoder: Encoder,
         splits: Splits,
         *,
-        progress: Progress = lambda groups, _: groups,
+        progress: Progress = Progress(),
         store: Path | None = None,
     ) -> Fisher:
         """Compute the Fisher information at the model's present weights, or read it from `store`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,12 +22,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from mmunlearner.batches import Encoder, answers, pack
 from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_tensors
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError
 from mmunlearner.models import candidates, check_whole, input_device
 
 Unit = Literal["question", "image", "batch"]
-Progress = Callable[[Iterable[Sequence[Example]], str], Iterable[Sequence[Example]]]
 FORMAT = "mmunlearner-squares-1"
 CHECKPOINT_SECONDS = 60.0
 """Time between two files of an unfinished sum."""
@@ -109,7 +109,7 @@ def squared_gradients(
     groups: Sequence[Sequence[Example]],
     names: Sequence[str],
     *,
-    progress: Progress = lambda groups, _: groups,
+    progress: Progress = Progress(),
     title: str = "saliency",
     checkpoint: Path | None = None,
 ) -> Fisher:
@@ -137,7 +137,7 @@ def squared_gradients(
     large = sum(weight.numel() for weight in weights.values()) >= RECOMPUTE_FROM
     stored = [] if large else PRODUCTS
     with _trainable_only(model, set(names)), _accumulate_squares(sums, weights), _recompute_layers(model, stored):
-        for number, group in enumerate(progress(groups[done:], title), done + 1):
+        for number, group in enumerate(progress.track(groups, title, done), done + 1):
             loss = answers(model, pack(encoder.rows(group), encoder).to(device)).nll.mean()
             if not torch.isfinite(loss):
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")

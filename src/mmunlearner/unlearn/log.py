@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
+from mmunlearner.core.progress import Progress
 from mmunlearner.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class StepLog(TrainerCallback):
     """One line of JSON per optimizer step: both terms, learning rate, gradient norm, seconds."""
 
     path: Path
-    on_step: Callable[[int, int, Mapping[str, float | None]], None]
+    progress: Progress
     trainer: UnlearnTrainer | None = None
     started: float = 0.0
     look: dict[str, Any] | None = None
@@ -62,7 +62,7 @@ class StepLog(TrainerCallback):
         trainer.losses, trainer.tokens, self.look = {}, 0, None
         if state.is_world_process_zero:
             append_jsonl(self.path, line)
-            self.on_step(state.global_step, state.max_steps, line)
+            self.progress.update("step", state.global_step, state.max_steps)
 
 
 def _whole_lines(path: Path) -> list[Any]:

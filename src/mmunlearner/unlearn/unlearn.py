@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoraConfig, MethodConfig, TrainConfig
 from mmunlearner.core.files import read_jsonl
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
@@ -34,9 +35,6 @@ from mmunlearner.unlearn.precision import checkpoint, warn_of_stuck
 from mmunlearner.unlearn.reference import ReferenceCache, cache
 from mmunlearner.unlearn.sampler import Plan, plan
 from mmunlearner.unlearn.trainer import Collator, PlanDataset, UnlearnTrainer, arguments, last_checkpoint
-
-OnStep = Callable[[int, int, Mapping[str, float | None]], None]
-"""(step, steps, losses): called after every optimizer step."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def unlearn(
     lora_config: LoraConfig | None = None,
     dtype: str = "float32",
     seed: int = 0,
-    on_step: OnStep = lambda *_: None,
+    progress: Progress = Progress(),
     encoder: Encoder | None = None,
     level: Level | None = None,
 ) -> Trained:
@@ -114,7 +112,7 @@ def unlearn(
     started = time.monotonic()
     before = {name: p.detach().cpu().clone() for name, p in start.model.named_parameters()}
     del start
-    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, adapters, dtype, seed, on_step)
+    trainer = _trainer(loaded, encoder, terms, reference, steps, mask, train, work, adapters, dtype, seed, progress)
     if level is not None and train.stop_every:
         trainer.add_callback(Stop(level, loaded, train.stop_every * steps.every, trainer.step_log))
     trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
@@ -215,7 +213,7 @@ def _trainer(
     adapters: LoraConfig | None,
     dtype: str,
     seed: int,
-    on_step: OnStep,
+    progress: Progress,
 ) -> UnlearnTrainer:
     model: Any = loaded.model
     contexts: dict[str, Any] = {}
@@ -228,7 +226,7 @@ def _trainer(
         acts = scope(model, mask, train, list(mask.info["parts"]) if mask else ())
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    log = StepLog(work / "log.jsonl", on_step)
+    log = StepLog(work / "log.jsonl", progress)
     total = len(steps) // steps.width
     trainer = UnlearnTrainer(
         model=model,
