@@ -16,6 +16,9 @@ from mmunlearner.core.recipes import build
 from mmunlearner.data.benchmarks import rows
 
 
+DATE = r"\d{4}-\d\d-\d\d\. "
+
+
 def blocks(text: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -34,6 +37,15 @@ def test_links_between_the_texts_lead_somewhere(repository: Path) -> None:
             if not (text.parent / link).exists():
                 dead.append(f"{text.name}: {link}")
     assert dead == []
+
+
+def test_decisions_have_a_title_and_a_date(repository: Path) -> None:
+    text = (repository / "docs" / "decisions.md").read_text(encoding="utf-8")
+    undated = [
+        title for title, first in re.findall(r"^### (.+)\n(.*)", text, re.MULTILINE) if not re.match(DATE, first)
+    ]
+    assert undated == []
+    assert not re.search(r"^- \*\*", text, re.MULTILINE)
 
 
 def test_the_guide_s_recipe_is_one(repository: Path) -> None:
