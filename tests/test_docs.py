@@ -15,7 +15,6 @@ from mmunlearner.config import RunConfig
 from mmunlearner.core.recipes import build
 from mmunlearner.data.benchmarks import rows
 
-
 DATE = r"\d{4}-\d\d-\d\d\. "
 
 
