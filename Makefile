@@ -8,21 +8,27 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-oldest test-newest bench lint docs clean
+.PHONY: demo test test-rest test-all test-oldest test-newest bench lint docs clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/mmunlearner demo
 
+# The fast tests, and the slow ones that guard the core: minutes, so that a newcomer sees them end.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS)
-	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+	$(BIN)/python -m pytest -m "not slow or core" -n $(WORKERS)
+
+# What `make test` leaves out, the remake of the shipped models among it.
+test-rest: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "slow and not core" -n $(WORKERS)
+
+test-all: test test-rest
 
 # The same with the oldest, or the newest, releases that pyproject.toml admits, in an environment of its own.
 test-oldest test-newest: test-%:
 	rm -rf .venv-$*
 	mkdir .venv-$*
 	$(PYTHON) tests/support/versions.py $* > .venv-$*/constraints.txt
-	$(MAKE) test VENV=.venv-$* CONSTRAINTS=.venv-$*/constraints.txt
+	$(MAKE) test-all VENV=.venv-$* CONSTRAINTS=.venv-$*/constraints.txt
 
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/python -m bench

@@ -77,6 +77,7 @@ def test_the_guide_s_method_is_one(repository: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.core
 def test_the_readme_s_python_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [code] = blocks(repository / "README.md", "python")
     monkeypatch.chdir(tmp_path)

@@ -137,7 +137,7 @@ def start(folder: Path, jobs: int) -> subprocess.Popen[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.core)])
 def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
     """SIGKILL at moments spread over the whole run, then the same command again: the same bits."""
     moments = random.Random(jobs)
