@@ -38,7 +38,7 @@ API = {
 COMMANDS = {
     "demo", "doctor", "evaluate", "finetune", "list", "mask", "people", "report", "run", "sweep", "unlearn",
 }  # fmt: skip
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "rouge_score": "rouge-score"}
+DISTRIBUTIONS = {"PIL": "pillow", "pydantic_core": "pydantic", "yaml": "pyyaml", "rouge_score": "rouge-score"}
 
 
 @pytest.fixture(scope="module")

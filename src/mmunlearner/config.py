@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
+from typing_extensions import TypedDict
 
-@dataclass(frozen=True)
-class Bounds:
-    """Range of a number in a recipe, both ends included."""
-
-    low: float
-    high: float = math.inf
-
-    def hold(self, number: float) -> bool:
-        return self.low <= number <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}" if self.high < math.inf else f"{self.low:g} or more"
+SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""Texts of a recipe that mean yes or no; pydantic alone would take `1`, `t` and `y` too."""
 
 
 @dataclass(frozen=True)
 class PartOf:
-    """Some of the options of another dataclass, without its defaults."""
+    """Marker of a mapping that holds some of the options of a dataclass, without its defaults."""
 
     kind: type
 
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> Any:
+        """Return pydantic's schema of such a mapping: each option as the dataclass annotates it, none required."""
+        options = get_type_hints(self.kind, include_extras=True)
+        return handler.generate_schema(TypedDict(self.kind.__name__, options, total=False))  # pyright: ignore
 
-AtLeastOne = Annotated[int, Bounds(1)]
-Count = Annotated[int, Bounds(0)]
-NotNegative = Annotated[float, Bounds(0)]
-Fraction = Annotated[float, Bounds(0, 1)]
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(lambda value: SWITCH.get(str(value).lower(), value))]
+SPLIT_AT_COMMAS = BeforeValidator(
+    lambda value: [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+)
+"""Marker of a list that may be written as one text, as on the command line: `vision,projector`."""
 Augment = Literal["none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
@@ -48,9 +49,9 @@ class DataConfig:
     """`people`, `mllmu`, `rows`, or `package.module:function` of your own loader."""
     root: str = ""
     """Folder of the data set (empty for `people`, which makes its own)."""
-    forget: Annotated[int, Bounds(1, 100)] = 15
+    forget: Annotated[int, Field(ge=1, le=100)] = 15
     """Per cent of the people to forget: 5, 10 or 15 (MLLMU-Bench layout)."""
-    forget_entities: tuple[str, ...] = ()
+    forget_entities: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
     """The entities to forget by name, in formats that have no such splits (`rows`)."""
     general: str = ""
     """Folder of a general-ability set in the rows format; empty: the benchmark's own, if it has one."""
@@ -86,7 +87,7 @@ class LoadConfig:
     attention: Attention = "auto"
     """How the language model attends; `auto` is transformers' choice, with SDPA in pieces that leave out what stands
     behind a query. `flex_attention` (for a GPU, and compiled there) leaves out all pairs that do not see each other."""
-    trust_remote_code: bool = False
+    trust_remote_code: Flag = False
     """Run code that comes with the model."""
     lora: LoraConfig = field(default_factory=LoraConfig)
 
@@ -113,7 +114,7 @@ class ModelConfig(LoadConfig):
 class MaskConfig:
     """Which weights the forget term may move (eq. 2 of method step 2)."""
 
-    parts: tuple[Part, ...] = ("vision", "projector")
+    parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS] = ("vision", "projector")
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
     beta: NotNegative = 1.0
     """Threshold of (S_forget + eps) / (S_preserve + eps)."""
@@ -125,7 +126,7 @@ class MaskConfig:
     """Questions of a batch, one after the other in their set, whoever they are about; for `unit: batch` alone."""
     limit: Count = 512
     """At most so many units per data set, spread over the entities; 0: all."""
-    random: bool = False
+    random: Flag = False
     """Control: a random mask of the same density in each layer."""
 
 
@@ -165,9 +166,9 @@ class TrainConfig:
     """Fraction of the steps in which the learning rate rises."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """How the learning rate goes on after the warm-up."""
-    keep_text: bool = False
+    keep_text: Flag = False
     """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
-    checkpointing: bool = False
+    checkpointing: Flag = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     keep_features: NotNegative = 0.0
     """GiB of host memory for what a vision part that does not train makes of each image, instead of computing it at
@@ -179,7 +180,7 @@ class TrainConfig:
     it is no more than the oracle knows (without an oracle: than a guess gets). 0: all steps are made."""
     save_every: AtLeastOne = 50
     """Optimizer steps between checkpoints."""
-    report_to: tuple[str, ...] = ()
+    report_to: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
     """Trackers of transformers' Trainer: `wandb`, `tensorboard`..."""
 
 
@@ -222,7 +223,7 @@ class EvaluateConfig:
     """Longest generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
-    candidates: bool = True
+    candidates: Flag = True
     """Whether the options, the truth, its paraphrase and wrong answers are weighed too; `false`: only what the model
     says is scored, as published, so that likelihoods, truth ratios and forget quality are absent."""
     shots: Count = 0
@@ -268,7 +269,7 @@ class RunConfig:
     """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
-    grid: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    grid: dict[str, Annotated[tuple[float, ...], SPLIT_AT_COMMAS]] = field(default_factory=dict)
     """What `mmunlearner sweep` tries: option -> values. Training options or the methods' own; `run` tries none."""
     jobs: Count = 0
     """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""

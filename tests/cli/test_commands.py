@@ -76,8 +76,8 @@ def test_telling_commands_load_nothing_heavy(arguments: list[str]) -> None:
         (["run"], 'Command "run" parameter RECIPE requires an argument.'),
         (["run", "absent.yaml"], "absent.yaml: no such recipe; give a YAML file or one of "),
         (["run", "demo", "--train.learning_rat", "1"], "Unknown option: --train.learning_rat. Did you mean --train.le"),
-        (["run", "RECIPE", "--train.steps", "many"], "--train.steps: 'many' is not a whole number"),
-        (["run", "RECIPE", "--goal", "visuel"], "--goal: 'visuel' is not one of visual, full"),
+        (["run", "RECIPE", "--train.steps", "many"], "--train.steps: expected a whole number, found 'many'"),
+        (["run", "RECIPE", "--goal", "visuel"], "--goal: expected one of visual, full, found 'visuel'"),
         (
             ["run", "RECIPE", "--methods.nop.method", "x"],
             "--methods.nop: no such method in the recipe; did you mean np",

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import get_args, get_origin
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmunlearner.config import Bounds, DataConfig, MaskConfig, MethodConfig, RunConfig, TrainConfig
+from mmunlearner.config import DataConfig, MaskConfig, MethodConfig, RunConfig, TrainConfig
 from mmunlearner.core.recipes import (
-    _hints,
     build,
     check,
     config_hash,
@@ -90,22 +87,25 @@ def test_scalars_are_read_by_the_option_s_type(tmp_path) -> None:
     [
         ("train: {learning_rat: 1}", "train.learning_rat: unknown option; did you mean learning_rate?"),
         ("xyzzy: 1", "xyzzy: unknown option; known: name, out, goal, seed, data, "),
-        ("train: {steps: abc}", "train.steps: 'abc' is not a whole number"),
-        ("train: {steps: 2.5}", "train.steps: '2.5' is not a whole number"),
-        ("train: {learning_rate: nan}", "train.learning_rate: 'nan' is not a number"),
-        ("train: {learning_rate: -1}", "train.learning_rate: -1 is out of range; it must be 0 or more"),
-        ("train: {warmup: 1.5}", "train.warmup: 1.5 is out of range; it must be 0 to 1"),
-        ("train: {optimizer: adam}", "train.optimizer: 'adam' is not one of adamw, sgd, muon"),
-        ("train: fast", "train: 'fast' should be options: learning_rate, "),
+        ("train: {steps: abc}", "train.steps: expected a whole number, found 'abc'"),
+        ("train: {steps: 2.5}", "train.steps: expected a whole number, found '2.5'"),
+        ("train: {learning_rate: nan}", "train.learning_rate: expected a finite number, found 'nan'"),
+        ("train: {learning_rate: -1}", "train.learning_rate: expected 0 or more, found '-1'"),
+        ("train: {warmup: 1.5}", "train.warmup: expected 1 or less, found '1.5'"),
+        ("train: {optimizer: adam}", "train.optimizer: expected one of adamw, sgd, muon, found 'adam'"),
+        ("train: fast", "train: expected the options learning_rate, "),
         ("methods: {npo: {mask: {part: vision}}}", "methods.npo.mask.part: unknown option; did you mean parts?"),
         ("methods: {npo: {train: {step: 3}}}", "methods.npo.train.step: unknown option; did you mean steps?"),
-        ("methods: {npo: {train: {steps: -3}}}", "methods.npo.train.steps: -3 is out of range; it must be 1 or more"),
-        ("methods: {npo: {options: {beta: x}}}", "methods.npo.options.beta: 'x' is not a number"),
-        ("methods: {npo: {mask: {parts: [sound]}}}", "methods.npo.mask.parts[0]: 'sound' is not one of vision, "),
-        ("methods: [npo]", "methods: ['npo'] should be `name: value` pairs"),
-        ("name: [a]", "name: ['a'] should be one text"),
-        ("model: {trust_remote_code: maybe}", "model.trust_remote_code: 'maybe' is neither true nor false"),
-        ("data: {forget_entities: {a: b}}", "data.forget_entities: {'a': 'b'} should be a list"),
+        ("methods: {npo: {train: {steps: -3}}}", "methods.npo.train.steps: expected 1 or more, found '-3'"),
+        ("methods: {npo: {options: {beta: x}}}", "methods.npo.options.beta: expected a finite number, found 'x'"),
+        (
+            "methods: {npo: {mask: {parts: [sound]}}}",
+            "methods.npo.mask.parts[0]: expected one of vision, projector, language, found 'sound'",
+        ),
+        ("methods: [npo]", "methods: expected named values, found ['npo']"),
+        ("name: [a]", "name: expected a text, found ['a']"),
+        ("model: {trust_remote_code: maybe}", "model.trust_remote_code: expected true or false, found 'maybe'"),
+        ("data: {forget_entities: {a: b}}", "data.forget_entities: expected a list, found {'a': 'b'}"),
         ("seed: 1\nseed: 2", "not valid YAML (seed stands there twice"),
         ("a: [", "not valid YAML ("),
         ("- a", "a recipe is `option: value` lines, this is list"),
@@ -149,7 +149,7 @@ def test_overrides_win_and_errors_name_the_flag(tmp_path) -> None:
     assert npo.train == {"learning_rate": 3e-4}
     assert npo.mask == MaskConfig(parts=("vision", "language"))
     assert npo.trials == ({"learning_rate": 1e-3},)
-    with pytest.raises(ConfigError, match=r"^--train.steps: 'many' is not a whole number$"):
+    with pytest.raises(ConfigError, match=r"^--train.steps: expected a whole number, found 'many'$"):
         load_config(file, {"train.steps": "many"})
     with pytest.raises(ConfigError, match=r"^--methods.nop: no such method in the recipe; did you mean npo\?$"):
         load_config(file, {"methods.nop.train.steps": "1"})
@@ -190,25 +190,13 @@ def test_hash_forgets_where_and_sees_what() -> None:
 
 
 def test_check_sees_what_python_let_through() -> None:
-    with pytest.raises(ConfigError, match=r"^train.warmup: 2.0 is out of range; it must be 0 to 1$"):
+    with pytest.raises(ConfigError, match=r"^train.warmup: expected 1 or less, found 2.0$"):
         check(RunConfig(train=TrainConfig(warmup=2.0)))
-
-
-def test_an_option_of_a_type_without_conversion_is_a_programming_error() -> None:
-    @dataclass(frozen=True)
-    class Odd:
-        items: set[int] = field(default_factory=set)
-
-    Odd.__annotations__ = {"items": set[int]}
-    with pytest.raises(TypeError, match="no conversion"):
-        build(Odd, {"items": {1}})
 
 
 def test_defaults_lie_within_their_own_bounds() -> None:
     assert check(RunConfig()) == RunConfig()
     assert check(MethodConfig(mask=MaskConfig())) == MethodConfig(mask=MaskConfig())
-    marks = [mark for kind in _hints(TrainConfig).values() for mark in get_args(kind) if get_origin(kind)]
-    assert sum(isinstance(mark, Bounds) for mark in marks) >= 8
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))

@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-import types
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
 
-from mmunlearner.config import Bounds, PartOf, RunConfig
+from mmunlearner.config import RunConfig
 from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.validation import OPTIONS, InvalidError, validate
 from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
 NOT_CONTENT = ("name", "out", "jobs")
 """Options that say where and how a run is made; its results do not depend on them."""
-TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
 def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -36,11 +33,10 @@ def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) 
     try:
         for name, value in overrides.items():
             _override(content, name, value)
-        return _build(RunConfig, content, "")
-    except _OptionError as error:
-        given = any(_within(error.option, name) or _within(name, error.option) for name in overrides)
-        where = f"--{error.option}" if given else f"{path}: {error.option}"
-        raise ConfigError(f"{where}: {error.problem}") from None
+        return validate(content, RunConfig, OPTIONS)
+    except InvalidError as error:
+        overridden = any(_within(error.path, name) or _within(name, error.path) for name in overrides)
+        raise ConfigError(f"--{error}" if overridden else f"{path}: {error}") from None
 
 
 def build(kind: type[T], content: Mapping[str, Any]) -> T:
@@ -50,9 +46,9 @@ def build(kind: type[T], content: Mapping[str, Any]) -> T:
         ConfigError: an option is unknown, of a wrong type or out of range.
     """
     try:
-        return _build(kind, content, "")
-    except _OptionError as error:
-        raise ConfigError(f"{error.option}: {error.problem}") from None
+        return validate(content, kind, OPTIONS)
+    except InvalidError as error:
+        raise ConfigError(str(error)) from None
 
 
 def check(config: T) -> T:
@@ -123,15 +119,6 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(merged, content)
 
 
-class _OptionError(Exception):
-    """What is wrong with which option; who catches it knows where the option stands."""
-
-    def __init__(self, option: str, problem: str) -> None:
-        super().__init__(option, problem)
-        self.option = option
-        self.problem = problem
-
-
 class _TextLoader(yaml.SafeLoader):
     """YAML whose scalars stay texts, to be converted by the option's type: `1e-5` is a number, `no` is Norway."""
 
@@ -170,131 +157,12 @@ def _override(content: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
     for depth, group in enumerate(groups):
         if groups[:depth] == ["methods"] and group not in content:
-            raise _OptionError(f"methods.{group}", f"no such method in the recipe; {did_you_mean(group, content)}")
+            raise InvalidError(f"methods.{group}", f"no such method in the recipe; {did_you_mean(group, content)}")
         if not isinstance(content.get(group), dict):
             content[group] = {}
         content = content[group]
     content[last] = yaml.load(value, _TextLoader) if isinstance(value, str) and value[:1] in ("[", "{") else value
 
 
-def _build(kind: Any, content: Any, option: str) -> Any:
-    """An instance of dataclass `kind`; null leaves an option out, so that it keeps its default."""
-    return kind(**_options(kind, content, option))
-
-
-def _options(kind: Any, content: Any, option: str) -> dict[str, Any]:
-    """Some of the options of dataclass `kind`, converted."""
-    if not isinstance(content, Mapping):
-        raise _OptionError(option, f"{content!r} should be options: {', '.join(_hints(kind))}")
-    hints = _hints(kind)
-    for name in content:
-        if name not in hints:
-            raise _OptionError(_join(option, name), f"unknown option; {did_you_mean(str(name), hints)}")
-    return {
-        name: _convert(hints[name], item, _join(option, name))
-        for name, item in content.items()
-        if item is not None or _is_optional(hints[name])
-    }
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
-
-
-def _join(option: str, name: object) -> str:
-    return f"{option}.{name}" if option else str(name)
-
-
 def _within(option: str, group: str) -> bool:
     return option == group or option.startswith((f"{group}.", f"{group}["))
-
-
-def _is_optional(kind: Any) -> bool:
-    return type(None) in get_args(kind)
-
-
-def _convert(kind: Any, value: Any, option: str) -> Any:
-    """`value` as annotation `kind` demands it."""
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, option)
-    converter = _CONVERTERS.get(get_origin(kind) or kind)
-    if converter is None:
-        raise TypeError(f"{option}: options of type {kind} have no conversion")
-    return converter(kind, value, option)
-
-
-def _convert_annotated(kind: Any, value: Any, option: str) -> Any:
-    base, mark = get_args(kind)
-    if isinstance(mark, PartOf):
-        return _options(mark.kind, value, option)
-    number = _convert(base, value, option)
-    if isinstance(mark, Bounds) and not mark.hold(number):
-        raise _OptionError(option, f"{value} is out of range; it must be {mark}")
-    return number
-
-
-def _convert_union(kind: Any, value: Any, option: str) -> Any:
-    inner = next(part for part in get_args(kind) if part is not type(None))
-    return None if value is None else _convert(inner, value, option)
-
-
-def _convert_literal(kind: Any, value: Any, option: str) -> Any:
-    if value not in get_args(kind):
-        raise _OptionError(option, f"{value!r} is not one of {', '.join(filter(None, get_args(kind)))}")
-    return value
-
-
-def _convert_tuple(kind: Any, value: Any, option: str) -> tuple[Any, ...]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple):
-        raise _OptionError(option, f"{value!r} should be a list")
-    return tuple(_convert(get_args(kind)[0], item, f"{option}[{index}]") for index, item in enumerate(value))
-
-
-def _convert_mapping(kind: Any, value: Any, option: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _OptionError(option, f"{value!r} should be `name: value` pairs")
-    inner = get_args(kind)[1]
-    return {str(key): _convert(inner, item, _join(option, key)) for key, item in value.items() if item is not None}
-
-
-def _convert_bool(_: Any, value: Any, option: str) -> bool:
-    text = str(value).lower()
-    if text not in (*TRUE, *FALSE):
-        raise _OptionError(option, f"{value!r} is neither true nor false")
-    return text in TRUE
-
-
-def _convert_number(kind: Any, value: Any, option: str) -> Any:
-    try:
-        number = kind(value)
-        exact = math.isfinite(number) and not isinstance(value, bool) and (isinstance(value, str) or number == value)
-    except (TypeError, ValueError, OverflowError):
-        number, exact = None, False
-    if not exact:
-        raise _OptionError(option, f"{value!r} is not a {'whole number' if kind is int else 'number'}")
-    return number
-
-
-def _convert_text(_: Any, value: Any, option: str) -> str:
-    if not isinstance(value, str | int | float):
-        raise _OptionError(option, f"{value!r} should be one text")
-    return str(value)
-
-
-_CONVERTERS: dict[Any, Callable[[Any, Any, str], Any]] = {
-    Annotated: _convert_annotated,
-    Union: _convert_union,
-    types.UnionType: _convert_union,
-    Literal: _convert_literal,
-    tuple: _convert_tuple,
-    dict: _convert_mapping,
-    Mapping: _convert_mapping,
-    bool: _convert_bool,
-    int: _convert_number,
-    float: _convert_number,
-    str: _convert_text,
-    object: lambda _, value, __: value,
-}
