@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from support.fabricated import MODELS, make_run
 
-from mmunlearner.evaluate.scores import Score
-from mmunlearner.report.criteria import criteria
+from mmunlearner.report.criteria import compare, criteria
 from mmunlearner.report.findings import Finding, findings, headline, sentences
-from mmunlearner.report.paired import Difference, compare
-from mmunlearner.report.results import Column, Run, load
+from mmunlearner.report.results import Run, load
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -203,13 +201,13 @@ def test_paired_differences_are_those_of_the_tables(run: Run) -> None:
             a, b = (model.scores[gap.column.name]["accuracy"].value for model in (run.results.models[5], theirs))
             assert gap.score.value == pytest.approx(a - b)
             assert gap.entities is not None
-            assert abs(gap.better) <= abs(gap.score.value) + 1e-12
+            assert abs(gap.gain) <= abs(gap.score.value) + 1e-12
 
 
 def test_a_model_does_not_differ_from_itself(run: Run) -> None:
     for gap in compare(run, run.results.models[3], run.results.models[3]):
         assert gap.score[:2] == (0.0, 0.0)
-        assert not gap.clear(11)
+        assert not gap.beyond_noise(11)
 
 
 def test_pairing_is_given_up_where_the_files_hold_other_items(tmp_path: Path) -> None:
@@ -220,18 +218,6 @@ def test_pairing_is_given_up_where_the_files_hold_other_items(tmp_path: Path) ->
     gaps = {gap.column.name: gap for gap in compare(run, run.results.models[2], run.results.models[3])}
     assert gaps["general"].entities is None
     assert gaps["neighbour_vqa"].entities is not None
-
-
-def test_a_single_entity_shows_nothing() -> None:
-    gap = Difference(Column("c", "C", "kept"), Score(0.9, 0.0, 5), 0.9, 1)
-    assert not gap.clear(1)
-    assert gap._replace(entities=2).clear(1)
-
-
-def test_without_items_to_pair_few_of_them_still_show_little() -> None:
-    gap = Difference(Column("c", "C", "kept"), Score(0.667, 0.333, 3), 0.667, None)
-    assert not gap.clear(1)
-    assert gap._replace(score=Score(0.667, 0.333, 1000)).clear(1)
 
 
 def test_text_knowledge_is_compared_only_at_equal_forgetting(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_picture_that_is_missing_broken_or_elsewhere_is_left_out(tmp_path: Pat
 def test_reporting_imports_no_torch(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "run", count=20, only=FEW)
     code = (
-        "import sys; from mmunlearner.report import load, files, print_table; "
+        "import sys; from mmunlearner.report import load, print_table; from mmunlearner.report.write import files; "
         f"run = load({str(run_dir)!r}); files(run); print_table(run.results); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )

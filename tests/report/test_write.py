@@ -12,9 +12,13 @@ from huggingface_hub import ModelCard
 from support.fabricated import COLUMNS, MODELS, make_run
 
 from mmunlearner.errors import ConfigError, DataError
-from mmunlearner.report import compare_latex, compare_markdown, compare_runs, load, model_card, summary, write
-from mmunlearner.report.card import hub_id
-from mmunlearner.report.words import percent, points
+from mmunlearner.report import compare_markdown, load, write
+from mmunlearner.report.card import hub_id, model_card
+from mmunlearner.report.compare import pool
+from mmunlearner.report.criteria import gap
+from mmunlearner.report.results import Model, Results
+from mmunlearner.report.summary import summary
+from mmunlearner.report.template import percent, points
 
 FEW = ("vanilla", "oracle", "kl_min", "mmunlearner_vision", "mmunlearner_both", "random_mask")
 
@@ -214,50 +218,51 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*runs, make_run(out / "2", count=20, seed=2, only=FEW[:-1], beside=False, change=both)]
 
 
+def model_of(results: Results, name: str) -> Model:
+    return next(model for model in results.models if model.name == name)
+
+
 def test_runs_are_pooled_to_mean_and_spread(seeds: list[Path]) -> None:
-    shown = compare_runs(seeds)
-    runs = [load(each).results for each in seeds]
-    row = next(row for row in shown.rows if row.model.name == "kl_min")
-    for i, column in enumerate(shown.columns):
+    pooled, runs = pool(seeds), [load(each).results for each in seeds]
+    for column in pooled.columns:
         values = [run.models[2].scores[column.name]["accuracy"].value for run in runs]
         mean = sum(values) / 3
-        cell = row.cells[i]
-        assert cell is not None
-        assert cell.score.value == pytest.approx(mean)
-        assert cell.score.stderr == pytest.approx((sum((value - mean) ** 2 for value in values) / 2) ** 0.5)
-        assert cell.score.n == 3
+        model = model_of(pooled, "kl_min")
+        score, off = model.score(column.name), gap(pooled, model, column)
+        assert score is not None
+        assert off is not None
+        assert score.value == pytest.approx(mean)
+        assert score.stderr == pytest.approx((sum((value - mean) ** 2 for value in values) / 2) ** 0.5)
+        assert score.n == 3
         oracle = sum(run.models[1].scores[column.name]["accuracy"].value for run in runs) / 3
-        assert cell.gap is not None
-        assert points(cell.gap.value) == points(mean - oracle)
+        assert points(off.value) == points(mean - oracle)
 
 
 def test_the_chosen_variant_of_each_run_forms_one_row(seeds: list[Path]) -> None:
-    shown = compare_runs(seeds)
-    row = next(row for row in shown.rows if row.model.name == "mmunlearner")
-    assert row.model.title == "mmunlearner, as chosen (MMUnlearner, vision 2×, MMUnlearner, both 1×)"
-    assert [row.model.name for row in shown.rows if row.tag == "chosen"] == ["mmunlearner"]
+    pooled = pool(seeds)
+    model = model_of(pooled, "mmunlearner")
+    assert model.title == "mmunlearner, as chosen (MMUnlearner, vision 2×, MMUnlearner, both 1×)"
+    assert [each.name for each in pooled.models if each.chosen] == ["mmunlearner"]
     picked = ["mmunlearner_vision", "mmunlearner_vision", "mmunlearner_both"]
     values = [
-        next(model for model in load(each).results.models if model.name == name).scores["general"]["accuracy"].value
+        model_of(load(each).results, name).scores["general"]["accuracy"].value
         for each, name in zip(seeds, picked, strict=True)
     ]
-    assert row.cells[-1] is not None
-    assert row.cells[-1].score.value == pytest.approx(sum(values) / 3)
+    assert model.scores["general"]["accuracy"].value == pytest.approx(sum(values) / 3)
 
 
 def test_a_model_of_some_runs_says_of_how_many(seeds: list[Path]) -> None:
     text = compare_markdown(seeds)
     assert "Random mask, vision (2 of 3 runs)" in text
     assert "standard deviation over 3 runs" in text
-    assert r"\begin{tabular}" in compare_latex(seeds)
 
 
 def test_unlike_runs_are_not_compared(tmp_path: Path, seeds: list[Path]) -> None:
     other = make_run(tmp_path / "full", count=20, goal="full", only=FEW, beside=False)
     with pytest.raises(ConfigError, match=r"goal of .* is 'full'.*compare like with like"):
-        compare_runs([seeds[0], other])
+        compare_markdown([seeds[0], other])
     with pytest.raises(ConfigError, match="1 run given; name at least two"):
-        compare_runs(seeds[:1])
+        compare_markdown(seeds[:1])
 
 
 def test_every_role_was_fabricated() -> None:

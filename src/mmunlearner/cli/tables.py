@@ -89,9 +89,9 @@ def moved(model: Path, *, masked: bool) -> None:
     change = made["moved"]
     print(f"model: {model} ({made['steps']} steps, {made['seconds']:.1f} s)")
     if made.get("look"):
-        from mmunlearner.report.words import ended
+        from mmunlearner.report.template import stop_check
 
-        print(f"training {ended(made['look'])}")
+        print(f"training {stop_check(made['look'])}")
     if masked:
         print(f"weights moved: {change['inside']:,} inside the mask and {change['outside']:,} outside it")
         print(f"moved by the forget term outside the mask: {change['forget_outside']:,} of {change['total']:,} weights")
@@ -137,7 +137,7 @@ def judged(folder: Path, config: JudgeConfig) -> None:
 
 def forecast(found: Forecast) -> None:
     """What a recipe would do."""
-    from mmunlearner.report.words import duration
+    from mmunlearner.report.template import duration
 
     counted = [
         (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
@@ -160,7 +160,7 @@ def forecast(found: Forecast) -> None:
 
 
 def _work(work: Work, speed: float) -> tuple[str, ...]:
-    from mmunlearner.report.words import duration, memory
+    from mmunlearner.report.template import duration, memory
 
     tokens = "" if work.tokens is None else f"{work.tokens:,.0f}"
     needed = "" if work.memory is None else memory(work.memory.on_device)

@@ -9,12 +9,11 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mmunlearner import __version__
+from mmunlearner.report.criteria import target
 from mmunlearner.report.findings import findings
-from mmunlearner.report.goals import target
 from mmunlearner.report.markdown import bullets
 from mmunlearner.report.results import Model, Results, Run
-from mmunlearner.report.table import escape_markdown
-from mmunlearner.report.words import count, ended, points, with_error
+from mmunlearner.report.template import DASH, count, escape_markdown, pipe_table, points, stop_check, with_error
 
 KINDS = {
     "vanilla": "The model before unlearning: it knows everything.",
@@ -84,13 +83,13 @@ def _sections(run: Run, model: Model) -> list[str]:
 
 
 def _facts(model: Model) -> str:
-    """How it was made, one fact a line."""
+    """List how the model was made, one fact a line."""
     facts = {
         "Method": model.method,
         "Settings": ", ".join(f"{key} = {value}" for key, value in model.settings.items()),
         "Mask": model.mask,
         "Free outside the mask": model.free,
-        "Training": ended(model.look) if model.look else "",
+        "Training": stop_check(model.look) if model.look else "",
         "Weights moved": ", ".join(f"{count(value)} {key.replace('_', ' ')}" for key, value in model.moved.items()),
     }
     lines = [f"- {name}: {escape_markdown(text)}" for name, text in facts.items() if text]
@@ -98,17 +97,16 @@ def _facts(model: Model) -> str:
 
 
 def _scores(results: Results, model: Model) -> str:
-    vanilla, oracle = results.vanilla, results.oracle
-    lines = [
-        "| Column | Accuracy, % | Should | Against vanilla | Against the oracle |",
-        "| --- | ---: | --- | ---: | ---: |",
-    ]
+    """Write a row per column that the model has a score in."""
+    references = [None if reference is model else reference for reference in (results.vanilla, results.oracle)]
+    rows = []
     for column in results.columns:
         score = model.score(column.name)
         if score is None:
             continue
-        references = [other.score(column.name) if other and other is not model else None for other in (vanilla, oracle)]
-        gaps = [points(score.value - each.value) if each else "–" for each in references]
-        cells = [escape_markdown(column.title), with_error(score), target(results, column).words, *gaps]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "## Scores\n\n" + "\n".join(lines) + "\n\nStandard errors are clustered by entity; differences in points."
+        levels = [reference.score(column.name) if reference else None for reference in references]
+        gaps = [points(score.value - level.value) if level else DASH for level in levels]
+        rows.append([escape_markdown(column.title), with_error(score), target(results, column).words, *gaps])
+    heads = ["Column", "Accuracy, %", "Should", "Against vanilla", "Against the oracle"]
+    text = pipe_table("lrlrr", heads, rows)
+    return f"## Scores\n\n{text}\nStandard errors are clustered by entity; differences in points."

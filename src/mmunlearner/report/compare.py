@@ -12,41 +12,42 @@ from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.results import Model, Results, load
 from mmunlearner.report.summary import named
-from mmunlearner.report.table import Table, latex, markdown, table
-from mmunlearner.report.words import listed
+from mmunlearner.report.table import markdown, table
+from mmunlearner.report.template import enumerated
 
 
-def compare_runs(run_dirs: Sequence[Path | str]) -> Table:
-    """One table of at least two runs of the same benchmark and goal: mean over the runs ± their standard deviation.
+def compare_markdown(run_dirs: Sequence[Path | str]) -> str:
+    """Write one table of at least two runs, with its legend: mean over the runs ± their standard deviation.
 
     Raises:
         ConfigError: fewer than two runs, or runs of different benchmarks, goals or columns.
         DataError: a run has no results.
     """
+    errors = f"standard deviation over {len(run_dirs)} runs"
+    results_table = table(pool(run_dirs), errors=errors)
+    return f"{markdown(results_table)}\n{results_table.caption} In brackets: distance to the oracle in points.\n"
+
+
+def pool(run_dirs: Sequence[Path | str]) -> Results:
+    """Return results whose scores are means over the runs, with their standard deviation as the error."""
     if len(run_dirs) < 2:
         raise ConfigError(f"compare: {len(run_dirs)} run given; name at least two run directories")
-    runs = [load(each).results for each in run_dirs]
-    return table(pool(runs, [str(each) for each in run_dirs]), errors=f"standard deviation over {len(runs)} runs")
-
-
-def pool(runs: Sequence[Results], names: Sequence[str]) -> Results:
-    """One set of results whose scores are means over the runs, with their standard deviation as the error."""
-    first = runs[0]
-    for other, name in zip(runs[1:], names[1:], strict=True):
-        for what, ours, theirs in (
-            ("benchmark", first.benchmark, other.benchmark),
-            ("goal", first.goal, other.goal),
-            ("columns", listed([c.name for c in first.columns]), listed([c.name for c in other.columns])),
+    first, *others = runs = [load(run_dir).results for run_dir in run_dirs]
+    for run, name in zip(others, run_dirs[1:], strict=True):
+        for what, value, expected in (
+            ("benchmark", run.benchmark, first.benchmark),
+            ("goal", run.goal, first.goal),
+            ("columns", enumerated([c.name for c in run.columns]), enumerated([c.name for c in first.columns])),
         ):
-            if ours != theirs:
+            if value != expected:
                 raise ConfigError(
-                    f"compare: {what} of {name} is {theirs!r}, of {names[0]} {ours!r}; compare like with like"
+                    f"compare: {what} of {name} is {value!r}, of {run_dirs[0]} {expected!r}; compare like with like"
                 )
     models = [named(run) for run in runs]
-    order = dict.fromkeys(name for each in models for name in each)
+    names = dict.fromkeys(name for by_name in models for name in by_name)
     return replace(
         first,
-        models=tuple(_pooled(name, [each[name] for each in models if name in each], len(runs)) for name in order),
+        models=tuple(_pooled(name, [m[name] for m in models if name in m], len(runs)) for name in names),
         gate=None,
         gallery=(),
         seed=None,
@@ -54,11 +55,11 @@ def pool(runs: Sequence[Results], names: Sequence[str]) -> Results:
 
 
 def _pooled(name: str, models: Sequence[Model], runs: int) -> Model:
-    """A model of one name over the runs; the chosen variant of a family may be another in each."""
+    """Pool a model of one name over the runs; the chosen variant of a family may be another in each."""
     first = models[0]
-    variants = Counter(model.title for model in models)
     title = first.title
     if name != first.name:
+        variants = Counter(model.title for model in models)
         title = f"{name}, as chosen ({', '.join(f'{title} {n}×' for title, n in variants.items())})"
     elif len(models) < runs:
         title = f"{title} ({len(models)} of {runs} runs)"
@@ -77,20 +78,6 @@ def _pooled(name: str, models: Sequence[Model], runs: int) -> Model:
 
 
 def _mean_scores(scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
-    metrics = dict.fromkeys(metric for each in scores for metric in each)
-    return {metric: _spread([each[metric].value for each in scores if metric in each]) for metric in metrics}
-
-
-def _spread(values: Sequence[float]) -> Score:
-    return Score(fmean(values), stdev(values) if len(values) > 1 else 0.0, len(values))
-
-
-def compare_markdown(run_dirs: Sequence[Path | str]) -> str:
-    """The table of several runs as Markdown, with its legend."""
-    shown = compare_runs(run_dirs)
-    return f"{markdown(shown)}\n{shown.caption} In brackets: distance to the oracle in points.\n"
-
-
-def compare_latex(run_dirs: Sequence[Path | str]) -> str:
-    """The same as a LaTeX table."""
-    return latex(compare_runs(run_dirs), label="tab:seeds")
+    metrics = dict.fromkeys(metric for by_metric in scores for metric in by_metric)
+    values = {metric: [by_metric[metric].value for by_metric in scores if metric in by_metric] for metric in metrics}
+    return {metric: Score(fmean(v), stdev(v) if len(v) > 1 else 0.0, len(v)) for metric, v in values.items()}

@@ -1,18 +1,208 @@
-"""What a run is required to show, against its scores: near the oracle where to forget, near vanilla elsewhere."""
+"""Requirements of a run: where each column should end, which model came closest, and which differences are no noise.
+
+Scores of what is to be forgotten should end at the oracle, all others at vanilla. Every comparison of the report (the
+table's bold and tint, the findings, the plots) rests on the functions of this module.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from mmunlearner.evaluate.scores import Score
-from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, SHOWN, target, to_forget
-from mmunlearner.report.paired import score_difference
-from mmunlearner.report.results import Column, Model, Run
-from mmunlearner.report.table import gap
-from mmunlearner.report.words import difference, percent
+from mmunlearner.evaluate.metrics import Line
+from mmunlearner.evaluate.scores import FALSE_ALARM, Score, difference, noise_limit, read_lines, unpaired_difference
+from mmunlearner.report.results import HEADLINE, Column, Model, Results, Run
+from mmunlearner.report.template import difference as signed
+from mmunlearner.report.template import percent
 
+FORGET_BOUND, KEEP_BOUND = 0.05, 0.04
+"""Largest distances (fractions) from the oracle and from vanilla that a run may end at."""
 UNBOUND = frozenset({"neighbour_vqa", "general"})
-"""Columns to keep for which no bound is set: no retain data covers them; their loss is reported."""
+"""Columns to keep that have no bound: no retain data covers them, so their loss is reported instead."""
+LAST_DIGIT = 0.0005
+"""Half of the last digit that tables show (0.1 points): scores closer than this are printed alike and tie."""
+
+
+# --- aims -----------------------------------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """The aim of a column's score."""
+
+    kind: Literal["oracle", "chance", "down", "vanilla", "up"]
+    value: float | None
+    """The score to reach; None where there is no model (or chance level) to name one."""
+
+    @property
+    def mark(self) -> str:
+        """Sign of the good direction, for the head of a table."""
+        return {"oracle": "→ oracle", "chance": "→ chance", "down": "↓", "vanilla": "= vanilla", "up": "↑"}[self.kind]
+
+    @property
+    def words(self) -> str:
+        """Completion of "the score should ..."."""
+        return {
+            "oracle": "come down to the oracle's level",
+            "chance": "come down to chance level",
+            "down": "be as low as possible",
+            "vanilla": "stay where vanilla is",
+            "up": "be as high as possible",
+        }[self.kind]
+
+
+def target(results: Results, column: Column) -> Target:
+    """Return the aim of a column: to forget, the oracle, else chance, else down; to keep, vanilla, else up."""
+    if column.good == "down":
+        return Target("down", None)
+    reference = results.vanilla if column.good == "kept" else results.oracle
+    score = reference.score(column.name) if reference else None
+    if column.good == "kept":
+        return Target("vanilla", score.value) if score else Target("up", None)
+    if score:
+        return Target("oracle", score.value)
+    return Target("down", None) if column.chance is None else Target("chance", column.chance)
+
+
+def shortfall(value: float, aim: Target) -> float:
+    """Return how far a score is from its aim: 0 is perfect, more is worse.
+
+    Below the oracle is as wrong as above it (forgetting too much tells who was forgotten); above vanilla is no loss.
+    """
+    match aim:
+        case Target("down", _):
+            return value
+        case Target("up", _) | Target("vanilla", None):
+            return 1 - value
+        case Target("vanilla", float(level)):
+            return max(0.0, level - value)
+        case Target(_, level):
+            return abs(value - (level or 0.0))
+
+
+def best(results: Results, column: Column) -> frozenset[str]:
+    """Return the names of the unlearned models that came closest; several where the table prints them alike."""
+    aim = target(results, column)
+    scores = {model.name: score.value for model in results.unlearned if (score := model.score(column.name))}
+    if len(scores) < 2:
+        return frozenset()
+    distances = {name: shortfall(value, aim) for name, value in scores.items()}
+    least = min(distances.values())
+    return frozenset(name for name, distance in distances.items() if distance < least + LAST_DIGIT)
+
+
+def to_forget(results: Results) -> tuple[Column, ...]:
+    """Return the columns whose score should come down."""
+    return tuple(column for column in results.columns if column.good != "kept")
+
+
+def to_keep(results: Results) -> tuple[Column, ...]:
+    """Return the columns whose score should stay."""
+    return tuple(column for column in results.columns if column.good == "kept")
+
+
+# --- differences of two models --------------------------------------------------------------------------------------
+
+
+class Comparison(NamedTuple):
+    """One column of two models."""
+
+    column: Column
+    score: Score
+    """The model's score minus that of the other."""
+    gain: float
+    """How much closer to its aim the model is than the other (a fraction; negative: further away)."""
+    entities: int | None
+    """Clusters behind the standard error; None where unknown: at most as many as items."""
+
+    def beyond_noise(self, columns: int) -> bool:
+        """Whether one of the two is clearly closer to the aim, where so many columns are compared."""
+        clusters = self.score.n if self.entities is None else self.entities
+        return abs(self.gain) > noise_limit(columns, clusters) * self.score.stderr + 1e-9
+
+
+def compare(run: Run, model: Model, reference: Model) -> list[Comparison]:
+    """Compare two models in all columns that both have a score in."""
+    columns = [c for c in run.results.columns if model.score(c.name) and reference.score(c.name)]
+    return [_comparison(run, model, reference, column) for column in columns]
+
+
+def _comparison(run: Run, model: Model, reference: Model, column: Column) -> Comparison:
+    aim = target(run.results, column)
+    distances = [shortfall(m.scores[column.name][HEADLINE].value, aim) for m in (model, reference)]
+    lines = _both_lines(run, model, reference, column)
+    clusters = len({line["entity"] for line in lines[0]}) if lines else None
+    score = score_difference(run, model, reference, column)
+    return Comparison(column, score, distances[1] - distances[0], clusters)
+
+
+def score_difference(run: Run, model: Model, reference: Model, column: Column) -> Score:
+    """Return the model's accuracy minus the reference's.
+
+    It is paired by item and clustered by entity where the saved answers are those that were scored. Without them the
+    two errors add in squares, which is too large where the same items are hard for both.
+    """
+    lines = _both_lines(run, model, reference, column)
+    if lines:
+        return difference(*lines)
+    return unpaired_difference(model.scores[column.name][HEADLINE], reference.scores[column.name][HEADLINE])
+
+
+def _both_lines(
+    run: Run, model: Model, reference: Model, column: Column
+) -> tuple[Sequence[Line], Sequence[Line]] | None:
+    a, b = (_scored_lines(run, m, column, m.scores[column.name][HEADLINE].n) for m in (model, reference))
+    return None if a is None or b is None else (a, b)
+
+
+def _scored_lines(run: Run, model: Model, column: Column, n: int) -> Sequence[Line] | None:
+    """The items behind a score, or None where the files cannot be told to be those."""
+    path = run.directory / "evaluation" / model.name / f"{column.name}.jsonl"
+    if not path.is_file():
+        return None
+    lines = [line for line in _lines(path, path.stat().st_mtime_ns) if str(line["id"]) not in run.results.judged]
+    return lines if len(lines) == n else None
+
+
+@lru_cache(maxsize=256)
+def _lines(path: Path, changed: int) -> tuple[Line, ...]:
+    """A file's items, read once for all comparisons until it changes."""
+    return tuple(read_lines(path))
+
+
+def count_entities(run: Run, column: str) -> int | None:
+    """Return how many entities a column asks about, or None where no answers were saved."""
+    for model in run.results.models:
+        path = run.directory / "evaluation" / model.name / f"{column}.jsonl"
+        if path.is_file():
+            return len({line["entity"] for line in _lines(path, path.stat().st_mtime_ns)}) or None
+    return None
+
+
+def gap(results: Results, model: Model, column: Column) -> Score | None:
+    """Return the score minus the oracle's: as the run measured it on paired items, else from the two scores."""
+    oracle = results.oracle
+    if oracle is None or model is oracle:
+        return None
+    if paired := model.oracle_gap.get(column.name):
+        return paired
+    score, reference = model.score(column.name), oracle.score(column.name)
+    return unpaired_difference(score, reference) if score and reference else None
+
+
+def describe_test(comparisons: Sequence[Comparison]) -> str:
+    """Say by which test noise was told apart: `paired t-tests over 6 entities, 5 % for all columns together`."""
+    share = f"{100 * FALSE_ALARM:.0f} % for all columns together"
+    clusters = sorted({each.entities for each in comparisons if each.entities is not None})
+    if not clusters:
+        return f"unpaired errors, {share}"
+    number = f"{clusters[0]} to {clusters[-1]}" if len(clusters) > 1 else f"{clusters[0]}"
+    return f"paired t-tests over {number} entities, {share}"
+
+
+# --- requirements ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -23,14 +213,13 @@ class Criterion:
     score: Score
     gap: Score
     """Score minus the reference's."""
-    reference: str
-    """`oracle` or `vanilla`."""
+    reference: Literal["oracle", "vanilla"]
     bound: float
     """Largest distance allowed (a fraction)."""
 
     @property
     def distance(self) -> float:
-        """Off the oracle in either direction; below vanilla."""
+        """Distance from the oracle in either direction; from vanilla, only below it."""
         return abs(self.gap.value) if self.reference == "oracle" else max(0.0, -self.gap.value)
 
     @property
@@ -38,62 +227,57 @@ class Criterion:
         return self.distance <= self.bound + 1e-9
 
     @property
-    def unsure(self) -> bool:
-        """Whether two standard errors reach across the bound, so that other items might have decided otherwise."""
-        return abs(self.distance - self.bound) < 2 * self.gap.stderr
+    def text(self) -> str:
+        allowed = f"{'within' if self.met else 'allowed:'} {100 * self.bound:.0f} points"
+        # Two standard errors reach across the bound: other items might have decided otherwise.
+        unsure = abs(self.distance - self.bound) < 2 * self.gap.stderr
+        doubt = "; the bound lies within two standard errors" if unsure else ""
+        return f"{self.column.title} {percent(self.score.value)} %, {self._position} ({allowed}{doubt})."
 
     @property
-    def text(self) -> str:
-        where = _where(self.gap, self.reference)
-        allowed = f"{'within' if self.met else 'allowed:'} {100 * self.bound:.0f} points"
-        doubt = "; the bound lies within two standard errors" if self.unsure else ""
-        return f"{self.column.title} {percent(self.score.value)} %, {where} ({allowed}{doubt})."
-
-
-def _where(gap: Score, reference: str) -> str:
-    """`4.2 ± 1.1 points above the oracle`; level where the tables would print 0.0."""
-    name = "the oracle" if reference == "oracle" else "vanilla"
-    error = f"± {percent(gap.stderr)}"
-    if abs(gap.value) < SHOWN:
-        return f"level with {name}" + (f" ({error} points)" if gap.stderr >= SHOWN else "")
-    return f"{percent(abs(gap.value))} {error} points {'above' if gap.value > 0 else 'below'} {name}"
+    def _position(self) -> str:
+        """`4.2 ± 1.1 points above the oracle`; level where the tables would print 0.0."""
+        name = "the oracle" if self.reference == "oracle" else "vanilla"
+        error = f"± {percent(self.gap.stderr)}"
+        if abs(self.gap.value) < LAST_DIGIT:
+            return f"level with {name}" + (f" ({error} points)" if self.gap.stderr >= LAST_DIGIT else "")
+        return f"{percent(abs(self.gap.value))} {error} points {'above' if self.gap.value > 0 else 'below'} {name}"
 
 
 def criteria(run: Run, model: Model) -> list[Criterion]:
-    """All that can be checked: needs the oracle for what is forgotten and vanilla for what is kept."""
+    """Check a model against all bounds that the run's references allow to check."""
     idle = nothing_to_forget(run)
     columns = [column for column in run.results.columns if column.name not in UNBOUND and column not in idle]
-    return [each for column in columns if (each := _criterion(run, model, column))]
-
-
-def nothing_to_forget(run: Run) -> list[Column]:
-    """Columns to forget that the oracle knows as well as vanilla does, so that reaching it proves nothing."""
-    vanilla, oracle = run.results.vanilla, run.results.oracle
-    if vanilla is None or oracle is None:
-        return []
-    known = [(column, vanilla.score(column.name), oracle.score(column.name)) for column in to_forget(run.results)]
-    return [column for column, before, aim in known if before and aim and before.value - aim.value < 2 * FORGET_BOUND]
+    return [criterion for column in columns if (criterion := _criterion(run, model, column))]
 
 
 def _criterion(run: Run, model: Model, column: Column) -> Criterion | None:
     score, aim, vanilla = model.score(column.name), target(run.results, column), run.results.vanilla
     if score is None:
         return None
-    if aim.kind == "oracle":
-        off = gap(run.results, model, column)
-        return Criterion(column, score, off, "oracle", FORGET_BOUND) if off else None
+    if aim.kind == "oracle" and (distance := gap(run.results, model, column)):
+        return Criterion(column, score, distance, "oracle", FORGET_BOUND)
     if aim.kind == "vanilla" and vanilla:
         return Criterion(column, score, score_difference(run, model, vanilla, column), "vanilla", KEEP_BOUND)
     return None
 
 
+def nothing_to_forget(run: Run) -> list[Column]:
+    """Return columns to forget that the oracle knows as well as vanilla does, so that reaching it proves nothing."""
+    vanilla, oracle = run.results.vanilla, run.results.oracle
+    if vanilla is None or oracle is None:
+        return []
+    scores = [(column, vanilla.score(column.name), oracle.score(column.name)) for column in to_forget(run.results)]
+    return [column for column, before, aim in scores if before and aim and before.value - aim.value < 2 * FORGET_BOUND]
+
+
 def losses(run: Run, model: Model) -> list[str]:
-    """Columns without a bound, each with what was lost against vanilla."""
+    """Return, for each column without a bound, its score and what was lost against vanilla."""
     vanilla = run.results.vanilla
-    made = []
-    for column in run.results.columns:
+    texts = []
+    for column in to_keep(run.results):
         score = model.score(column.name)
-        if column.name in UNBOUND and column.good == "kept" and score and vanilla and vanilla.score(column.name):
-            off = score_difference(run, model, vanilla, column)
-            made.append(f"{column.title} {percent(score.value)} % ({difference(off)} points against vanilla)")
-    return made
+        if column.name in UNBOUND and score and vanilla and vanilla.score(column.name):
+            lost = signed(score_difference(run, model, vanilla, column))
+            texts.append(f"{column.title} {percent(score.value)} % ({lost} points against vanilla)")
+    return texts

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 from mmunlearner.report.findings import Finding, findings, headline
 from mmunlearner.report.results import Results, Run
-from mmunlearner.report.table import escape_markdown, markdown, table
+from mmunlearner.report.table import markdown, table
+from mmunlearner.report.template import DASH, escape_markdown, pipe_table
 
 SUMMARY = {"real": "Real", "retain": "Retain", "forget": "Forget ↓", "ks_p": "KS p", "one_minus_js": "1 − JS"}
-"""CLEAR's columns: what the run recorded -> its head."""
-SIGNS = {"met": "✓", "missed": "✗", "note": "–"}
+"""A benchmark's own means and distances: key in results.json -> its head."""
+SIGNS = {"met": "✓", "missed": "✗", "note": DASH}
 
 
 def report(run: Run) -> str:
-    """The report as Markdown."""
-    results, shown, head = run.results, table(run.results), headline(run)
+    """Write the report as Markdown."""
+    results, results_table, head = run.results, table(run.results), headline(run)
     about = [f"run `{results.name}`", f"benchmark {results.benchmark or 'unnamed'}", f"goal: {results.goal} unlearning"]
     about += [f"seed {results.seed}"] if results.seed is not None else []
     return "\n".join(
@@ -24,8 +25,8 @@ def report(run: Run) -> str:
             f"{escape_markdown(', '.join(about), code=True)}\n",
             f"{escape_markdown(head.text)}\n",
             "## Results\n",
-            markdown(shown),
-            f"{escape_markdown(shown.caption)} In brackets: distance to the oracle in points.\n",
+            markdown(results_table),
+            f"{escape_markdown(results_table.caption)} In brackets: distance to the oracle in points.\n",
             *summaries(results),
             *general_ability(results),
             "## Findings\n",
@@ -35,43 +36,39 @@ def report(run: Run) -> str:
 
 
 def summaries(results: Results) -> list[str]:
-    """CLEAR's table, of runs on CLEAR: nothing for others."""
+    """Write the table of the benchmark's own means; nothing where it has none."""
     models = [model for model in results.models if model.summary]
     if not models:
         return []
-    lines = [["Model", *SUMMARY.values()], ["---", *["---:"] * len(SUMMARY)]]
-    for model in models:
-        values = [f"{model.summary[name]:.3g}" if name in model.summary else "–" for name in SUMMARY]
-        lines.append([escape_markdown(model.title), *values])
-    return ["## Harmonic means\n", pipe_table(lines)]
+    rows = [
+        [
+            escape_markdown(model.title),
+            *(f"{model.summary[key]:.3g}" if key in model.summary else DASH for key in SUMMARY),
+        ]
+        for model in models
+    ]
+    return ["## Harmonic means\n", pipe_table("l" + "r" * len(SUMMARY), ["Model", *SUMMARY.values()], rows)]
 
 
 def general_ability(results: Results) -> list[str]:
-    """lmms-eval's scores of the models that have some: a row per metric."""
+    """Write lmms-eval's scores of the models that have some: a row per metric."""
     models = [model for model in results.models if model.lmms]
     if not models:
         return []
     metrics = dict.fromkeys((task, m) for model in models for task, scores in model.lmms.items() for m in scores)
-    lines = [
-        ["Task", "Metric", *(escape_markdown(model.title) for model in models)],
-        ["---"] * 2 + ["---:"] * len(models),
-    ]
+    rows = []
     for task, metric in metrics:
         scores = [model.lmms.get(task, {}).get(metric) for model in models]
-        cells = ["–" if s is None else f"{s.value:.4g}" + (f" ± {s.stderr:.2g}" if s.stderr else "") for s in scores]
-        lines.append([escape_markdown(task), escape_markdown(metric), *cells])
-    return ["## General ability (lmms-eval)\n", pipe_table(lines)]
+        cells = [DASH if s is None else f"{s.value:.4g}" + (f" ± {s.stderr:.2g}" if s.stderr else "") for s in scores]
+        rows.append([escape_markdown(task), escape_markdown(metric), *cells])
+    heads = ["Task", "Metric", *(escape_markdown(model.title) for model in models)]
+    return ["## General ability (lmms-eval)\n", pipe_table("ll" + "r" * len(models), heads, rows)]
 
 
-def pipe_table(lines: Sequence[Sequence[str]]) -> str:
-    """Rows as Markdown; the second is the rule."""
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def bullets(found: Sequence[Finding]) -> str:
-    """One line per finding, with its sign and topic."""
-    return "".join(f"- {SIGNS[each.verdict]} {_topic(each)}{escape_markdown(each.text)}\n" for each in found)
-
-
-def _topic(finding: Finding) -> str:
-    return f"**{escape_markdown(finding.topic)}**: " if finding.topic else ""
+def bullets(entries: Sequence[Finding]) -> str:
+    """Write one line per finding, with its sign and topic."""
+    topics = [f"**{escape_markdown(entry.topic)}**: " if entry.topic else "" for entry in entries]
+    return "".join(
+        f"- {SIGNS[entry.verdict]} {topic}{escape_markdown(entry.text)}\n"
+        for entry, topic in zip(entries, topics, strict=True)
+    )

@@ -17,14 +17,13 @@ from mmunlearner import __version__
 from mmunlearner.evaluate.metrics import METRICS, is_correct
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
+from mmunlearner.report.criteria import Target, target
 from mmunlearner.report.figure import dark_mode, inline_svg
 from mmunlearner.report.findings import Finding, findings, headline
-from mmunlearner.report.goals import Target, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Results, Run
 from mmunlearner.report.table import html, table
-from mmunlearner.report.template import render, source
+from mmunlearner.report.template import percent, render, source
 from mmunlearner.report.tradeoff import tooltips, trade_off, trade_off_points
-from mmunlearner.report.words import percent
 
 SIGNS = {"met": "✓", "missed": "✗", "note": "·"}
 GOALS = {"visual": "visual unlearning (what they look like)", "full": "full unlearning (looks and facts)"}

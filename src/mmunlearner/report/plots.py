@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from mmunlearner.report.criteria import FORGET_BOUND, KEEP_BOUND, target
 from mmunlearner.report.figure import bare, canvas, colour, house_style
-from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, target
 from mmunlearner.report.results import Column, Model, Results
+from mmunlearner.report.template import MINUS, duration, memory
 from mmunlearner.report.tradeoff import trade_off
-from mmunlearner.report.words import MINUS, duration, memory
 
 __all__ = ["column_bars", "cost", "loss_curves", "saliency_layers", "trade_off"]
 

@@ -1,10 +1,15 @@
-"""The table of results: once as rows, then as Markdown, LaTeX, HTML and for the terminal."""
+"""The table of results: built once from records of columns, then written as Markdown, LaTeX, HTML and for a terminal.
+
+A column is one record, `TableColumn`. The scores of the run's evaluation sets come first; what is said of each model
+beside them stands in `MODEL_COLUMNS`, and every form of the table takes a new record from there.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal, TypeVar
 
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
@@ -12,11 +17,18 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mmunlearner.evaluate.scores import Score, unpaired_difference
-from mmunlearner.report.goals import Target, best, shortfall, target
+from mmunlearner.report.criteria import Target, best, gap, shortfall, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Results, Role
-from mmunlearner.report.template import render
-from mmunlearner.report.words import duration, percent, points, with_error
+from mmunlearner.report.template import (
+    DASH,
+    duration,
+    escape_latex,
+    escape_markdown,
+    percent,
+    pipe_table,
+    points,
+    render,
+)
 
 GROUPS: dict[Role, str] = {
     "vanilla": "References",
@@ -25,18 +37,75 @@ GROUPS: dict[Role, str] = {
     "method": "Methods",
     "control": "Controls",
 }
+Form = Literal["markdown", "latex", "html", "terminal"]
+FORMS: tuple[Form, ...] = ("markdown", "latex", "html", "terminal")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model's score in one column."""
+    """One model's entry in one column."""
 
-    score: Score
-    gap: Score | None
-    """Score minus the oracle's."""
-    shortfall: float
-    """Distance from where the score should end; 0 for the references, which set the aim."""
-    best: bool
+    text: str
+    error: str = ""
+    """Standard error; empty: none."""
+    gap: str = ""
+    """Distance to the oracle in points, signed; empty: none."""
+    best: bool = False
+    shortfall: float | None = None
+    """Distance from where a score should end (a fraction), by which the page tints the cell; None: no tint."""
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column: its head, and the cell of a model."""
+
+    title: str
+    cell: Callable[[Model], Cell | None]
+    """None: a dash."""
+    number: bool = True
+    """Aligned on the right; words are aligned on the left."""
+    aim: Target | None = None
+    """Where a score should end; its mark stands in the head."""
+    note: str = ""
+    """Shown on the page when the head is pointed at."""
+    forms: Collection[Form] = FORMS
+    """Forms of the table that have room for it."""
+
+    @property
+    def mark(self) -> str:
+        return self.aim.mark if self.aim else ""
+
+
+def model_column(
+    title: str,
+    value: Callable[[Model], T | None],
+    shown: Callable[[T], str] = str,
+    *,
+    number: bool = False,
+    forms: Collection[Form] = FORMS,
+) -> TableColumn:
+    """Return a column that says one thing of each model; a dash where `value` is None or empty."""
+
+    def cell(model: Model) -> Cell | None:
+        found = value(model)
+        return None if found is None or found == "" else Cell(shown(found))
+
+    return TableColumn(title, cell, number=number, forms=forms)
+
+
+def seconds_to_make(model: Model) -> float | None:
+    """Return the seconds that its mask and its training took, without trials and evaluation."""
+    return sum(s for step, s in model.seconds.items() if step not in ("tune", "evaluate")) or None
+
+
+MODEL_COLUMNS = (
+    # A terminal has no room for it: `print_table` says it below the table.
+    model_column("Free outside the mask", lambda model: model.free, forms=("markdown", "latex", "html")),
+    # The page has a section on cost.
+    model_column("Time", seconds_to_make, duration, number=True, forms=("markdown",)),
+)
+"""Columns beside the scores. A new one is one more record."""
 
 
 @dataclass(frozen=True)
@@ -50,39 +119,44 @@ class Row:
 
     @property
     def tag(self) -> str:
-        """What sets the row apart: a control, or the variant that the validation half chose."""
+        """`control`, or `chosen` for the variant that the validation half chose."""
         return "control" if self.model.role == "control" else "chosen" if self.model.chosen else ""
 
     @property
     def name(self) -> str:
         return f"{self.model.title} ({self.tag})" if self.tag else self.model.title
 
-    @property
-    def seconds(self) -> float | None:
-        """Time to make the model once: its mask and its training, without trials and evaluation."""
-        return sum(s for step, s in self.model.seconds.items() if step not in ("tune", "evaluate")) or None
-
 
 @dataclass(frozen=True)
 class Table:
-    columns: tuple[Column, ...]
-    targets: tuple[Target, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[Row, ...]
     """References first, then baselines, methods, controls."""
     errors: str = "standard error clustered by entity"
+
+    def of_form(self, form: Form) -> Table:
+        """Return the table with the columns of one form only."""
+        chosen = [i for i, column in enumerate(self.columns) if form in column.forms]
+        return self.take(chosen)
+
+    def take(self, chosen: Collection[int]) -> Table:
+        """Return the table with some of its columns, by their numbers."""
+        rows = tuple(Row(row.model, tuple(row.cells[i] for i in chosen)) for row in self.rows)
+        return Table(tuple(self.columns[i] for i in chosen), rows, self.errors)
 
     @property
     def groups(self) -> list[tuple[str, list[Row]]]:
         return [(name, list(rows)) for name, rows in groupby(self.rows, key=lambda row: row.group)]
 
     @property
-    def headed(self) -> list[tuple[Column, Target]]:
-        return list(zip(self.columns, self.targets, strict=True))
+    def align(self) -> str:
+        """Alignment of all columns, the models' names included, in LaTeX's letters."""
+        return "l" + "".join("r" if column.number else "l" for column in self.columns)
 
     @property
     def legend(self) -> dict[str, str]:
-        """The marks of the good direction and what they say."""
-        return {aim.mark: f"should {aim.words}" for aim in self.targets}
+        """Mark of a good direction -> its meaning."""
+        return {column.aim.mark: f"should {column.aim.words}" for column in self.columns if column.aim}
 
     @property
     def caption(self) -> str:
@@ -92,185 +166,157 @@ class Table:
 
 
 def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.errors) -> Table:
-    """Rows and columns of a metric; a column that no model has a score in is left out."""
-    columns = tuple(
-        column for column in results.columns if any(model.score(column.name, metric) for model in results.models)
-    )
+    """Build the table of a metric; an evaluation set that no model has a score in is left out."""
+    scored = [c for c in results.columns if any(model.score(c.name, metric) for model in results.models)]
+    columns = (*(score_column(results, column, metric) for column in scored), *MODEL_COLUMNS)
     order = list(dict.fromkeys(GROUPS.values()))
     models = sorted(results.models, key=lambda model: order.index(GROUPS[model.role]))
-    rows = tuple(Row(model, tuple(_cell(results, model, column, metric) for column in columns)) for model in models)
-    return Table(columns, tuple(target(results, column) for column in columns), rows, errors)
+    return Table(columns, tuple(Row(m, tuple(column.cell(m) for column in columns)) for m in models), errors)
 
 
-def _cell(results: Results, model: Model, column: Column, metric: str) -> Cell | None:
-    score = model.score(column.name, metric)
-    if score is None:
-        return None
-    if metric != HEADLINE:
-        return Cell(score, None, 0.0, False)
-    short = shortfall(score.value, target(results, column)) if model.unlearned else 0.0
-    return Cell(score, gap(results, model, column), short, model.name in best(results, column))
+def score_column(results: Results, column: Column, metric: str) -> TableColumn:
+    """Return the column of an evaluation set; gap, tint and best are those of the accuracy alone."""
+    aim = target(results, column)
+    winners = best(results, column) if metric == HEADLINE else frozenset()
 
+    def cell(model: Model) -> Cell | None:
+        score = model.score(column.name, metric)
+        if score is None:
+            return None
+        distance = gap(results, model, column) if metric == HEADLINE else None
+        # The references set the aim, so they have no distance from it.
+        off = shortfall(score.value, aim) if metric == HEADLINE and model.unlearned else 0.0
+        return Cell(
+            percent(score.value),
+            percent(score.stderr),
+            points(distance.value) if distance else "",
+            model.name in winners,
+            off,
+        )
 
-def gap(results: Results, model: Model, column: Column) -> Score | None:
-    """Score minus the oracle's: as the run measured it on paired items, else from the two scores."""
-    oracle = results.oracle
-    if oracle is None or model is oracle:
-        return None
-    if measured := model.oracle_gap.get(column.name):
-        return measured
-    ours, theirs = model.score(column.name), oracle.score(column.name)
-    return unpaired_difference(ours, theirs) if ours and theirs else None
+    chance = "" if column.chance is None else f", chance {percent(column.chance)} %"
+    return TableColumn(column.title, cell, aim=aim, note=f"{column.n} questions{chance}")
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------
 
 
-def markdown(shown: Table) -> str:
-    """A pipe table; references in italics, distance to the oracle in brackets."""
-    heads = ["Model", *(f"{c.title} {t.mark}" for c, t in shown.headed), "Free outside the mask", "Time"]
-    lines = [heads, ["---", *["---:"] * len(shown.columns), "---", "---:"]]
-    lines += [_markdown_row(row) for row in shown.rows]
-    return (
-        "\n".join(f"| {' | '.join(line)} |" for line in [[escape_markdown(heads) for heads in lines[0]], *lines[1:]])
-        + "\n"
-    )
+def markdown(results_table: Table) -> str:
+    """Write a pipe table; references in italics, distance to the oracle in brackets."""
+    part = results_table.of_form("markdown")
+    heads = ["Model", *(f"{column.title} {column.mark}".rstrip() for column in part.columns)]
+    return pipe_table(part.align, [escape_markdown(head) for head in heads], map(_markdown_row, part.rows))
 
 
 def _markdown_row(row: Row) -> list[str]:
-    name = escape_markdown(row.name) if row.model.unlearned else f"*{escape_markdown(row.name)}*"
-    time = "" if row.seconds is None else duration(row.seconds)
-    return [name, *map(_markdown_cell, row.cells), escape_markdown(row.model.free) or "–", time or "–"]
+    name = escape_markdown(row.name)
+    return [name if row.model.unlearned else f"*{name}*", *map(_markdown_cell, row.cells)]
 
 
 def _markdown_cell(cell: Cell | None) -> str:
     if cell is None:
-        return "–"
-    text = f"**{with_error(cell.score)}**" if cell.best else with_error(cell.score)
-    return f"{text} ({points(cell.gap.value)})" if cell.gap else text
-
-
-def escape_markdown(text: str, *, code: bool = False) -> str:
-    """Text on one line of Markdown, also in a table: no markup of its own, but `code` may keep its backticks."""
-    return re.sub(r"([|*_<\[\]\\])" if code else r"([|*_`<\[\]\\])", r"\\\1", " ".join(text.split()))
+        return DASH
+    text = escape_markdown(cell.text) + (f" ± {cell.error}" if cell.error else "")
+    return (f"**{text}**" if cell.best else text) + (f" ({cell.gap})" if cell.gap else "")
 
 
 # --- LaTeX ----------------------------------------------------------------------------------------------------------
 
-_LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "→": r"$\to$",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "–": "--",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
 
-
-def tex_escape(text: str) -> str:
-    """Text with LaTeX's special characters made harmless."""
-    return "".join(_LATEX.get(char, char) for char in " ".join(text.split()))
-
-
-def latex(shown: Table, *, caption: str = "", label: str = "tab:unlearning") -> str:
-    """A `table*` with booktabs rules (needs `booktabs` and, to fit the width, `graphicx`)."""
-    heads = " & ".join(["Model", *(tex_escape(column.title) for column in shown.columns), "Free outside the mask"])
-    marks = " & ".join(["", *(tex_escape(aim.mark) for aim in shown.targets), ""])
-    body = "\n\\midrule\n".join("\n".join(_latex_row(row) for row in rows) for _, rows in shown.groups)
+def latex(results_table: Table, *, label: str = "tab:unlearning") -> str:
+    """Write a `table*` with booktabs rules (needs `booktabs` and, to fit the width, `graphicx`)."""
+    part = results_table.of_form("latex")
+    heads = " & ".join(["Model", *(escape_latex(column.title) for column in part.columns)])
+    marks = " & ".join(["", *(escape_latex(column.mark) for column in part.columns)])
+    body = "\n\\midrule\n".join("\n".join(map(_latex_row, rows)) for _, rows in part.groups)
     return (
         "% \\usepackage{booktabs,graphicx}\n\\begin{table*}\n\\centering\n"
-        f"\\caption{{{tex_escape(caption or shown.caption)}}}\n\\label{{{label}}}\n"
+        f"\\caption{{{escape_latex(part.caption)}}}\n\\label{{{label}}}\n"
         "\\resizebox{\\textwidth}{!}{%\n"
-        f"\\begin{{tabular}}{{l{'r' * len(shown.columns)}l}}\n\\toprule\n{heads} \\\\\n{marks} \\\\\n\\midrule\n"
+        f"\\begin{{tabular}}{{{part.align}}}\n\\toprule\n{heads} \\\\\n{marks} \\\\\n\\midrule\n"
         f"{body}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table*}}\n"
     )
 
 
 def _latex_row(row: Row) -> str:
-    return " & ".join([tex_escape(row.name), *map(_latex_cell, row.cells), tex_escape(row.model.free) or "--"]) + r" \\"
+    return " & ".join([escape_latex(row.name), *map(_latex_cell, row.cells)]) + r" \\"
 
 
 def _latex_cell(cell: Cell | None) -> str:
     if cell is None:
-        return "--"
-    value, error = percent(cell.score.value), percent(cell.score.stderr)
-    shown = rf"\textbf{{{value}}}" if cell.best else value
-    return rf"{shown} {{\scriptsize$\pm${error}}}"
-
-
-# --- terminal -------------------------------------------------------------------------------------------------------
-
-
-_SCORE_WIDTH = len("100.0 ±10.0")
-_NAME_WIDTH = 30
-
-
-def terminal(shown: Table, *, width: int = 80) -> list[RichTable]:
-    """Tables for a terminal of so many characters: as few as hold all columns without breaking a score."""
-    needs = [max([_SCORE_WIDTH, *map(len, column.title.split())]) + 2 for column in shown.columns]
-    made, start = [], 0
-    while start < len(needs):
-        stop = start + 1
-        while stop < len(needs) and _NAME_WIDTH + sum(needs[start : stop + 1]) <= width:
-            stop += 1
-        made.append(_terminal_part(shown, range(start, stop)))
-        start = stop
-    return made
-
-
-def _terminal_part(shown: Table, which: range) -> RichTable:
-    made = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    made.add_column("", max_width=_NAME_WIDTH)
-    for i in which:
-        head = Text.assemble(shown.columns[i].title, "\n", (shown.targets[i].mark, "dim not bold"))
-        made.add_column(head, justify="right", vertical="bottom", min_width=_SCORE_WIDTH)
-    for _, rows in shown.groups:
-        for row in rows:
-            made.add_row(_terminal_name(row), *(_terminal_cell(row.cells[i]) for i in which))
-        made.add_section()
-    return made
-
-
-def _terminal_name(row: Row) -> Text:
-    style = "bold" if row.model.chosen else "" if row.model.unlearned else "italic"
-    return Text.assemble((row.model.title, style), (f" {row.tag}" if row.tag else "", "dim"))
-
-
-def _terminal_cell(cell: Cell | None) -> Text:
-    if cell is None:
-        return Text("–", "dim")
-    value = (percent(cell.score.value), "bold green" if cell.best else "")
-    return Text.assemble(value, (f" ±{percent(cell.score.stderr):<4}", "dim"))
-
-
-def print_table(results: Results, console: Console | None = None) -> None:
-    """Print the table, its legend and what each model leaves free outside the mask."""
-    console = console or Console()
-    shown = table(results)
-    for part in terminal(shown, width=console.width):
-        console.print(part)
-    console.print(Text(shown.caption, "dim"))
-    for free, titles in by_freedom(results).items():
-        console.print(Text.assemble((f"{', '.join(titles)}: ", "bold"), (f"free outside the mask: {free}", "dim")))
-
-
-def by_freedom(results: Results) -> dict[str, list[str]]:
-    """What is free outside the mask -> titles of the models of which that is true."""
-    made: dict[str, list[str]] = {}
-    for model in results.unlearned:
-        if model.free:
-            made.setdefault(model.free, []).append(model.title)
-    return made
+        return escape_latex(DASH)
+    text = rf"\textbf{{{escape_latex(cell.text)}}}" if cell.best else escape_latex(cell.text)
+    return rf"{text} {{\scriptsize$\pm${cell.error}}}" if cell.error else text
 
 
 # --- HTML -----------------------------------------------------------------------------------------------------------
 
 
-def html(shown: Table) -> Markup:
-    """The table of the page; every text in it is escaped."""
-    return render("table.html.j2", table=shown)
+def html(results_table: Table) -> Markup:
+    """Write the table of the page; every text in it is escaped."""
+    return render("table.html.j2", table=results_table.of_form("html"))
+
+
+# --- terminal -------------------------------------------------------------------------------------------------------
+
+
+_CELL_WIDTH = len("100.0 ±10.0")
+_NAME_WIDTH = 30
+
+
+def terminal(results_table: Table, *, width: int = 80) -> list[RichTable]:
+    """Make tables for a terminal of so many characters: as few as hold all columns without breaking a score."""
+    part = results_table.of_form("terminal")
+    widths = [max([_CELL_WIDTH, *map(len, column.title.split())]) + 2 for column in part.columns]
+    tables, start = [], 0
+    while start < len(widths):
+        stop = start + 1
+        while stop < len(widths) and _NAME_WIDTH + sum(widths[start : stop + 1]) <= width:
+            stop += 1
+        tables.append(_terminal_table(part.take(range(start, stop))))
+        start = stop
+    return tables
+
+
+def _terminal_table(part: Table) -> RichTable:
+    rich_table = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
+    rich_table.add_column("", max_width=_NAME_WIDTH)
+    for column in part.columns:
+        head = Text.assemble(column.title, "\n", (column.mark, "dim not bold"))
+        justify = "right" if column.number else "left"
+        rich_table.add_column(head, justify=justify, vertical="bottom", min_width=_CELL_WIDTH)
+    for _, rows in part.groups:
+        for row in rows:
+            style = "bold" if row.model.chosen else "" if row.model.unlearned else "italic"
+            name = Text.assemble((row.model.title, style), (f" {row.tag}" if row.tag else "", "dim"))
+            rich_table.add_row(name, *map(_terminal_cell, row.cells))
+        rich_table.add_section()
+    return rich_table
+
+
+def _terminal_cell(cell: Cell | None) -> Text:
+    if cell is None:
+        return Text(DASH, "dim")
+    return Text.assemble(
+        (cell.text, "bold green" if cell.best else ""), (f" ±{cell.error:<4}" if cell.error else "", "dim")
+    )
+
+
+def print_table(results: Results, console: Console | None = None) -> None:
+    """Print the table, its legend and what each model leaves free outside the mask."""
+    console = console or Console()
+    results_table = table(results)
+    for part in terminal(results_table, width=console.width):
+        console.print(part)
+    console.print(Text(results_table.caption, "dim"))
+    for free, titles in titles_by_freedom(results).items():
+        console.print(Text.assemble((f"{', '.join(titles)}: ", "bold"), (f"free outside the mask: {free}", "dim")))
+
+
+def titles_by_freedom(results: Results) -> dict[str, list[str]]:
+    """Group the titles of the models by what is free outside their mask."""
+    titles: dict[str, list[str]] = {}
+    for model in results.unlearned:
+        if model.free:
+            titles.setdefault(model.free, []).append(model.title)
+    return titles

@@ -14,11 +14,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from mmunlearner.evaluate.scores import Score
+from mmunlearner.report.criteria import FORGET_BOUND, KEEP_BOUND, to_forget, to_keep
 from mmunlearner.report.figure import bare, canvas, colour, house_style
-from mmunlearner.report.goals import FORGET_BOUND, KEEP_BOUND, to_forget, to_keep
 from mmunlearner.report.labels import Box, place
 from mmunlearner.report.results import Column, Model, Results
-from mmunlearner.report.words import with_error
+from mmunlearner.report.template import with_error
 
 MARKERS = {"vanilla": "D", "oracle": "*", "baseline": "o", "method": "s", "control": "^"}
 

@@ -1,4 +1,4 @@
-"""Which direction is good: properties that every column must have."""
+"""Aims of columns: properties that every one must have; which differences are no noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmunlearner.evaluate.scores import Score
-from mmunlearner.report.goals import SHOWN, Target, best, shortfall, target
+from mmunlearner.report.criteria import LAST_DIGIT, Comparison, Target, best, shortfall, target
 from mmunlearner.report.results import Column, Model, Results
 
 fractions = st.floats(0, 1)
@@ -59,7 +59,7 @@ def test_best_are_those_with_the_least_shortfall(scores: dict[str, float], oracl
         aim = target(made, made.columns[0])
         winners = best(made, made.columns[0])
         least = min(shortfall(value, aim) for value in scores.values())
-        assert winners == {name for name, value in scores.items() if shortfall(value, aim) < least + SHOWN}
+        assert winners == {name for name, value in scores.items() if shortfall(value, aim) < least + LAST_DIGIT}
         assert winners
 
 
@@ -85,3 +85,15 @@ def test_the_aim_falls_back_on_what_the_run_has(
     made = results(scores, good, **({} if chance is None else {"chance": chance}))
     assert target(made, made.columns[0]) == aim
     assert aim.mark == mark
+
+
+def test_a_single_entity_shows_nothing() -> None:
+    gap = Comparison(Column("c", "C", "kept"), Score(0.9, 0.0, 5), 0.9, 1)
+    assert not gap.beyond_noise(1)
+    assert gap._replace(entities=2).beyond_noise(1)
+
+
+def test_without_items_to_pair_few_of_them_still_show_little() -> None:
+    gap = Comparison(Column("c", "C", "kept"), Score(0.667, 0.333, 3), 0.667, None)
+    assert not gap.beyond_noise(1)
+    assert gap._replace(score=Score(0.667, 0.333, 1000)).beyond_noise(1)
