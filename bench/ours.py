@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearner import saliency as saliency_room
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.core.files import discard
 from mmunlearner.data import Example, Splits
@@ -36,7 +36,7 @@ def saliency(loaded: Loaded, splits: Splits, path: Path, config: MaskConfig = MA
 def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
     """Of the mean loss over an image's questions in one row, left in `.grad`; returns the loss."""
     loaded.model.zero_grad()
-    loss = answers(loaded.model, pack(Encoder(loaded).rows(group), Encoder(loaded))).nll.mean()
+    loss = answers(loaded.model, share_prefixes(Encoder(loaded).rows(group), Encoder(loaded))).nll.mean()
     loss.backward()
     return loss.item()
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import people
-from mmunlearner.batches import Batch, Encoder, answers, fill
+from mmunlearner.batches import Batch, Encoder, answers, micro_batches
 from mmunlearner.config import TrainConfig
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.data import Example, Splits, prompt, target
@@ -131,7 +131,7 @@ def _learn(encoder: Encoder, sets: Sequence[Drawn], steps: int, rate: float) -> 
         for drawn, examples in batches:
             length = round(2 ** lengths.uniform(2, math.log2(drawn.behind))) if drawn.behind else 0
             rows = encoder.rows([_behind(example, length) for example in examples] if length else examples)
-            for piece in fill(rows, [example.entity for example in examples], encoder, TOKENS):
+            for piece in micro_batches(rows, [example.entity for example in examples], encoder, TOKENS):
                 batch = _apart(piece.batch, length) if length else piece.batch
                 (answers(model, batch).nll.sum() / count).backward()
         _move(model, optimizer, falling)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.tiny import VOCABULARY, examples, llava, picture
 
-from mmunlearner.batches import Encoder, answers, common_prefix, pack, pad
+from mmunlearner.batches import Encoder, answers, pad, share_prefixes, shared_prompt_length
 from mmunlearner.data import prompt, target
 from mmunlearner.errors import DataError, ModelError
 
@@ -44,9 +44,9 @@ def test_labels_are_the_answer_and_the_end_token(encoder, example):
 @pytest.mark.parametrize("example", EVERYTHING[:3] + EVERYTHING[24:27], ids=lambda e: e.id)
 def test_cut_tokenization_equals_the_processors(encoder, example):
     """The image is processed once and the question tokenized alone: the processor on everything says the same."""
-    text = encoder._render(prompt(example), None, example.images)
+    text = encoder.chat.prompt(prompt(example), len(example.images))
     whole = encoder.loaded.processor(text=[text], images=[[i.open() for i in example.images]], add_special_tokens=False)
-    assert encoder.asking(prompt(example), example.images).input_ids == tuple(whole["input_ids"][0])
+    assert encoder.prompt(prompt(example), example.images).input_ids == tuple(whole["input_ids"][0])
 
 
 def test_image_tokens_are_as_many_as_features(encoder):
@@ -61,17 +61,17 @@ def test_shared_prefixes_change_no_loss_and_no_gradient(encoder, chosen, rng: ra
     rng.shuffle(chosen)
     rows = encoder.rows(chosen)
     plain_losses, plain = gradients(encoder, pad(rows, encoder))
-    packed_losses, packed = gradients(encoder, pack(rows, encoder))
+    packed_losses, packed = gradients(encoder, share_prefixes(rows, encoder))
     torch.testing.assert_close(packed_losses, plain_losses, rtol=1e-5, atol=1e-6)
     assert (packed - plain).norm() <= 1e-5 * plain.norm()
 
 
 def test_eager_attention_takes_the_block_mask_too(encoder):
     rows = encoder.rows(EVERYTHING[:6])
-    expected, _ = gradients(encoder, pack(rows, encoder))
+    expected, _ = gradients(encoder, share_prefixes(rows, encoder))
     encoder.loaded.model.set_attn_implementation("eager")
     try:
-        found, _ = gradients(encoder, pack(rows, encoder))
+        found, _ = gradients(encoder, share_prefixes(rows, encoder))
     finally:
         encoder.loaded.model.set_attn_implementation("sdpa")
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -79,13 +79,13 @@ def test_eager_attention_takes_the_block_mask_too(encoder):
 
 def test_packing_saves_tokens(encoder):
     rows = encoder.rows([e for e in EVERYTHING if e.images])
-    assert pack(rows, encoder).size < 0.8 * pad(rows, encoder).size
+    assert share_prefixes(rows, encoder).size < 0.8 * pad(rows, encoder).size
 
 
 def test_one_prompt_with_many_answers_is_computed_once(encoder):
     rows = [encoder.conversation("what colour is this ?", colour, (picture(1),)) for colour in ("red", "green", "blue")]
-    batch = pack(rows, encoder)
-    assert common_prefix(rows) == rows[0].answer_start
+    batch = share_prefixes(rows, encoder)
+    assert shared_prompt_length(rows) == rows[0].answer_start
     assert batch.index[0] == batch.index[2] == batch.index[4]  # first answer tokens: all predicted at one place
     torch.testing.assert_close(
         answers(encoder.loaded.model, batch).nll, answers(encoder.loaded.model, pad(rows, encoder)).nll
@@ -105,8 +105,8 @@ def test_a_batch_names_its_images_in_the_order_in_which_they_are_shown(encoder):
     two, one = rows[0].group, rows[1].group
     assert (len(two), len(one)) == (2, 1)
     assert pad(rows, encoder).images == (two, one, two)
-    assert pack(rows, encoder).images == (two, one)
-    pixels = pack(rows, encoder).passes[0].inputs["pixel_values"]
+    assert share_prefixes(rows, encoder).images == (two, one)
+    pixels = share_prefixes(rows, encoder).passes[0].inputs["pixel_values"]
     alone = [encoder.pixels((image,))["pixel_values"] for image in (*rows[0].images, *rows[1].images)]
     assert torch.equal(pixels, torch.cat(alone))
 
@@ -145,9 +145,9 @@ def test_images_that_the_processor_does_not_take_are_named(monkeypatch):
     monkeypatch.setattr(type(loaded.processor), "__call__", only_one)
     encoder = Encoder(loaded)
     shown = (picture(7), picture(8))
-    assert encoder.asking("what ?", shown[:1])
+    assert encoder.prompt("what ?", shown[:1])
     with pytest.raises(DataError) as error:
-        encoder.asking("what ?", shown)
+        encoder.prompt("what ?", shown)
     expected = f"picture 7, picture 8: not taken by the processor of {loaded.source}: one image at most"
     assert str(error.value) == expected
 
@@ -173,5 +173,5 @@ def test_an_answer_goes_on_from_the_prompt_where_the_template_begins_it_otherwis
     )
     encoder = Encoder(loaded)
     row = encoder.conversation("what colour is this ?", "red", (picture(1),))
-    assert encoder.asking("what colour is this ?", (picture(1),)).input_ids == row.input_ids[: row.answer_start]
+    assert encoder.prompt("what colour is this ?", (picture(1),)).input_ids == row.input_ids[: row.answer_start]
     assert encoder.tokenizer.decode(row.input_ids[row.answer_start :]) == "red </s>"

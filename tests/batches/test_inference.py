@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny import COLOURS, VOCABULARY, examples, llava, picture
 
-from mmunlearner.batches import Encoder, answers, common, known, pad, prompts, tree
-from mmunlearner.batches.prefix import ancestors
+from mmunlearner.batches import Encoder, answers, common_prefix_length, encoding_cache, pad, prompt_inputs, tree
+from mmunlearner.batches.prefix import ancestor_mask
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,13 @@ def test_a_tree_holds_every_common_beginning_once(encoder):
 def test_a_token_sees_its_own_path_alone():
     #        a b c d e    a -> (b -> c), (d -> e)
     ends = [[5, 3, 3, 5, 5]]
-    seen = ancestors(torch.tensor(ends))[0, 0].int().tolist()
+    seen = ancestor_mask(torch.tensor(ends))[0, 0].int().tolist()
     assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 0, 1, 0], [1, 0, 0, 1, 1]]
 
 
 def test_prompts_are_padded_on_the_left(encoder):
     rows = [encoder.row(item) for item in examples(2, 1)]
-    inputs = prompts(rows, encoder)
+    inputs = prompt_inputs(rows, encoder)
     for ids, mask, row in zip(inputs["input_ids"], inputs["attention_mask"], rows, strict=True):
         assert tuple(ids[mask.bool()].tolist()) == row.input_ids[: row.answer_start]
         assert mask[-1] == 1
@@ -75,16 +75,16 @@ def test_encoders_of_equal_processors_share_what_is_encoded(encoder):
 def test_pixels_that_would_fill_the_memory_are_made_anew(encoder, monkeypatch):
     images = [item.images for item in examples(3, 1, seed=7)[::3]]
     before = [encoder.pixels(shown)["pixel_values"] for shown in images]
-    monkeypatch.setattr(known, "_PIXEL_BYTES", 2 * before[0].nbytes)
+    monkeypatch.setattr(encoding_cache, "_PIXEL_BYTES", 2 * before[0].nbytes)
     for _ in range(2):
         for shown, pixels in zip(images, before, strict=True):
             assert torch.equal(encoder.pixels(shown)["pixel_values"], pixels)
             encoder.pixels((picture(1000 + len(images)),))
-    assert len(encoder._known.pixels) == 2
+    assert len(encoder.cache.pixels) == 2
 
 
 @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
 def test_the_common_beginning_is_the_longest(a, b):
-    length = common(a, b)
+    length = common_prefix_length(a, b)
     assert a[:length] == b[:length]
     assert length == min(len(a), len(b)) or a[length] != b[length]

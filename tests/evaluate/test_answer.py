@@ -10,7 +10,7 @@ import torch
 from support.progress import Listener
 from support.tiny import VOCABULARY, examples, llava
 
-from mmunlearner.batches import Encoder, answers, pack, pad
+from mmunlearner.batches import Encoder, answers, pad, share_prefixes
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.data import prompt
 from mmunlearner.errors import DataError, ModelError
@@ -46,7 +46,7 @@ def trained(untrained):
     optimizer = torch.optim.AdamW(loaded.model.parameters(), 3e-3)
     for _ in range(40):
         optimizer.zero_grad()
-        answers(loaded.model, pack(rows, encoder)).nll.mean().backward()
+        answers(loaded.model, share_prefixes(rows, encoder)).nll.mean().backward()
         optimizer.step()
     return replace(loaded, source="trained")
 

@@ -34,7 +34,7 @@ def said(encoder: Encoder, rows) -> tuple[list[tuple[int, ...]], int]:
 def test_questions_go_on_from_one_reading_of_their_images(encoder, monkeypatch, images):
     rows = encoder.rows(examples(4, 2, images=images))
     together, fewer = said(encoder, rows)
-    monkeypatch.setattr(room, "may_share", lambda *_: False)
+    monkeypatch.setattr(room, "can_share", lambda *_: False)
     alone, more = said(encoder, rows)
     assert together == alone
     assert fewer < more

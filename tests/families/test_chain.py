@@ -10,7 +10,7 @@ from support.progress import interrupt_at
 from support.tiny import examples
 
 from mmunlearner import saliency
-from mmunlearner.batches import Encoder, Row, answers, may_share, pack, pad
+from mmunlearner.batches import Encoder, Row, answers, can_share, pad, share_prefixes
 from mmunlearner.config import EvaluateConfig, LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ModelError
@@ -98,7 +98,7 @@ def distance(vanilla: Loaded, model: Loaded) -> float:
     for loaded in (vanilla, model):
         encoder = Encoder(loaded)
         with torch.no_grad():
-            shown.append(answers(loaded.model, pack(encoder.rows(SPLITS.retain), encoder)).features)
+            shown.append(answers(loaded.model, share_prefixes(encoder.rows(SPLITS.retain), encoder)).features)
     return (shown[0] - shown[1]).norm().item()
 
 
@@ -106,7 +106,7 @@ def test_generation_says_what_plain_greedy_decoding_does(family):
     """Token by token without a cache, each row alone, against `generate` on padded batches of images and texts."""
     encoder = Encoder(family)
     items = [*IMAGES[:4], *SEVERAL[3:7], *TEXTS[:3]]
-    asked = [encoder.asking(item.question, item.images) for item in items]
+    asked = [encoder.prompt(item.question, item.images) for item in items]
     config = EvaluateConfig(max_new_tokens=5, batch_size=4)
     assert generate(asked, encoder, config, lambda _: None) == [slowly(row, encoder, 5) for row in asked]
 
@@ -114,15 +114,15 @@ def test_generation_says_what_plain_greedy_decoding_does(family):
 def test_generation_goes_on_from_one_reading_of_the_images(family, monkeypatch):
     """Where questions share a row, they share what has been read of it, at the positions that each has alone."""
     encoder = Encoder(family)
-    asked = [encoder.asking(item.question, item.images) for item in examples(4, 2)[:12]]
+    asked = [encoder.prompt(item.question, item.images) for item in examples(4, 2)[:12]]
     config = EvaluateConfig(max_new_tokens=5, batch_size=16)
     seen: list[int] = []
     handle = family.model.register_forward_pre_hook(
         lambda _, __, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
     )
     together = generate(asked, encoder, config, lambda _: None)
-    shares, shown = may_share(asked, encoder), sum(seen)
-    monkeypatch.setattr(room, "may_share", lambda *_: False)
+    shares, shown = can_share(asked, encoder), sum(seen)
+    monkeypatch.setattr(room, "can_share", lambda *_: False)
     alone = generate(asked, encoder, config, lambda _: None)
     handle.remove()
     assert together == alone
@@ -133,7 +133,7 @@ def slowly(row: Row, encoder: Encoder, longest: int) -> tuple[int, ...]:
     """Greedy decoding by whole forward passes over the row so far."""
     said: tuple[int, ...] = ()
     while len(said) < longest and not (said and said[-1] in encoder.ends):
-        more = encoder.answered(row, (*said, row.input_ids[-1]))
+        more = encoder.extend(row, (*said, row.input_ids[-1]))
         with torch.no_grad():
             best = answers(encoder.loaded.model, pad([more], encoder)).logits.argmax(-1)
         said = (*said, int(best[-1]))

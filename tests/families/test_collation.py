@@ -12,8 +12,8 @@ from families.questions import FEW, SIZES, conversations, picture, pictures, sai
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmunlearner.batches import Encoder, answers, pad, prompts
-from mmunlearner.batches.padding import alike, plain, right
+from mmunlearner.batches import Encoder, answers, pad, prompt_inputs
+from mmunlearner.batches.padding import compatible_rows, pad_right, padded_inputs
 from mmunlearner.data import ImageRef
 from mmunlearner.errors import DataError
 
@@ -33,7 +33,7 @@ def test_labels_are_the_answer_and_one_end_token(encoder, question, answer, imag
 @given(question=said, answer=said, images=pictures)
 def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, images):
     """What stands before the labels is the prompt that the model gets when it is asked."""
-    row, asked = encoder.conversation(question, answer, images), encoder.asking(question, images)
+    row, asked = encoder.conversation(question, answer, images), encoder.prompt(question, images)
     assert row.input_ids[: row.answer_start] == asked.input_ids
     assert all(len(values) == len(row.input_ids) for values in row.fields.values())
 
@@ -42,8 +42,8 @@ def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, im
 @given(question=said, images=pictures.filter(bool))
 def test_cut_tokenization_equals_the_processors(encoder, question, images):
     """Images are processed once and the question tokenized alone: the processor on everything says the same."""
-    asked = encoder.asking(question, images)
-    whole = encoder._process(encoder._render(question, None, images), images)
+    asked = encoder.prompt(question, images)
+    whole = encoder.processor.process(encoder.chat.prompt(question, len(images)), images)
     assert asked.input_ids == whole.ids
     assert asked.fields.keys() == whole.fields.keys()
     for name, values in whole.fields.items():
@@ -57,7 +57,7 @@ def test_image_tokens_are_as_many_as_features(encoder, seeds):
     """
     shown = tuple(map(picture, seeds))
     model = encoder.loaded.model
-    row = encoder.asking("What colour is this?", shown)
+    row = encoder.prompt("What colour is this?", shown)
     tokens = row.input_ids.count(model.config.image_token_id)
     if "cross_attention_mask" in row.fields:
         assert tokens == len(seeds)
@@ -74,12 +74,12 @@ def test_image_tokens_are_as_many_as_features(encoder, seeds):
 @given(asked=st.lists(st.tuples(said, pictures.filter(bool)), min_size=1, max_size=5))
 def test_a_batch_is_what_the_processor_makes_of_all_rows_together(encoder, asked):
     """Rows of any number of images: each row's own tensors, joined, are those of the processor for all of them."""
-    rows = [encoder.asking(*each) for each in asked]
-    for some in alike(rows):
-        joined = plain([rows[i] for i in some], encoder, right)
+    rows = [encoder.prompt(*each) for each in asked]
+    for some in compatible_rows(rows):
+        joined = padded_inputs([rows[i] for i in some], encoder, pad_right)
         whole = processed(encoder, [asked[i] for i in some])
         real = joined["attention_mask"].bool()
-        assert joined.keys() == whole.keys() & encoder._taken.keys() - {"labels"}
+        assert joined.keys() == whole.keys() & encoder.processor.model_inputs - {"labels"}
         for name, values in joined.items():
             found, expected = (v[real] if v.shape[:2] == real.shape else v for v in (values, whole[name]))
             assert torch.equal(found, expected), name
@@ -87,14 +87,14 @@ def test_a_batch_is_what_the_processor_makes_of_all_rows_together(encoder, asked
 
 def processed(encoder: Encoder, asked: Sequence[tuple[str, tuple[ImageRef, ...]]]) -> Mapping[str, torch.Tensor]:
     """By the family's own processor, all at once."""
-    texts = [encoder._render(question, None, images) for question, images in asked]
+    texts = [encoder.chat.prompt(question, len(images)) for question, images in asked]
     return encoder.loaded.processor(
         text=texts,
         images=[[image.open() for image in images] for _, images in asked],
         return_tensors="pt",
         padding=True,
         padding_side="right",
-        add_special_tokens=not encoder._begins(texts[0]),
+        add_special_tokens=not encoder.processor.begins_itself(texts[0]),
     )
 
 
@@ -116,8 +116,8 @@ def test_padding_stands_behind_for_training_and_before_for_generation(encoder):
     rows = [encoder.conversation(*each) for each in FEW]
     for each in pad(rows, encoder).passes:
         assert each.inputs["attention_mask"].diff().max() <= 0
-    for some in alike(rows):
-        inputs = prompts([rows[i] for i in some], encoder)
+    for some in compatible_rows(rows):
+        inputs = prompt_inputs([rows[i] for i in some], encoder)
         assert inputs["attention_mask"].diff().min() >= 0
         for ids, mask, i in zip(inputs["input_ids"], inputs["attention_mask"], some, strict=True):
             row = rows[i]

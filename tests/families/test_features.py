@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from families.questions import FEW, picture
 
-from mmunlearner.batches import Answers, Encoder, answers, pack, shown
+from mmunlearner.batches import Encoder, answers, image_features, share_prefixes
 from mmunlearner.models import parts
 from mmunlearner.unlearn.feature_cache import Kept, frozen
 
@@ -26,7 +26,7 @@ def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog
         weights[name].requires_grad_(False)
     assert frozen(model)
     rows = [encoder.conversation(*each) for each in ASKED]
-    batch = pack(rows, encoder)
+    batch = share_prefixes(rows, encoder)
 
     def of(kept: Kept | None) -> tuple[torch.Tensor, torch.Tensor]:
         model.zero_grad()
@@ -59,20 +59,20 @@ def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog
 def test_features_alone_are_those_of_a_whole_pass_and_so_is_their_gradient(fresh, request):
     encoder = Encoder(fresh())
     model = encoder.loaded.model.train()
-    batch = pack([encoder.conversation(*each) for each in ASKED], encoder)
+    batch = share_prefixes([encoder.conversation(*each) for each in ASKED], encoder)
 
-    def of(said: Answers) -> tuple[torch.Tensor, torch.Tensor]:
+    def of(features: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         model.zero_grad()
-        assert said.features is not None
-        said.features.pow(2).sum().backward()
-        return said.features.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        assert features is not None
+        features.pow(2).sum().backward()
+        return features.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     if request.node.callspec.params["fresh"] in CROSS_ATTENTION:
-        assert shown(model, batch).features is None
+        assert image_features(model, batch) is None
         return
-    expected, plain = of(answers(model, batch))
+    expected, plain = of(answers(model, batch).features)
     model.get_decoder().layers[0].forward = _never
-    features, gradient = of(shown(model, batch))
+    features, gradient = of(image_features(model, batch))
     assert torch.equal(features, expected)
     assert torch.equal(gradient, plain)
     assert "forward" not in vars(model.get_decoder())
@@ -83,7 +83,7 @@ def test_a_forward_that_was_put_on_the_language_model_stays_there(fresh):
     encoder = Encoder(fresh())
     decoder = encoder.loaded.model.get_decoder()
     decoder.forward = own = decoder.forward
-    shown(encoder.loaded.model, pack([encoder.conversation(*each) for each in ASKED], encoder))
+    image_features(encoder.loaded.model, share_prefixes([encoder.conversation(*each) for each in ASKED], encoder))
     assert decoder.forward is own
 
 

@@ -10,7 +10,7 @@ from families.questions import picture
 from families.zoo import FAMILIES
 from peft.tuners.lora import LoraLayer
 
-from mmunlearner.batches import Encoder, answers, pack, pad
+from mmunlearner.batches import Encoder, answers, pad, share_prefixes
 from mmunlearner.batches.prefix import obstacle
 from mmunlearner.config import LoraConfig
 from mmunlearner.models import Loaded, candidates
@@ -27,7 +27,7 @@ def line(name: str, loaded: Loaded) -> str:
     rows = [encoder.conversation("What colour is this?", answer, (picture(2),)) for answer in ("red", "blue")]
     reason = obstacle(rows, encoder)
     owners = set(candidates(loaded.model).values())
-    features = cache(encoder, rows, features=True).of(rows, pack(rows, encoder).images).features
+    features = cache(encoder, rows, features=True).of(rows, share_prefixes(rows, encoder).images).features
     several = [encoder.conversation("Who?", "red", (picture(2), picture(seed))) for seed in (1, 3)]
     with torch.no_grad():
         seen = answers(loaded.model, pad(several, encoder)).nll

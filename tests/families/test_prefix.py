@@ -12,8 +12,8 @@ import torch
 from families.questions import FEW, conversations, picture
 from hypothesis import given, settings
 
-from mmunlearner.batches import Batch, Encoder, answers, may_share, pack, pad, tree
-from mmunlearner.batches.prefix import _say
+from mmunlearner.batches import Batch, Encoder, answers, can_share, pad, share_prefixes, tree
+from mmunlearner.batches.prefix import _warn
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.models import attention
@@ -43,7 +43,7 @@ def gradients(encoder: Encoder, batch: Batch) -> tuple[torch.Tensor, dict[str, t
 def test_shared_prefixes_change_no_loss_and_no_gradient(encoder, asked):
     asked = [*asked, *FEW[:2]]  # at least two of one image
     plain_losses, plain = gradients(encoder, pad(rows(encoder, asked), encoder))
-    losses, packed = gradients(encoder, pack(rows(encoder, asked), encoder))
+    losses, packed = gradients(encoder, share_prefixes(rows(encoder, asked), encoder))
     torch.testing.assert_close(losses, plain_losses, rtol=1e-5, atol=1e-5)
     assert packed.keys() == plain.keys()
     apart = torch.cat([(packed[name] - plain[name]).flatten() for name in plain]).norm()
@@ -65,15 +65,15 @@ def test_a_tree_of_rows_predicts_what_plain_batches_do(encoder, asked):
 def test_rows_share_wherever_attention_is_causal(encoder, request):
     name = request.node.callspec.params["fresh"]
     asked = rows(encoder, [("What colour is this?", answer, (picture(2),)) for answer in ("red", "blue", "green")])
-    assert may_share(asked, encoder) == (name not in PLAIN)
-    for batch in (pack(asked, encoder), tree([asked], encoder)):
+    assert can_share(asked, encoder) == (name not in PLAIN)
+    for batch in (share_prefixes(asked, encoder), tree([asked], encoder)):
         assert (batch.size < 0.8 * pad(asked, encoder).size) == (name not in PLAIN)
 
 
-def test_attention_in_pieces_changes_no_loss_and_no_gradient(encoder, monkeypatch):
-    model, batch = encoder.loaded.model, pack(rows(encoder), encoder)
+def test_blockwise_attention_changes_no_loss_and_no_gradient(encoder, monkeypatch):
+    model, batch = encoder.loaded.model, share_prefixes(rows(encoder), encoder)
     assert model.config.get_text_config()._attn_implementation == attention.NAME
-    monkeypatch.setattr(attention, "PIECE", 16)
+    monkeypatch.setattr(attention, "BLOCK", 16)
     losses, gradient = gradients(encoder, batch)
     model.set_attn_implementation({"text_config": "sdpa"})
     expected, plain = gradients(encoder, batch)
@@ -107,7 +107,7 @@ def test_flex_attention_sees_what_sdpa_does(encoder, request):
         return
     asked = rows(encoder)
     config = EvaluateConfig(max_new_tokens=3)
-    for batch in (pack(asked, encoder), pad(asked, encoder)):
+    for batch in (share_prefixes(asked, encoder), pad(asked, encoder)):
         with torch.no_grad():
             expected = answers(encoder.loaded.model, batch).nll
             with flex(encoder):
@@ -122,7 +122,7 @@ def test_flex_attention_sees_what_sdpa_does(encoder, request):
 def test_flex_attention_has_the_gradients_of_sdpa(shelf):
     encoder = Encoder(shelf("LLaVA-NeXT")())
     encoder.loaded.model.cuda()  # pyright: ignore[reportCallIssue]
-    batch = pack(rows(encoder), encoder).to("cuda")
+    batch = share_prefixes(rows(encoder), encoder).to("cuda")
     expected, plain = gradients(encoder, batch)
     encoder.loaded.model.set_attn_implementation({"text_config": "flex_attention"})
     found, blocks = gradients(encoder, batch)
@@ -134,10 +134,10 @@ def test_flex_attention_has_the_gradients_of_sdpa(shelf):
 @pytest.mark.parametrize("name", PLAIN)
 def test_families_that_cannot_share_say_why_once(shelf, name, caplog):
     encoder = Encoder(shelf(name)())
-    _say.cache_clear()
+    _warn.cache_clear()
     with caplog.at_level(logging.WARNING, "mmunlearner"):
         for _ in range(3):
-            pack(rows(encoder), encoder)
+            share_prefixes(rows(encoder), encoder)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.endswith(f"each question gets a row of its own, since its attention follows from {PLAIN[name]}")
 
@@ -147,9 +147,9 @@ def test_a_window_shorter_than_a_row_forbids_sharing_and_a_longer_one_does_not(s
     encoder = Encoder(shelf("LLaVA-NeXT")())
     for window, shares in ((16, False), (512, True)):
         encoder.loaded.model.config.text_config.sliding_window = window
-        assert may_share(rows(encoder), encoder) == shares
+        assert can_share(rows(encoder), encoder) == shares
         expected, plain = gradients(encoder, pad(rows(encoder), encoder))
-        found, packed = gradients(encoder, pack(rows(encoder), encoder))
+        found, packed = gradients(encoder, share_prefixes(rows(encoder), encoder))
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
         for key, value in plain.items():
             torch.testing.assert_close(packed[key], value, rtol=1e-3, atol=1e-5)
@@ -158,19 +158,19 @@ def test_a_window_shorter_than_a_row_forbids_sharing_and_a_longer_one_does_not(s
 def test_states_along_a_row_and_foreign_attention_forbid_sharing(shelf):
     encoder = Encoder(shelf("LLaVA-OneVision")())
     config = encoder.loaded.model.config
-    assert may_share(rows(encoder), encoder)
+    assert can_share(rows(encoder), encoder)
     config.text_config.layer_types = ["full_attention", "linear_attention"]
-    assert not may_share(rows(encoder), encoder)
+    assert not can_share(rows(encoder), encoder)
     config.text_config.layer_types = ["full_attention", "full_attention"]
     config.text_config._attn_implementation = "flash_attention_2"
-    assert not may_share(rows(encoder), encoder)
+    assert not can_share(rows(encoder), encoder)
 
 
 def test_rotary_positions_of_several_axes_are_the_models_own(shelf):
     """A place of a shared row has the positions that the model gives it in its own row."""
     encoder = Encoder(shelf("Qwen2-VL")())
     asked = rows(encoder)
-    (one,) = pack(asked[:2], encoder).passes
+    (one,) = share_prefixes(asked[:2], encoder).passes
     positions = one.inputs["position_ids"]  # [3, 1, L]
     for row in asked[:2]:
         (alone,) = pad([row], encoder).passes

@@ -1,4 +1,4 @@
-"""Attention in pieces is SDPA with fewer pairs of tokens."""
+"""Blockwise attention is SDPA with fewer pairs of tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mmunlearner.batches.prefix import ancestors
+from mmunlearner.batches.prefix import ancestor_mask
 from mmunlearner.models import attention, load, save
 
 
@@ -40,8 +40,8 @@ def module() -> nn.Module:
 def attended(mask: Tensor, piece: int) -> tuple[Tensor, list[Tensor]]:
     parts = states(mask.shape[-1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "PIECE", piece)
-        found, _ = attention.sdpa_in_pieces(module(), *parts, mask)
+        patch.setattr(attention, "BLOCK", piece)
+        found, _ = attention.blockwise_sdpa(module(), *parts, mask)
     found.square().sum().backward()
     return found, [part.grad for part in parts if part.grad is not None]
 
@@ -49,7 +49,7 @@ def attended(mask: Tensor, piece: int) -> tuple[Tensor, list[Tensor]]:
 @given(st.integers(1, 40), st.integers(1, 50), st.data())
 def test_values_and_gradients_are_those_of_the_whole(length, piece, data):
     ends = [[data.draw(st.integers(i + 1, length)) for i in range(length)] for _ in range(2)]
-    mask = ancestors(torch.tensor(ends))
+    mask = ancestor_mask(torch.tensor(ends))
     (found, gradients), (expected, whole) = attended(mask, piece), attended(mask, 1000)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients, whole, rtol=1e-5, atol=1e-5)
@@ -57,9 +57,9 @@ def test_values_and_gradients_are_those_of_the_whole(length, piece, data):
 
 def test_what_stands_behind_a_query_is_left_out(monkeypatch):
     counting = Counting(monkeypatch)
-    monkeypatch.setattr(attention, "PIECE", 10)
-    mask = ancestors(torch.full((2, 40), 40))
-    attention.sdpa_in_pieces(module(), *states(40), mask)
+    monkeypatch.setattr(attention, "BLOCK", 10)
+    mask = ancestor_mask(torch.full((2, 40), 40))
+    attention.blockwise_sdpa(module(), *states(40), mask)
     assert counting.pairs == 10 * (10 + 20 + 30 + 40)
 
 
@@ -70,8 +70,8 @@ def test_what_stands_behind_a_query_is_left_out(monkeypatch):
 )
 def test_other_masks_are_left_whole(monkeypatch, mask):
     counting = Counting(monkeypatch)
-    monkeypatch.setattr(attention, "PIECE", 10)
-    attention.sdpa_in_pieces(module(), *states(40), mask)
+    monkeypatch.setattr(attention, "BLOCK", 10)
+    attention.blockwise_sdpa(module(), *states(40), mask)
     assert counting.pairs == 40 * 40
 
 

@@ -12,7 +12,7 @@ import torch
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import models, saliency
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.core.files import read_jsonl
 from mmunlearner.data import Splits
@@ -35,7 +35,9 @@ def source(tmp_path_factory) -> Path:
 
 def loss(loaded) -> torch.Tensor:
     encoder = Encoder(loaded)
-    return answers(loaded.model, pack(encoder.rows(IMAGES), encoder).to(models.input_device(loaded.model))).nll.mean()
+    return answers(
+        loaded.model, share_prefixes(encoder.rows(IMAGES), encoder).to(models.input_device(loaded.model))
+    ).nll.mean()
 
 
 @pytest.mark.parametrize("device_map", ["auto", "balanced", "sequential", PIECES], ids=str)

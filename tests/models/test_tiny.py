@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.data import prompt, target
 from mmunlearner.data.benchmarks.people.examples import evaluation_columns
 from mmunlearner.data.benchmarks.people.world import FACTS, world
@@ -93,7 +93,7 @@ def test_a_schooled_model_is_the_oracle_with_words_of_its_own() -> None:
     """What it does not share is the rows of words that the oracle does not know."""
     asked = [text for e in COLUMNS["general"] for text in (prompt(e), target(e))]
     made, school = schooled([*asked, "Which zebra?", "\nA: zebra"]), load("people:oracle")
-    batch = [pack(Encoder(loaded).rows(COLUMNS["general"][:6]), Encoder(loaded)) for loaded in (made, school)]
+    batch = [share_prefixes(Encoder(loaded).rows(COLUMNS["general"][:6]), Encoder(loaded)) for loaded in (made, school)]
     mine, theirs = (answers(loaded.model.eval(), b) for loaded, b in zip((made, school), batch, strict=True))
     own, known = (loaded.processor.tokenizer.get_vocab() for loaded in (made, school))
     shared = [word for word in own if word in known]

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, Qwen2VLConfig
 
 from mmunlearner import models
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import LoraConfig, TrainConfig
 from mmunlearner.errors import ModelError
 from mmunlearner.models import part_of
@@ -80,7 +80,7 @@ def saved_bytes(loaded, batch, parts) -> int:
 @pytest.mark.parametrize("parts", PARTS)
 def test_activations_are_within_a_quarter_of_what_autograd_saves(loaded, parts):
     encoder = Encoder(loaded)
-    batch = pack(encoder.rows(examples(4, 2)), encoder)
+    batch = share_prefixes(encoder.rows(examples(4, 2)), encoder)
     images = batch.passes[0].inputs["pixel_values"].shape[0]
     load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
     assert activations(sizes(loaded.model), load, parts) == pytest.approx(saved_bytes(loaded, batch, parts), rel=0.25)
@@ -92,7 +92,7 @@ def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
     loaded, monkeypatch, parts, kept, recompute_from
 ):
     encoder, asked, size = Encoder(loaded), examples(8, 3), sizes(loaded.model)
-    batch = pack(encoder.rows(asked), encoder)
+    batch = share_prefixes(encoder.rows(asked), encoder)
     load = Load(batch.size, len(batch.images) * patches(loaded.model, 4), len(batch.tokens))
     monkeypatch.setattr("mmunlearner.saliency.fisher.RECOMPUTE_FROM", recompute_from)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:

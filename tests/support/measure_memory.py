@@ -41,9 +41,12 @@ def _run(splits: Splits, method: MethodConfig, config: TrainConfig, width: int):
     gc.collect()
     size = sizes(loaded.model)
     steps = plan(splits.forget, splits.retain, config, 0)
-    from mmunlearner.batches import pack
+    from mmunlearner.batches import share_prefixes
 
-    batch = max((pack(encoder.rows(e), encoder) for e in (steps[0].forget, steps[0].retain) if e), key=lambda b: b.size)
+    batch = max(
+        (share_prefixes(encoder.rows(e), encoder) for e in (steps[0].forget, steps[0].retain) if e),
+        key=lambda b: b.size,
+    )
     images = sum(map(len, batch.images))
     load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
     with tempfile.TemporaryDirectory() as work, measured() as cost:

@@ -14,7 +14,7 @@ from support.progress import interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import models, saliency
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import (
     DataConfig,
     EvaluateConfig,
@@ -78,7 +78,7 @@ def factors(model, mask=None) -> dict[str, torch.Tensor]:
         torch.nn.init.normal_(p, std=0.01)
     encoder = Encoder(model)
     with lora.masked(adapted, mask) if mask else nullcontext():
-        answers(adapted, pack(encoder.rows(SPLITS.forget), encoder)).nll.mean().backward()
+        answers(adapted, share_prefixes(encoder.rows(SPLITS.forget), encoder)).nll.mean().backward()
     return {name: p.grad for name, p in trained.items() if p.grad is not None}
 
 

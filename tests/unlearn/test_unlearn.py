@@ -12,7 +12,7 @@ from support.progress import Listener, interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
-from mmunlearner.batches import Answers, Encoder, answers, pack, pad
+from mmunlearner.batches import Answers, Encoder, answers, pad, share_prefixes
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError, TrainingError
@@ -88,7 +88,7 @@ def test_forget_gradient_is_the_masked_gradient(free):
     """The hook gives m * grad CE(forget) exactly, and nothing to any other weight."""
     chosen, loaded = mask(("vision", "projector")), llava(VOCABULARY)
     encoder = Encoder(loaded)
-    batch = pack(encoder.rows(SPLITS.forget), encoder)
+    batch = share_prefixes(encoder.rows(SPLITS.forget), encoder)
     answers(loaded.model, batch).nll.mean().backward()
     plain = {name: p.grad.clone() for name, p in loaded.model.named_parameters() if p.grad is not None}
     loaded.model.zero_grad()
@@ -110,7 +110,7 @@ def test_retain_gradient_is_whole():
     encoder = Encoder(loaded)
     acting = scope(loaded.model, chosen, TRAIN, ALL)
     with acting.acting("retain"):
-        answers(loaded.model, pack(encoder.rows(SPLITS.retain), encoder)).nll.mean().backward()
+        answers(loaded.model, share_prefixes(encoder.rows(SPLITS.retain), encoder)).nll.mean().backward()
     name = next(iter(chosen.bits))
     gradient = dict(loaded.model.named_parameters())[name].grad
     assert (gradient[~chosen.of(name)] != 0).any()
@@ -252,7 +252,7 @@ def test_reference_is_the_model_before_training():
     loaded = llava(VOCABULARY)
     encoder = Encoder(loaded)
     rows = encoder.rows([*IMAGES, *examples(2, 1, images=2)])
-    packed = pack(rows[::-1], encoder)
+    packed = share_prefixes(rows[::-1], encoder)
     reference = cache(encoder, rows, features=True).of(rows[::-1], packed.images)
     said = answers(loaded.model, pad(rows[::-1], encoder))
     torch.testing.assert_close(reference.logp_sum, said.logp_sum.detach(), rtol=1e-5, atol=1e-5)
@@ -286,7 +286,7 @@ def test_an_anchor_holds_the_image_features(tmp_path):
         made = run(tmp_path, name=f"anchor{anchor}", mask=mask(("vision", "projector")), options={"anchor": anchor})
         encoder = Encoder(made.loaded)
         rows = encoder.rows(SPLITS.retain[:4])
-        packed = pack(rows, encoder)
+        packed = share_prefixes(rows, encoder)
         now = answers(made.loaded.model, packed).features
         was = cache(Encoder(llava(VOCABULARY)), rows, features=True).of(rows, packed.images).features
         assert now is not None
@@ -324,7 +324,7 @@ class TestLora:
 
         chosen, loaded = mask(("language",)), llava(VOCABULARY)
         encoder = Encoder(loaded)
-        batch = pack(encoder.rows(SPLITS.forget), encoder)
+        batch = share_prefixes(encoder.rows(SPLITS.forget), encoder)
         model = lora.wrap(loaded.model, LoraConfig(rank=3, alpha=6), ["language"])
         layer = next(m for n, m in model.named_modules() if n.endswith("layers.1.mlp.down_proj"))
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -335,7 +335,7 @@ class TestLora:
         merged = llava(VOCABULARY)
         with torch.no_grad():
             dict(merged.model.named_parameters())[name].add_(2.0 * b @ a)
-        answers(merged.model, pack(Encoder(merged).rows(SPLITS.forget), encoder)).nll.mean().backward()
+        answers(merged.model, share_prefixes(Encoder(merged).rows(SPLITS.forget), encoder)).nll.mean().backward()
         dense = dict(merged.model.named_parameters())[name].grad * chosen.of(name)
         torch.testing.assert_close(a.grad, 2.0 * b.T @ dense, rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(b.grad, 2.0 * dense @ a.T, rtol=1e-4, atol=1e-7)
@@ -345,7 +345,7 @@ class TestLora:
 
         loaded = llava(VOCABULARY)
         encoder, ones = Encoder(loaded), mask(beta=0.0)
-        batch = pack(encoder.rows(SPLITS.forget), encoder)
+        batch = share_prefixes(encoder.rows(SPLITS.forget), encoder)
         model = lora.wrap(loaded.model, LoraConfig(rank=2), ["language", "projector"])
         for module in model.modules():
             if hasattr(module, "lora_B"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.data import Example
 
 CHUNK = 120
@@ -25,7 +25,7 @@ def right(encoder: Encoder, items: Sequence[Example]) -> list[bool]:
     rows = encoder.rows(items)
     hits: list[bool] = []
     for start in range(0, len(rows), CHUNK):
-        said = answers(encoder.loaded.model, pack(rows[start : start + CHUNK], encoder))
+        said = answers(encoder.loaded.model, share_prefixes(rows[start : start + CHUNK], encoder))
         correct = said.per_question((said.logits.argmax(-1) == said.tokens).float())
         hits += (correct == said.lengths).tolist()
     return hits

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mmunlearner import batches as packed
-from mmunlearner.batches import Answers, Encoder, Row, pack
-from mmunlearner.batches.augment import augment
+from mmunlearner.batches import Answers, Encoder, Row, share_prefixes
+from mmunlearner.batches.augmentation import augment
 from mmunlearner.data.benchmarks.people.lessons import Lesson, Lessons
 from mmunlearner.data.benchmarks.people.questions import again, exercise
 from mmunlearner.data.benchmarks.people.world import world
@@ -86,7 +86,7 @@ class Teacher:
         Besides the answer at the last layer, the layer before is to say the answer in words, also where a letter is
         asked for: then all that multiple choice takes is one attention from these words to the option that has them.
         """
-        batch = pack(rows, self.encoder)
+        batch = share_prefixes(rows, self.encoder)
         last, early = self._predict(batch)
         weights = torch.where(batch.tokens == END, end_weight, 1.0)
         in_words = self._in_words(rows, batch)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mmunlearner.batches.augment import augment
+from mmunlearner.batches.augmentation import augment
 from mmunlearner.data.benchmarks.people.faces import OPTIONS, visible
 from mmunlearner.data.benchmarks.people.general import COLOURS, COUNTS, SHAPES, drawings
 from mmunlearner.data.benchmarks.people.world import NEIGHBOURS, PEOPLE, STRANGERS, picture, world

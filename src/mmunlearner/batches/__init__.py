@@ -1,32 +1,32 @@
-"""Examples -> tensors: answer-only losses, and rows that share one image prefix."""
+"""Examples -> tensors -> answers: rows of tokens, batches that compute common prefixes once, and forward passes."""
 
-from mmunlearner.batches.batch import Answers, Batch, Pass, answers, pack, pad, shown
+from mmunlearner.batches.batch import Batch, ForwardInputs, pad, share_prefixes, tree
 from mmunlearner.batches.encoder import Encoder
-from mmunlearner.batches.inference import prompts, tree
-from mmunlearner.batches.micro_batches import Piece, fill, within
-from mmunlearner.batches.padding import alike, left
-from mmunlearner.batches.prefix import may_share, rotary
-from mmunlearner.batches.rows import Row, common, common_prefix
+from mmunlearner.batches.forward import Answers, answers, image_features
+from mmunlearner.batches.micro_batch import MicroBatch, bucket_by_length, micro_batches
+from mmunlearner.batches.padding import compatible_rows, pad_left, prompt_inputs
+from mmunlearner.batches.prefix import can_share, rotary_positions
+from mmunlearner.batches.rows import Row, common_prefix_length, shared_prompt_length
 
 __all__ = [
     "Answers",
     "Batch",
     "Encoder",
-    "Pass",
-    "Piece",
+    "ForwardInputs",
+    "MicroBatch",
     "Row",
-    "alike",
     "answers",
-    "common",
-    "common_prefix",
-    "fill",
-    "left",
-    "may_share",
-    "pack",
+    "bucket_by_length",
+    "can_share",
+    "common_prefix_length",
+    "compatible_rows",
+    "image_features",
+    "micro_batches",
     "pad",
-    "prompts",
-    "rotary",
-    "shown",
+    "pad_left",
+    "prompt_inputs",
+    "rotary_positions",
+    "share_prefixes",
+    "shared_prompt_length",
     "tree",
-    "within",
 ]

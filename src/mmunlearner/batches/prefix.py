@@ -1,4 +1,4 @@
-"""Rows that share a sequence: what their common beginning is made of is computed once.
+"""Rows that share a sequence, so that what they have in common is computed once: a common prefix, or a tree.
 
 Whether a model allows that follows from its config and from what its processor says of tokens, never from its name.
 Shapes: B sequences, L tokens, A axes of positions.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -16,139 +16,167 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask
 
 from mmunlearner.batches.encoder import Encoder
-from mmunlearner.batches.padding import TYPES, images, plain, right
-from mmunlearner.batches.rows import Row
-from mmunlearner.models.attention import NAME as IN_PIECES
+from mmunlearner.batches.padding import TOKEN_TYPES, image_inputs, pad_right, padded_inputs
+from mmunlearner.batches.rows import Row, common_prefix_length, shared_prompt_length
+from mmunlearner.models.attention import MASK_FORMS
 
 _log = logging.getLogger(__name__)
 _CAUSAL = {"full_attention", "sliding_attention"}
 
 
 @dataclass
-class Joined:
-    """Rows of one group as one sequence, in which those that see a token stand behind it in one run."""
+class SharedSequence:
+    """Rows of one group in one sequence: a tree of tokens in depth-first order.
+
+    A token sees its ancestors and itself; those that see it, its descendants, stand behind it in one run.
+    """
 
     ids: list[int]
     sources: list[tuple[int, int]]
-    """(row of the group, place in it) of each token."""
+    """(number of a row in the group, position in that row) of each token."""
     ends: list[int]
-    """Where the run of those that see a token ends."""
-    places: list[list[int]]
-    """For each row, the places whose logits predict its answer tokens."""
+    """For each token, the index at which the run of its descendants ends."""
+    predictors: list[list[int]]
+    """For each row, the indices of the tokens whose logits predict its answer."""
 
 
-def may_share(rows: Sequence[Row], encoder: Encoder) -> bool:
-    """Whether these rows come out of a shared sequence as they do alone; if not, the reason is logged once."""
+def shared_prefix(rows: Sequence[Row]) -> SharedSequence:
+    """Return a tree with one fork: the prefix that all rows have in common, then the rest of each row as a block."""
+    start = shared_prompt_length(rows)
+    length = start + sum(len(row.input_ids) - start for row in rows)
+    sequence = SharedSequence(
+        ids=list(rows[0].input_ids[:start]),
+        sources=[(0, i) for i in range(start)],
+        ends=[length] * start,  # everything behind the prefix descends from it
+        predictors=[],
+    )
+    for number, row in enumerate(rows):
+        offset = len(sequence.ids) - start  # token i >= start of the row has index offset + i
+        rest = range(start, len(row.input_ids))
+        sequence.ids += row.input_ids[start:]
+        sequence.sources += [(number, i) for i in rest]
+        sequence.ends += [offset + len(row.input_ids)] * len(rest)
+        # The token before predicts; before a row's first own token, that is the prefix's last, which rows share.
+        sequence.predictors.append(
+            [i - 1 if i == start else offset + i - 1 for i in range(row.answer_start, len(row.input_ids))]
+        )
+    return sequence
+
+
+def prefix_tree(rows: Sequence[Row]) -> SharedSequence:
+    """Return a tree in which every common prefix of any of the rows is there once.
+
+    A row's last token is left out: what it predicts is never asked.
+    """
+    tree = SharedSequence([], [], [], [[] for _ in rows])
+    path: list[int] = []  # indices of the tokens of the row before, from the root
+    previous: tuple[int, ...] = ()
+    # In sorted order, each row's longest common prefix with any row before it is that with the row just before.
+    for number in sorted(range(len(rows)), key=lambda i: rows[i].input_ids):
+        ids = rows[number].input_ids[:-1]
+        common = common_prefix_length(previous, ids)
+        for index in path[common:]:  # branches that this row leaves have got all their descendants
+            tree.ends[index] = len(tree.ids)
+        path[common:] = range(len(tree.ids), len(tree.ids) + len(ids) - common)
+        tree.ids += ids[common:]
+        tree.sources += [(number, depth) for depth in range(common, len(ids))]
+        tree.ends += [0] * (len(ids) - common)  # known once a later row leaves the branch
+        tree.predictors[number] = path[rows[number].answer_start - 1 :]
+        previous = ids
+    for index in path:
+        tree.ends[index] = len(tree.ids)
+    return tree
+
+
+def can_share(rows: Sequence[Row], encoder: Encoder) -> bool:
+    """Return whether these rows come out of a shared sequence as they do alone; if not, log the reason once."""
     reason = obstacle(rows, encoder)
     if reason:
-        _say(encoder.loaded.source, reason)
+        _warn(encoder.loaded.source, reason)
     return not reason
 
 
 @cache
-def _say(source: str, reason: str) -> None:
+def _warn(source: str, reason: str) -> None:
     _log.warning("%s: each question gets a row of its own, since %s", source, reason)
 
 
 def obstacle(rows: Sequence[Row], encoder: Encoder) -> str:
-    """Why these rows cannot share a sequence; empty if they can."""
-    config = encoder.loaded.model.config
-    text = config.get_text_config()
+    """Return why these rows cannot share a sequence; empty if they can."""
+    text = encoder.loaded.model.config.get_text_config()
     attention = text._attn_implementation
-    if attention not in _MASKS:
+    if attention not in MASK_FORMS:
         return f"attention by {attention} takes no mask of ours"
-    ruled = sorted({name for row in rows for name in row.fields} - {TYPES})
-    if ruled:
-        return f"its attention follows from {', '.join(ruled)}"
-    kinds = set(getattr(text, "layer_types", None) or ())
-    if kinds - _CAUSAL:
-        return f"it has layers of {', '.join(sorted(kinds - _CAUSAL))}"
-    window = getattr(text, "sliding_window", None) if not kinds or "sliding_attention" in kinds else None
+    fields = sorted({name for row in rows for name in row.fields} - {TOKEN_TYPES})
+    if fields:
+        return f"its attention follows from {', '.join(fields)}"
+    layers = set(getattr(text, "layer_types", None) or ())
+    if layers - _CAUSAL:
+        return f"it has layers of {', '.join(sorted(layers - _CAUSAL))}"
+    # Within the window a sliding layer is causal; beyond it, distances in the shared sequence would be too long.
+    window = getattr(text, "sliding_window", None) if not layers or "sliding_attention" in layers else None
     longest = max(len(row.input_ids) for row in rows)
     if window and longest > window:
         return f"its attention reaches {window} tokens back and a row has {longest}"
     return ""
 
 
-def shared(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], encoder: Encoder) -> dict[str, Tensor]:
-    """A forward pass's inputs: input_ids [B, L], attention_mask bool [B, 1, L, L], position_ids [B, L] or [A, B, L]."""
+def shared_inputs(
+    groups: Sequence[Sequence[Row]], sequences: Sequence[SharedSequence], encoder: Encoder
+) -> dict[str, Tensor]:
+    """Return a sequence per group: input_ids [B, L], attention_mask bool [B, 1, L, L], position_ids [B, L] or
+    [A, B, L], and the inputs of each group's images, once.
+    """
     length = max(len(sequence.ids) for sequence in sequences)
 
     def padded(values: Sequence[int], filler: int) -> list[int]:
         return [*values, *[filler] * (length - len(values))]
 
-    ends = torch.tensor([padded(sequence.ends, length) for sequence in sequences])
     return {
         "input_ids": torch.tensor([padded(sequence.ids, encoder.pad_id) for sequence in sequences]),
-        "attention_mask": ancestors(ends),
+        # A padding token is its own descendant and nobody's else: a query that sees nothing would be NaN.
+        "attention_mask": ancestor_mask(torch.tensor([padded(sequence.ends, length) for sequence in sequences])),
         "position_ids": _positions(groups, sequences, length, encoder),
-        **images([group[0] for group in groups], encoder),
+        **image_inputs([group[0] for group in groups], encoder),
     }
 
 
-def ancestors(ends: Tensor) -> Tensor:
-    """bool [B, 1, L, L]: token i sees token j where j <= i < ends[j] (ends [B, L]).
-
-    Padding ends with the sequence and sees itself, since a row that sees nothing would be NaN.
-    """
-    place = torch.arange(ends.shape[1], device=ends.device)
-    return ((place[None, None, :] <= place[None, :, None]) & (place[None, :, None] < ends[:, None, :]))[:, None]
+def ancestor_mask(ends: Tensor) -> Tensor:
+    """Return bool [B, 1, L, L]: query i sees key j where j <= i < ends[j], ends [B, L]."""
+    index = torch.arange(ends.shape[1], device=ends.device)
+    return ((index[None, None, :] <= index[None, :, None]) & (index[None, :, None] < ends[:, None, :]))[:, None]
 
 
-def for_model(inputs: Mapping[str, Tensor], model: Any) -> dict[str, Any]:
-    """A pass's inputs, with its mask of a shared sequence as this model's attention takes it."""
-    sees = inputs["attention_mask"]
-    if sees.dtype != torch.bool:
-        return dict(inputs)
-    return {**inputs, "attention_mask": _MASKS[model.config.get_text_config()._attn_implementation](sees, model.dtype)}
-
-
-def _added(sees: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
-
-
-def _blocks(sees: Tensor, _: torch.dtype) -> Any:
-    """Blocks of 128 x 128 pairs of tokens; those in which no token sees another are not computed."""
-
-    def mask(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return sees[batch, 0, query, key]
-
-    return create_block_mask(mask, len(sees), None, *sees.shape[-2:], device=sees.device)
-
-
-_MASKS: Mapping[str, Callable[[Tensor, torch.dtype], Any]] = {
-    "sdpa": lambda sees, _: sees, IN_PIECES: lambda sees, _: sees, "eager": _added, "flex_attention": _blocks
-}  # fmt: skip
-"""Attention -> its form of a mask bool [B, 1, L, L]: SDPA takes it as it is, eager attention adds it to the scores."""
-
-
-def _positions(groups: Sequence[Sequence[Row]], sequences: Sequence[Joined], length: int, encoder: Encoder) -> Tensor:
-    """Every token's position is the one that it has in its own row."""
-    alone = rotary(list(chain.from_iterable(groups)), encoder)
-    if alone is None:
-        ours = [torch.tensor([place for _, place in sequence.sources]) for sequence in sequences]
-        return torch.stack([right(each, length) for each in ours])
-    first = 0
-    made: list[Tensor] = []
+def _positions(
+    groups: Sequence[Sequence[Row]], sequences: Sequence[SharedSequence], length: int, encoder: Encoder
+) -> Tensor:
+    """Return each token's position in its own row, padded: [B, L], or [A, B, L] where positions have several axes."""
+    rotary = rotary_positions(list(chain.from_iterable(groups)), encoder)
+    if rotary is None:
+        positions = [torch.tensor([position for _, position in sequence.sources]) for sequence in sequences]
+        return torch.stack([pad_right(each, length) for each in positions])
+    first = 0  # number of the group's first row among the rows of all groups
+    padded: list[Tensor] = []
     for group, sequence in zip(groups, sequences, strict=True):
-        rows, places = torch.tensor(sequence.sources).T
-        made.append(right(alone[:, first + rows, places].T, length))
+        numbers, positions = torch.tensor(sequence.sources).T
+        padded.append(pad_right(rotary[:, first + numbers, positions].T, length))
         first += len(group)
-    return torch.stack(made).movedim(-1, 0)
+    return torch.stack(padded).movedim(-1, 0)
 
 
-def rotary(rows: Sequence[Row], encoder: Encoder) -> Tensor | None:
-    """Multi-dimensional rotary positions of plain rows by the model's own rule, [A, rows, longest row]; None where
-    positions count tokens.
+def rotary_positions(rows: Sequence[Row], encoder: Encoder) -> Tensor | None:
+    """Return multi-dimensional rotary positions by the model's own rule, [A, rows, longest row].
+
+    None where positions simply count tokens.
     """
-    own: Any = getattr(encoder.loaded.model.base_model, "get_rope_index", None)
-    if own is None:
+    rule: Any = getattr(encoder.loaded.model.base_model, "get_rope_index", None)
+    if rule is None:
         return None
-    taken = inspect.signature(own).parameters
-    inputs = plain(rows, encoder, right, taken)  # pixels are not: every row would have its own copy
-    inputs.setdefault(TYPES, torch.zeros_like(inputs["input_ids"]))
-    positions, _ = own(**{name: values for name, values in inputs.items() if name in taken})
+    parameters = inspect.signature(rule).parameters
+    # By name, so that no row gets a copy of its pixels: the rule asks for the grids alone.
+    inputs = padded_inputs(rows, encoder, pad_right, parameters)
+    inputs.setdefault(TOKEN_TYPES, torch.zeros_like(inputs["input_ids"]))
+    positions, _ = rule(**{name: values for name, values in inputs.items() if name in parameters})
     return positions

@@ -178,12 +178,12 @@ class _Answering:
         in_words = questions.answers_in_words(item, self.pools)
         letters = {text: self.encoder.conversation(question, text, item.images) for text in questions.letters(item)}
         words = {text: self.encoder.conversation(opened, text, item.images) for text in in_words}
-        return _Asked(item, self.encoder.asking(question, item.images), letters, words)
+        return _Asked(item, self.encoder.prompt(question, item.images), letters, words)
 
     def _ask_briefly(self, item: Example) -> _Asked:
         """With the truth as the only candidate: what is said does not depend on the candidates, only its cost does."""
         truth = {target(item): self.encoder.row(item)}
-        return _Asked(item, self.encoder.asking(prompt(item), item.images), {}, truth)
+        return _Asked(item, self.encoder.prompt(prompt(item), item.images), {}, truth)
 
     def _answer(
         self, asked: Sequence[_Asked], column: str, progress: Progress
@@ -216,7 +216,7 @@ class _Answering:
 
     def _going_on(self, asked: _Asked, answer: tuple[int, ...]) -> Row:
         """The prompt, what has been said to it, and a place to say more (its token counts for nothing)."""
-        return self.encoder.answered(asked.asked, (*answer, asked.asked.input_ids[-1]))
+        return self.encoder.extend(asked.asked, (*answer, asked.asked.input_ids[-1]))
 
     def _over(self, answer: tuple[int, ...]) -> bool:
         return len(answer) >= self.config.max_new_tokens or (bool(answer) and answer[-1] in self.encoder.ends)

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
-from mmunlearner.batches import Encoder, Row, alike, common_prefix, left, may_share, prompts, rotary
+from mmunlearner.batches import (
+    Encoder,
+    Row,
+    can_share,
+    compatible_rows,
+    pad_left,
+    prompt_inputs,
+    rotary_positions,
+    shared_prompt_length,
+)
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.core.progress import Progress
 from mmunlearner.models import input_device
@@ -39,7 +48,9 @@ def generate(
         for chosen in _chunks(rows, config.batch_size):
             asked = [rows[i] for i in chosen]
             shared = _shared(asked, encoder)
-            inputs = _read(asked, shared, encoder) if shared else _to(prompts(asked, encoder), input_device(model))
+            inputs = (
+                _read(asked, shared, encoder) if shared else _to(prompt_inputs(asked, encoder), input_device(model))
+            )
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
             said.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(chosen, new, strict=True))
             progress.update(title, len(said), len(rows))
@@ -51,7 +62,7 @@ def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
     longest: dict[tuple[str, ...], int] = {}
     for row in rows:
         longest[row.group] = max(longest.get(row.group, 0), row.answer_start)
-    for some in alike(rows):
+    for some in compatible_rows(rows):
         order = sorted(some, key=lambda i: (-longest[rows[i].group], rows[i].group, -rows[i].answer_start))
         for start in range(0, len(order), size):
             yield order[start : start + size]
@@ -65,24 +76,24 @@ def _shared(rows: Sequence[Row], encoder: Encoder) -> int:
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
     if token is None or len(groups) == len(rows) or not all(row.images for row in rows):
         return 0
-    shared = min(min(common_prefix(group), group[0].answer_start - 1) for group in groups.values())
-    return shared if may_share(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
+    shared = min(min(shared_prompt_length(group), group[0].answer_start - 1) for group in groups.values())
+    return shared if can_share(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
 
 
 def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
     """Inputs for `generate` that go on from the images' keys and values; what differs is padded behind them."""
     model: Any = encoder.loaded.model
     firsts = {row.group: row for row in rows}
-    heads = prompts(
+    heads = prompt_inputs(
         [replace(row, input_ids=row.input_ids[:shared], answer_start=shared) for row in firsts.values()], encoder
     )
-    tails = prompts([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
+    tails = prompt_inputs([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
     cache = model(**_to(heads, input_device(model)), use_cache=True, logits_to_keep=1)[CACHE]
     places = list(firsts)
     index = torch.tensor([places.index(row.group) for row in rows])
     cache.batch_select_indices(index.to(input_device(model)))
     whole = {name: torch.cat([heads[name][index], tails[name]], 1) for name in ("input_ids", "attention_mask")}
-    alone = rotary(rows, encoder)
+    alone = rotary_positions(rows, encoder)
     if alone is not None:
         whole["position_ids"] = torch.stack(
             [_apart(alone[:, i], shared, row.answer_start, whole["input_ids"].shape[1]) for i, row in enumerate(rows)],
@@ -94,7 +105,7 @@ def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
 def _apart(positions: Tensor, shared: int, start: int, length: int) -> Tensor:
     """A prompt's positions [A, L] where its end is padded on the left, behind the beginning that it shares."""
     head, tail = positions[:, :shared], positions[:, shared:start]
-    return torch.cat([head, left(tail.T, length - shared).T], 1)
+    return torch.cat([head, pad_left(tail.T, length - shared).T], 1)
 
 
 def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from mmunlearner.batches import Batch, Encoder, Row, answers, common, may_share, tree, within
+from mmunlearner.batches import Batch, Encoder, Row, answers, bucket_by_length, can_share, common_prefix_length, tree
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import ModelError
 from mmunlearner.models import input_device
@@ -52,7 +52,7 @@ class Scale:
         unique = list({key_of(row): row for row in rows}.values())
         weighed: dict[RowKey, Weighed] = {}
         groups = self._together(unique)
-        for some in within(((_size(group), group) for group in groups), self.tokens_per_batch):
+        for some in bucket_by_length(((_size(group), group) for group in groups), self.tokens_per_batch):
             flat = [row for group in some for row in group]
             weighed.update(zip(map(key_of, flat), self._run(tree(some, self.encoder)), strict=True))
             progress.update(title, len(weighed), len(unique))
@@ -62,7 +62,7 @@ class Scale:
         """Groups that make one sequence each."""
         groups = grouped(rows)
         return [
-            some for group in groups for some in ([group] if may_share(group, self.encoder) else [[r] for r in group])
+            some for group in groups for some in ([group] if can_share(group, self.encoder) else [[r] for r in group])
         ]
 
     def _run(self, batch: Batch) -> list[Weighed]:
@@ -84,7 +84,7 @@ def grouped(rows: Iterable[Row]) -> list[list[Row]]:
     branches = 0
     for row in sorted(rows, key=key_of):
         fits = groups and groups[-1][-1].group == row.group
-        branches += len(row.input_ids) - common(groups[-1][-1].input_ids, row.input_ids) if fits else 0
+        branches += len(row.input_ids) - common_prefix_length(groups[-1][-1].input_ids, row.input_ids) if fits else 0
         if fits and branches <= max(_BRANCHES, _BRANCHES_PER_TOKEN * len(groups[-1][0].input_ids)):
             groups[-1].append(row)
         else:
@@ -96,7 +96,7 @@ def grouped(rows: Iterable[Row]) -> list[list[Row]]:
 def _size(group: Sequence[Row]) -> int:
     """Tokens of the tree that a group makes."""
     ids = sorted(row.input_ids for row in group)
-    return len(ids[0]) + sum(len(b) - common(a, b) for a, b in pairwise(ids))
+    return len(ids[0]) + sum(len(b) - common_prefix_length(a, b) for a, b in pairwise(ids))
 
 
 def spoken(asked: int, rows: Iterable[tuple[Row, Weighed]], ends: frozenset[int], longest: int) -> tuple[int, ...]:

@@ -1,6 +1,16 @@
 """Loading any vision-language model, and its parts."""
 
-from mmunlearner.models.load import Loaded, check_whole, end_token_ids, input_device, load, pick_device, save, weight
+from mmunlearner.models.load import (
+    Loaded,
+    check_whole,
+    end_token_ids,
+    input_device,
+    load,
+    longest_row,
+    pick_device,
+    save,
+    weight,
+)
 from mmunlearner.models.parts import candidates, part_of, parts
 from mmunlearner.models.sources import resolve_source
 
@@ -11,6 +21,7 @@ __all__ = [
     "end_token_ids",
     "input_device",
     "load",
+    "longest_row",
     "part_of",
     "parts",
     "pick_device",

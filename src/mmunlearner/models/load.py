@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from mmunlearner.config import Attention, Quantize
 from mmunlearner.core.files import staged_dir
 from mmunlearner.errors import ConfigError, ModelError, reason
-from mmunlearner.models.attention import attend_in_pieces
+from mmunlearner.models.attention import use_blockwise_sdpa
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantized import keep_trainable, quantization
 from mmunlearner.models.sources import resolve_source
@@ -79,7 +79,7 @@ def load(
     if "device_map" not in options:
         model.to(placed)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
     if attention == "auto":
-        attend_in_pieces(model)
+        use_blockwise_sdpa(model)
     keep_trainable(model)
     whole = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code) if config else None
     return Loaded(model.eval(), processor, str(source), whole)
@@ -148,3 +148,8 @@ def end_token_ids(loaded: Loaded) -> frozenset[int]:
     listed = ids if isinstance(ids, list) else [ids]
     tokenizer: Any = getattr(loaded.processor, "tokenizer", None)
     return frozenset(i for i in [*listed, tokenizer.eos_token_id] if i is not None)
+
+
+def longest_row(loaded: Loaded) -> int | None:
+    """Return how many tokens the model takes in a row; None if its config does not say."""
+    return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mmunlearner.batches import Batch, Encoder, fill, pack
+from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
 from mmunlearner.config import Part, RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.methods import METHODS, BoundTerm, resolve
@@ -149,7 +149,7 @@ class Reckoning:
             for term, examples in zip(terms, (steps[i].forget, steps[i].retain), strict=True):
                 owners = [example.entity for example in examples or ()]
                 rows = self.encoder.rows(examples or ())
-                for piece in fill(rows, owners, self.encoder, steps.config.tokens_per_batch) if rows else ():
+                for piece in micro_batches(rows, owners, self.encoder, steps.config.tokens_per_batch) if rows else ():
                     yield self._load(piece.batch, words=term is None or term.words)
 
     def _load(self, batch: Batch, *, words: bool = True) -> Load:
@@ -172,7 +172,9 @@ class Reckoning:
             return Work(name, count)
         loads: list[Load] = []
         if self.encoder is not None:
-            loads = [self._load(pack(self.encoder.rows(group), self.encoder)) for group in groups[:SAMPLED_STEPS]]
+            loads = [
+                self._load(share_prefixes(self.encoder.rows(group), self.encoder)) for group in groups[:SAMPLED_STEPS]
+            ]
         largest = max(loads, key=lambda each: each.language, default=Load(0))
         needed = memory.saliency(self.size, largest, wanted.parts, dtype=self.config.model.dtype)
         if not loads:
@@ -196,7 +198,7 @@ class Reckoning:
         tokens = operations = 0.0
         for items in columns:
             sample = _spread(items, SAMPLED_ITEMS)
-            loads = [self._load(pack([row], self.encoder)) for row in self.encoder.rows(sample)]
+            loads = [self._load(share_prefixes([row], self.encoder)) for row in self.encoder.rows(sample)]
             share = models * len(items) / max(len(loads), 1)
             tokens += share * sum(each.seen for each in loads)
             operations += share * sum(self._operations(each, FORWARD) for each in loads)

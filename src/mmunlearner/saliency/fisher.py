@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from torch.utils.checkpoint import create_selective_checkpoint_contexts as selective_contexts
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_tensors
 from mmunlearner.core.progress import Progress
@@ -138,7 +138,7 @@ def squared_gradients(
     stored = [] if large else PRODUCTS
     with _trainable_only(model, set(names)), _accumulate_squares(sums, weights), _recompute_layers(model, stored):
         for number, group in enumerate(progress.track(groups, title, done), done + 1):
-            loss = answers(model, pack(encoder.rows(group), encoder).to(device)).nll.mean()
+            loss = answers(model, share_prefixes(encoder.rows(group), encoder).to(device)).nll.mean()
             if not torch.isfinite(loss):
                 raise TrainingError(f"{title}: loss is {loss.item()} at {group[0].id}; is the model damaged?")
             loss.backward()

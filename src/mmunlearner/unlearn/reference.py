@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, fill, pack, shown
+from mmunlearner.batches import Batch, Encoder, Row, answers, image_features, micro_batches, share_prefixes
 from mmunlearner.methods import Reference
 from mmunlearner.models import input_device
 
@@ -55,14 +55,16 @@ def cache(
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
     known: dict[tuple[str, ...], Tensor] = {}
     for batch_rows, batch in _batches(distinct, encoder, tokens):
-        said = (answers if words else shown)(model, batch.to(input_device(model)))
+        on_device = batch.to(input_device(model))
+        said = answers(model, on_device) if words else None
         if features:
-            known |= _features(encoder, batch_rows, batch.images, said)
-        if not words:
+            shown = image_features(model, on_device) if said is None else said.features
+            known |= _features(encoder, batch_rows, batch.images, shown)
+        if said is None:
             continue
         vocabulary = said.logits.shape[-1]
         top = said.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
-        sizes = [len(row.input_ids) - row.answer_start for row in batch_rows]
+        sizes = [len(row.answer) for row in batch_rows]
         pieces = zip(top.values.cpu().split(sizes), top.indices.cpu().split(sizes), strict=True)
         for row, total, (logps, ids) in zip(batch_rows, said.logp_sum.cpu(), pieces, strict=True):
             entries[_key(row)] = (total, logps, ids)
@@ -71,22 +73,22 @@ def cache(
 
 def _batches(rows: Sequence[Row], encoder: Encoder, tokens: int) -> Iterator[tuple[Sequence[Row], Batch]]:
     if tokens:
-        for piece in fill(rows, [""] * len(rows), encoder, tokens):
+        for piece in micro_batches(rows, [""] * len(rows), encoder, tokens):
             yield [rows[i] for i in piece.numbers], piece.batch
         return
     for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH], pack(rows[start : start + BATCH], encoder)
+        yield rows[start : start + BATCH], share_prefixes(rows[start : start + BATCH], encoder)
 
 
 def _features(
-    encoder: Encoder, rows: Sequence[Row], images: Sequence[tuple[str, ...]], said: Answers
+    encoder: Encoder, rows: Sequence[Row], images: Sequence[tuple[str, ...]], features: Tensor | None
 ) -> dict[tuple[str, ...], Tensor]:
     """A row's images -> their share of the batch's features; they have as many as the row has image tokens."""
-    if said.features is None:
+    if features is None:
         return {}
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
     counts = {row.group: row.input_ids.count(token) for row in rows if row.images and token is not None}
     sizes = [counts.get(image, 0) for image in images]
-    if sum(sizes) != len(said.features):
+    if sum(sizes) != len(features):
         return {}
-    return dict(zip(images, said.features.cpu().split(sizes), strict=True))
+    return dict(zip(images, features.cpu().split(sizes), strict=True))

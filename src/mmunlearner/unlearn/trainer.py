@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from mmunlearner.batches import Batch, Encoder, answers, fill, shown
-from mmunlearner.batches.augment import augment
+from mmunlearner.batches import Answers, Batch, Encoder, answers, image_features, micro_batches
+from mmunlearner.batches.augmentation import augment
 from mmunlearner.config import Augment, TrainConfig
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError, TrainingError
@@ -76,7 +76,7 @@ class Collator:
         rows = self.encoder.rows(examples)
         rng = np.random.default_rng([self.seed, number, name == "forget"])
         parts: list[TermBatch] = []
-        for piece in fill(rows, [example.entity for example in examples], self.encoder, self.tokens):
+        for piece in micro_batches(rows, [example.entity for example in examples], self.encoder, self.tokens):
             said = self.reference.of([rows[i] for i in piece.numbers], piece.batch.images) if self.reference else None
             batch = _changed(piece.batch, rng) if self.augment in ("all", name) else piece.batch
             parts.append(TermBatch(batch, said, examples[piece.numbers[0]].id, len(piece.numbers) / len(rows)))
@@ -172,7 +172,11 @@ class UnlearnTrainer(Trainer):
         with self.scope.acting(name), self.contexts.get(name, contextlib.nullcontext)():
             showing = self.kept[name].showing(batch) if name in self.kept else contextlib.nullcontext()
             with showing, self.compute_loss_context_manager():
-                said = (answers if term.words else shown)(model, batch)
+                said = (
+                    answers(model, batch)
+                    if term.words
+                    else Answers.none(image_features(model, batch), batch.tokens.device)
+                )
                 loss = part.share * term(said, _to(part.reference, self.args.device))
             if not torch.isfinite(loss):
                 raise TrainingError(

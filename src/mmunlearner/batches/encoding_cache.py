@@ -1,4 +1,4 @@
-"""What has been encoded so far, for all encoders that encode alike."""
+"""What has been encoded so far, shared by all encoders that encode alike: the models of a run are asked the same."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mmunlearner.batches.rows import Fields, Row
-from mmunlearner.models import Loaded
+from mmunlearner.models import Loaded, longest_row
 
 _PIXEL_BYTES = 2**30
+"""Pixels that are held at most."""
 
 
 class Tokens(NamedTuple):
-    """A piece of text in tokens."""
+    """A text in tokens."""
 
     ids: tuple[int, ...]
     fields: Fields
 
 
 @dataclass
-class Known:
-    """What encoders have encoded so far."""
+class EncodingCache:
+    """Texts, tokens, pixels and rows by what they were made of."""
 
     pixels: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict)
-    """By what is shown together: a processor may cut several images otherwise than each alone."""
-    heads: dict[tuple[tuple[str, ...], str], Tokens] = field(default_factory=dict)
-    """Images and the text up to a place in it -> its tokens; fields are those of one token more."""
+    """By all images of a row together: a processor may cut several images otherwise than each alone."""
+    prefixes: dict[tuple[tuple[str, ...], str], Tokens] = field(default_factory=dict)
+    """Images and the text up to a special token -> its tokens; fields are those of one token more."""
     rows: dict[tuple[str, str, tuple[str, ...]], Row] = field(default_factory=dict)
     texts: dict[tuple[str, str | None, int], str] = field(default_factory=dict)
     tokens: dict[tuple[str, bool], tuple[int, ...]] = field(default_factory=dict)
 
-    def keep(self, shown: tuple[str, ...], pixels: dict[str, Tensor]) -> None:
-        """Keep the pixels of what is shown, and let go of the oldest where they would fill the memory."""
-        self.pixels[shown] = pixels
-        each = sum(tensor.nbytes for tensor in pixels.values())
-        while len(self.pixels) > 1 and len(self.pixels) * each > _PIXEL_BYTES:
+    def add_pixels(self, images: tuple[str, ...], pixels: dict[str, Tensor]) -> None:
+        """Add the pixels of these images, and drop the oldest where they would fill the memory."""
+        self.pixels[images] = pixels
+        size = sum(tensor.nbytes for tensor in pixels.values())
+        while len(self.pixels) > 1 and len(self.pixels) * size > _PIXEL_BYTES:
             del self.pixels[next(iter(self.pixels))]
 
 
 @lru_cache(maxsize=2)
-def known_to(fingerprint: str) -> Known:
-    return Known()
+def encoding_cache(fingerprint: str) -> EncodingCache:
+    """Return the cache of all encoders with this fingerprint."""
+    return EncodingCache()
 
 
 def fingerprint(loaded: Loaded, ends: frozenset[int]) -> str:
-    """Equal for processors that encode alike, for models that take the same."""
+    """Return a hash that is equal for processors that encode alike, for models that take the same inputs."""
     processor: Any = loaded.processor
     backend = getattr(processor.tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else sorted(processor.tokenizer.get_vocab().items())
@@ -56,8 +58,3 @@ def fingerprint(loaded: Loaded, ends: frozenset[int]) -> str:
     return hashlib.sha256(
         repr((kinds, processor.to_dict(), processor.chat_template, vocabulary, sorted(ends))).encode()
     ).hexdigest()
-
-
-def longest_row(loaded: Loaded) -> int | None:
-    """The longest row that the model takes; None if its config does not say."""
-    return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from families.questions import FEW
 
-from mmunlearner.batches import Batch, answers, fill
+from mmunlearner.batches import Batch, answers, micro_batches
 
-OWNERS = ["", "", "", "ann", "ben", ""]
+OWNERS = ["", "", "", "ann", "ben", "", "", "", ""]
 
 
 def test_passes_add_up_to_the_whole_batch(encoder):
@@ -20,10 +20,10 @@ def test_passes_add_up_to_the_whole_batch(encoder):
         return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     longest = max(len(row.input_ids) for row in rows)
-    (whole,) = fill(rows, OWNERS, encoder, 0)
+    (whole,) = micro_batches(rows, OWNERS, encoder, 0)
     expected, plain = gradient([(1.0, whole.batch)])
     for tokens in (1, 2 * longest):
-        pieces = list(fill(rows, OWNERS, encoder, tokens))
+        pieces = list(micro_batches(rows, OWNERS, encoder, tokens))
         loss, found = gradient([(len(piece.numbers) / len(rows), piece.batch) for piece in pieces])
         assert len(pieces) > 1
         assert abs(loss - expected) <= 1e-5 * abs(expected)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmunlearner.batches import augment as room
-from mmunlearner.batches.augment import augment
+from mmunlearner.batches import augmentation
+from mmunlearner.batches.augmentation import augment
 
 
 def pictures() -> torch.Tensor:
@@ -25,7 +25,7 @@ def test_equal_seeds_give_equal_pictures_and_each_picture_is_changed_on_its_own(
 
 def test_nothing_drawn_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURN", "SHIFT", "ZOOM", "LIGHT", "NOISE"):
-        monkeypatch.setattr(room, name, 0.0)
+        monkeypatch.setattr(augmentation, name, 0.0)
     torch.testing.assert_close(augment(pictures(), np.random.default_rng(0)), pictures(), atol=1e-5, rtol=0)
 
 
