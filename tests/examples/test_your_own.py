@@ -11,7 +11,7 @@ from support.tiny import VOCABULARY, examples, llava
 
 from examples import your_benchmark, your_method
 from mmunlearner import data
-from mmunlearner.batches import Encoder, answers, pack
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import DataConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError
@@ -26,7 +26,7 @@ def test_method(tmp_path: Path) -> None:
 
     def likelihood() -> float:
         encoder = Encoder(loaded)
-        return answers(loaded.model, pack(encoder.rows(SPLITS.forget), encoder)).logps.mean().item()
+        return answers(loaded.model, share_prefixes(encoder.rows(SPLITS.forget), encoder)).logps.mean().item()
 
     before = likelihood()
     config = MethodConfig("examples.your_method:METHOD", options={"margin": 0.0, "retain_weight": 0.0})
@@ -38,7 +38,7 @@ def test_margin() -> None:
     """Tokens below the margin push no further."""
     loaded = llava(VOCABULARY)
     encoder = Encoder(loaded)
-    predicted = answers(loaded.model, pack(encoder.rows(SPLITS.forget), encoder))
+    predicted = answers(loaded.model, share_prefixes(encoder.rows(SPLITS.forget), encoder))
     assert your_method.unlikelihood(predicted, None) > 0
     assert torch.equal(your_method.unlikelihood(predicted, None, margin=0.99), torch.tensor(0.0))
 
