@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mmunlearner.evaluate.clear import forget_quality, harmonic_means, parts
+from mmunlearner.evaluate.clear import forget_quality, harmonic_means, question_sets
 
 HALF, QUARTER = math.log(0.5), math.log(0.25)
 
@@ -32,7 +32,7 @@ COLUMNS = {
 
 def test_captions_have_a_probability_of_their_own_and_choices_a_share():
     """r = 1/2 or, where truth and wrong are alike, 1."""
-    assert parts(COLUMNS) == [
+    assert question_sets(COLUMNS) == [
         ("neighbour_vqa", "multiple_choice", pytest.approx(1 / 2), pytest.approx(1 / 2)),
         ("general", "multiple_choice", pytest.approx(2 / 3), pytest.approx(1 / 2)),
         ("retain_vqa", "generation", pytest.approx(1 / 2), pytest.approx(1 / 2)),

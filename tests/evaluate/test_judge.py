@@ -112,7 +112,7 @@ def test_the_key_is_sent_and_written_nowhere(stub: Stub, answers: Path, monkeypa
 
 def test_an_interrupted_pass_goes_on_and_nothing_is_asked_twice(stub: Stub, answers: Path):
     stub.replies = [(200, "7"), (400, "no more")]
-    with pytest.raises(JudgeError, match=r"HTTP 400 .*no more.*the same command goes on"):
+    with pytest.raises(JudgeError, match=r"HTTP 400 .*no more.*the same command continues"):
         judge(answers, config(stub))
     path = answers / "judge" / "forget_vqa.jsonl"
     assert [line["id"] for line in read_jsonl(path)] == ["ann"]

@@ -123,7 +123,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, content: object):
 
 
 def test_a_failure_is_told_with_its_last_line_and_leaves_no_scores(stand_in: Path, model: Path, tmp_path: Path):
-    with pytest.raises(ToolError, match=r"code 1 .*ValueError: Tasks not found: popo\); all that it said: .*log.txt"):
+    with pytest.raises(ToolError, match=r"code 1 .*ValueError: Tasks not found: popo\); its whole output: .*log.txt"):
         evaluate_lmms(model, ["popo"], tmp_path / "out")
     assert not (tmp_path / "out" / "lmms.json").exists()
 

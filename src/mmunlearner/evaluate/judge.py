@@ -1,7 +1,7 @@
 """A language model as judge of factuality (MLLMU-Bench's GPT score, 1 to 10), through any OpenAI-compatible endpoint.
 
-Judgements stand beside the answers, `OUT/judge/COLUMN.jsonl`, a line each as soon as it is given, so that an
-interrupted pass goes on and nothing is asked twice. The key is read from the environment and written nowhere.
+Judgements lie beside the answers, in `OUT/judge/COLUMN.jsonl`. Each is written as soon as it is received, so that an
+interrupted pass continues and nothing is asked twice. The key is read from the environment and written nowhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,8 @@ from mmunlearner.evaluate.scores import JUDGE, read_columns
 
 WAIT_SECONDS = 2.0
 """Before the second attempt; each further wait is twice as long."""
-REFUSED = (401, 403)
-PASSING = (408, 409, 429, 500, 502, 503, 504)
+KEY_REFUSED = (401, 403)
+RETRY = (408, 409, 429, 500, 502, 503, 504)
 """HTTP statuses that may be gone at the next attempt."""
 PROMPT = """\
 You check whether a model's answer is factually right, given the true answer.
@@ -42,91 +41,83 @@ Style and length do not matter. Reply with the number alone."""
 
 
 def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Progress()) -> int:
-    """Have the saved answers to open questions judged; returns how many judgements were asked for now.
+    """Have the saved answers to open questions judged; return the number of answers that were sent now.
 
     Raises:
         ConfigError: the endpoint's address or the judge's name is missing or wrong.
-        DataError: no answers there.
+        DataError: there are no answers.
         JudgeError: the endpoint refuses, or does not answer after several attempts; earlier judgements are kept.
     """
-    _check(config)
-    asked = 0
-    _mend(Path(out_dir) / JUDGE)
+    if urlsplit(config.endpoint).scheme not in ("http", "https"):
+        raise ConfigError(f"judge.endpoint: {config.endpoint!r} is no http(s) address, e.g. https://api.openai.com/v1")
+    if not config.model:
+        raise ConfigError("judge.model: name the judge, as the endpoint knows it")
+    folder = Path(out_dir) / JUDGE
+    _repair(folder)
+    sent = 0
     for column, lines in read_columns(out_dir).items():
         open_lines = [line for line in lines if line["task"] == "generation"]
-        path = Path(out_dir) / JUDGE / f"{column}.jsonl"
-        done = _begun(path)
+        path = folder / f"{column}.jsonl"
+        judged = {line["asked"] for line in read_jsonl(path)} if path.exists() else set()
         for number, line in enumerate(open_lines, 1):
-            body = request_body(line, config.model)
-            name = hashlib.sha256(body).hexdigest()
-            if name not in done:
-                said = _ask(body, config)
-                append_jsonl(path, _Judgement(line["id"], config.model, name, score_in(said), said).to_json())
-                done.add(name)
-                asked += 1
+            request = request_body(line, config.model)
+            digest = hashlib.sha256(request).hexdigest()
+            if digest not in judged:
+                reply = _ask(request, config)
+                append_jsonl(path, _judgement(line, config.model, digest, reply))
+                judged.add(digest)
+                sent += 1
             progress.update(column, number, len(open_lines))
-    return asked
+    return sent
 
 
-@dataclass(frozen=True)
-class _Judgement:
-    """One line of a file of judgements."""
-
-    id: str
-    judge: str
-    asked: str
-    """sha256 of the request."""
-    score: int | None
-    """None: the reply held no number from 1 to 10."""
-    said: str
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self)
+def _judgement(line: Line, model: str, digest: str, reply: str) -> dict[str, Any]:
+    """Return one line of a file of judgements; its score is None where the reply holds no number from 1 to 10."""
+    return {"id": line["id"], "judge": model, "asked": digest, "score": score_in(reply), "said": reply}
 
 
-def score_in(said: str) -> int | None:
-    """The first whole number from 1 to 10 in a reply (`8`, `Score: 8/10`), or None."""
-    found = re.search(r"(?<![\d.])(10|[1-9])(?![\d.]*\d)", said)
-    return int(found.group(1)) if found else None
+def score_in(reply: str) -> int | None:
+    """Return the first whole number from 1 to 10 in a reply (`8`, `Score: 8/10`), or None."""
+    match = re.search(r"(?<![\d.])(10|[1-9])(?![\d.]*\d)", reply)
+    return int(match.group(1)) if match else None
 
 
 def request_body(line: Line, model: str) -> bytes:
-    """The request that asks for the judgement of one answer."""
+    """Return the request for the judgement of one answer."""
     text = PROMPT.format(question=line["prompt"], truth=line["answer"], output=line["output"] or "(nothing)")
     content = {"model": model, "temperature": 0, "messages": [{"role": "user", "content": text}]}
     return json.dumps(content, sort_keys=True).encode()
 
 
-def _check(config: JudgeConfig) -> None:
-    if urlsplit(config.endpoint).scheme not in ("http", "https"):
-        raise ConfigError(f"judge.endpoint: {config.endpoint!r} is no http(s) address, e.g. https://api.openai.com/v1")
-    if not config.model:
-        raise ConfigError("judge.model: name the judge, as the endpoint knows it")
+def unscored(out_dir: Path | str) -> Sequence[str]:
+    """Return the ids of the answers whose judgement holds no number."""
+    files = sorted((Path(out_dir) / JUDGE).glob("*.jsonl"))
+    return [line["id"] for file in files for line in read_jsonl(file) if line["score"] is None]
 
 
-def _mend(folder: Path) -> None:
-    """Make the folder, and drop the line that a kill cut short."""
+def _repair(folder: Path) -> None:
+    """Make the folder, and drop a last line that was cut short when a pass was killed."""
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.jsonl"):
-        *whole, rest = path.read_text(encoding="utf-8").split("\n")
+        *lines, rest = path.read_text(encoding="utf-8").split("\n")
         if rest:
-            write_jsonl(path, [json.loads(line) for line in whole])
+            write_jsonl(path, [json.loads(line) for line in lines])
 
 
-def _begun(path: Path) -> set[str]:
-    """What has been asked already."""
-    return {line["asked"] for line in read_jsonl(path)} if path.exists() else set()
+# --- HTTP -----------------------------------------------------------------------------------------------------------
+# By the standard library. huggingface_hub's InferenceClient refuses any address while HF_HUB_OFFLINE is set, follows
+# redirects, and sends the user's own hub token where no key is given.
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would hand the key to whoever it leads to: it is an error instead."""
+    """A redirect would hand the key to another server: it is an error instead."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 
 def _ask(body: bytes, config: JudgeConfig) -> str:
-    """The judge's reply."""
+    """Send one request, again after a pause where the problem may pass, and return the text of the reply."""
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get(config.key_variable, ""):
         headers["Authorization"] = f"Bearer {key}"
@@ -140,30 +131,20 @@ def _ask(body: bytes, config: JudgeConfig) -> str:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=config.timeout) as reply:
                 return _content(reply.read(), address)
         except urllib.error.HTTPError as error:
-            problem = _told(error, config)
-            if error.code not in PASSING:
+            text = " ".join(error.read(300).decode("utf-8", "replace").split())
+            problem = f"HTTP {error.code} ({text or error.reason})"
+            if error.code in KEY_REFUSED:
+                problem = f"HTTP {error.code}, the key in {config.key_variable} is refused or missing ({text})"
+            if error.code not in RETRY:
                 break
         except (OSError, HTTPException) as error:
             problem = str(getattr(error, "reason", None) or error or type(error).__name__)
-    raise JudgeError(f"judge {address}: {problem}; the judgements so far are kept, the same command goes on")
-
-
-def _told(error: urllib.error.HTTPError, config: JudgeConfig) -> str:
-    said = " ".join(error.read(300).decode("utf-8", "replace").split())
-    if error.code in REFUSED:
-        return f"HTTP {error.code}, the key in {config.key_variable} is refused or missing ({said})"
-    return f"HTTP {error.code} ({said or error.reason})"
+    raise JudgeError(f"judge {address}: {problem}; the judgements so far are kept, the same command continues")
 
 
 def _content(reply: bytes, address: str) -> str:
     try:
         return str(json.loads(reply)["choices"][0]["message"]["content"])
     except (ValueError, LookupError, TypeError):
-        shown = reply[:200].decode("utf-8", "replace")
-        raise JudgeError(f"judge {address}: no chat completion in its reply ({shown})") from None
-
-
-def unscored(out_dir: Path | str) -> Sequence[str]:
-    """Ids of the answers whose judgement holds no number."""
-    files = sorted((Path(out_dir) / JUDGE).glob("*.jsonl"))
-    return [line["id"] for file in files for line in read_jsonl(file) if line["score"] is None]
+        start = reply[:200].decode("utf-8", "replace")
+        raise JudgeError(f"judge {address}: no chat completion in its reply ({start})") from None
