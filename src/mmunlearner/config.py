@@ -30,9 +30,16 @@ Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(lambda value: SWITCH.get(str(value).lower(), value))]
-SPLIT_AT_COMMAS = BeforeValidator(
-    lambda value: [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-)
+
+
+def split_at_commas(value: object) -> object:
+    """Return a list, or a text of items between commas, as a tuple; any other value as it is."""
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 """Marker of a list that may be written as one text, as on the command line: `vision,projector`."""
 Augment = Literal["none", "forget", "all"]
 Goal = Literal["visual", "full"]

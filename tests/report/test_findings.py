@@ -262,7 +262,7 @@ def test_a_forget_term_outside_the_mask_is_a_miss(tmp_path: Path) -> None:
 def test_forget_quality(tmp_path: Path, p: float, said: str) -> None:
     def quality(raw: dict[str, Any]) -> None:
         for model in raw["models"]:
-            model["forget_quality"] = {"ks_p": p, "ks": 0.1}
+            model["forget_quality"] = {"ks_p": p, "ks": 0.1, "js": 0.1}
 
     assert said in on(made(tmp_path, quality), "Forget quality").text
 

@@ -58,11 +58,14 @@ def _with(raw: dict[str, Any], value: Any, *keys: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (("columns",), "has no field 'columns'"),
-        (("models",), "has no field 'models'"),
-        (("models", 2, "scores"), "models[2] (ga): has no field 'scores'"),
-        (("columns", 0, "good"), "columns[0]: has no field 'good'"),
-        (("models", 0, "scores", "general", "cloze", "stderr"), "general.cloze: has no field 'stderr'"),
+        (("columns",), "columns: expected this field, found only name, goal, "),
+        (("models",), "models: expected this field, found only name, goal, "),
+        (("models", 2, "role"), "models[2].role: expected this field, found only name, "),
+        (("columns", 0, "good"), "columns[0].good: expected this field, found only name, title, chance, n"),
+        (
+            ("models", 0, "scores", "general", "cloze", "stderr"),
+            "models[0].scores.general.cloze.stderr: expected this field, found only value, n",
+        ),
     ],
 )
 def test_a_missing_field_is_named_with_its_place(
@@ -78,16 +81,32 @@ def test_a_missing_field_is_named_with_its_place(
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        (("goal",), "both", "'both' is none of visual, full"),
-        (("models", 1, "role"), "judge", "'judge' is none of"),
-        (("columns", 3, "good"), "up", "'up' is none of oracle, kept, down"),
-        (("models",), [], "names no model"),
-        (("columns",), [], "names no column"),
-        (("models", 4), "ga", "models[4]: should be a JSON object"),
-        (("models", 4, "scores", "general", "accuracy", "value"), float("nan"), "nan is not a finite number"),
-        (("models", 4, "scores", "general", "accuracy", "value"), "0.5", "'0.5' is not a finite number"),
-        (("models", 4, "seconds"), {"unlearn": None}, "seconds.unlearn: None is not a finite number"),
-        (("gate",), {"text": "?"}, "gate: has no field 'passed'"),
+        (("goal",), "both", "goal: expected one of visual, full, found 'both'"),
+        (
+            ("models", 1, "role"),
+            "judge",
+            "models[1].role: expected one of vanilla, oracle, baseline, method, control, found 'judge'",
+        ),
+        (("columns", 3, "good"), "up", "columns[3].good: expected one of oracle, kept, down, found 'up'"),
+        (("models",), [], "models: expected 1 or more, found []"),
+        (("columns",), [], "columns: expected 1 or more, found []"),
+        (("models", 4), "ga", "models[4]: expected the fields name, title, "),
+        (
+            ("models", 4, "scores", "general", "accuracy", "value"),
+            float("nan"),
+            "models[4].scores.general.accuracy.value: expected a finite number, found nan",
+        ),
+        (
+            ("models", 4, "scores", "general", "accuracy", "value"),
+            "0.5",
+            "models[4].scores.general.accuracy.value: expected a finite number, found '0.5'",
+        ),
+        (
+            ("models", 4, "seconds"),
+            {"unlearn": True},
+            "models[4].seconds.unlearn: expected a finite number, found True",
+        ),
+        (("gate",), {"text": "?"}, "gate.passed: expected this field, found only text"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(
@@ -118,5 +137,5 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
 def test_a_line_of_a_log_must_be_an_object(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", count=20, only=("ga",))
     (run / "logs" / "ga.jsonl").write_text(json.dumps({"step": 1}) + "\n[1]\n")
-    with pytest.raises(DataError, match=r"ga\.jsonl, row 2: should be a JSON object"):
+    with pytest.raises(DataError, match=r"ga\.jsonl, row 2: expected named values, found"):
         load(run)

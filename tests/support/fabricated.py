@@ -203,9 +203,9 @@ def make_run(
     )
     models = [copy.deepcopy(model_record(name, count, seed, "oracle" in only)) for name in only]
     if not gate:
-        verdict = {"passed": False, "margin": 0.02, "text": "The vanilla model answers 2.0 ± 1.9 points more of the forget set than the retain oracle: nothing can be claimed."}  # fmt: skip  # noqa: E501
+        verdict = {"passed": False, "margin": 0.02, "stderr": 0.019, "text": "The vanilla model answers 2.0 ± 1.9 points more of the forget set than the retain oracle: nothing can be claimed."}  # fmt: skip  # noqa: E501
     else:
-        verdict = {"passed": True, "margin": 0.91, "text": "The vanilla model answers 91.0 ± 2.1 points more of the forget set than the retain oracle: it knows what it is to forget."}  # fmt: skip  # noqa: E501
+        verdict = {"passed": True, "margin": 0.91, "stderr": 0.021, "text": "The vanilla model answers 91.0 ± 2.1 points more of the forget set than the retain oracle: it knows what it is to forget."}  # fmt: skip  # noqa: E501
     results: dict[str, Any] = {
         "name": "demo", "goal": goal, "seed": seed, "benchmark": "people", "created": "2026-11-24T12:00:00+00:00",
         "columns": columns, "models": models, "gate": verdict if {"vanilla", "oracle"} <= set(only) else None,
@@ -266,9 +266,10 @@ def model_record(name: str, count: int, seed: int, with_oracle: bool) -> dict[st
         "settings": {"learning_rate": 3e-4} if trained else {},
         "trials": [{"settings": {"learning_rate": rate}, "objective": rate} for rate in (3e-4, 1e-3)] * trained,
         "mask": (MASKS[part] + "-random" * (name == "random_mask")) if part else None,
+        "mask_config": {"parts": PARTS[part], "random": name == "random_mask"} if part else None,
         "family": "mmunlearner" if role == "method" else "", "chosen": name == "mmunlearner_vision",
         "scores": scored(mine), "scores_validation": scored(of_half(lines, True)),
-        "oracle_gap": {column: {"value": gap.value, "stderr": gap.stderr} for column, gap in gaps.items()},
+        "oracle_gap": {column: gap._asdict() for column, gap in gaps.items()},
         "forget_quality": quality._asdict() if quality else None,
         "moved": {"inside": 310_000, "outside": 120_000, "forget_outside": 0, "total": 1_070_000} if masked else None,
         "seconds": seconds | {"evaluate": 3 + rng.random()},

@@ -61,11 +61,15 @@ def check(config: T) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses as dicts and tuples as lists, all the way down: what YAML and JSON can hold."""
+    """Return what YAML and JSON can hold: dataclasses and named tuples as dicts, other sequences and sets as lists."""
     if dataclasses.is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)  # equal sets as equal files
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())  # pyright: ignore[reportAttributeAccessIssue]
     return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 

@@ -92,8 +92,8 @@ def refusal(expected: str, found: str) -> PydanticCustomError:
 
 @cache
 def fields(kind: Any) -> dict[str, Any]:
-    """Return the entries of a dataclass or TypedDict with their annotations; of any other type, none."""
-    if not (dataclasses.is_dataclass(kind) or is_typeddict(kind)):
+    """Return the entries of a dataclass, NamedTuple or TypedDict with their annotations; of any other type, none."""
+    if not (dataclasses.is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "_fields")):
         return {}
     hints = get_type_hints(kind, include_extras=True)
     return {name: get_args(hint)[0] if get_origin(hint) is NotRequired else hint for name, hint in hints.items()}

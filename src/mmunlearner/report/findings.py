@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -54,7 +54,7 @@ def findings(run: Run) -> tuple[Finding, ...]:
     if gate and not gate.passed:
         return (Finding("missed", gate.text or GATE_FAILED, "Memorisation gate"),)
     passed = [Finding("met", gate.text, "Memorisation gate")] if gate and gate.text else []
-    notes = [Finding("note", text) for text in run.results.notes]
+    notes = [Finding("note", text) for text in run.results.findings]
     if main is None:
         return (*passed, *notes)
     return (
@@ -151,7 +151,7 @@ def _requirement(criterion: Criterion) -> Finding:
 def _choice_of_variant(run: Run, main: Model) -> list[Finding]:
     """Name the variant that stands for the method, and by what it was chosen."""
     rivals = [m.title for m in run.results.models if m.family and m.family == main.family and m is not main]
-    trials = plural(main.trials, "trial")
+    trials = plural(len(main.trials), "trial")
     tuned = f"Its settings were the best of {trials} on the validation half." if main.trials else ""
     if main.chosen and rivals:
         text = f"{main.title} was chosen on the validation half, over {enumerated(rivals)}. {tuned}".strip()
@@ -187,9 +187,9 @@ def _losses(run: Run, main: Model) -> list[Finding]:
 
 
 def _forget_quality(main: Model) -> list[Finding]:
-    p = main.forget_quality.get("ks_p")
-    if p is None:
+    if main.forget_quality is None:
         return []
+    p = main.forget_quality.ks_p
     verdict = "cannot be told from" if p > 0.05 else "can be told from"
     text = f"The truth ratios of {main.title} on the forget set {verdict} the oracle's (KS p = {p:.2g})."
     return [Finding("note", text, "Forget quality")]
@@ -235,15 +235,20 @@ def _against_control(run: Run, main: Model, control: Model) -> Finding:
 
 
 def _is_random(run: Run, model: Model) -> bool:
-    """Whether its mask was drawn at random; the mask's name says it where its statistics are missing."""
-    return bool(run.mask(model).get("random", "random" in model.mask.split("-")))
+    """Tell whether a mask was drawn at random; of results without `mask_config`, the mask's statistics tell."""
+    return model.mask_config.random if model.mask_config else bool(run.mask(model).get("random"))
 
 
 def _twin(run: Run, main: Model, control: Model) -> Model:
-    """The method's variant whose mask is of the same parts as a random one; the main model for any other control."""
-    same = "-".join(word for word in control.mask.split("-") if word != "random")
-    variants = [model for model in run.results.models if model.role == "method" and model.mask == same]
-    return next(iter(variants), main) if _is_random(run, control) else main
+    """Return the variant whose mask differs from a control's random one in the saliency alone, or else the main model.
+
+    Any other control is compared with the main model too.
+    """
+    if control.mask_config is None or not control.mask_config.random:
+        return main
+    twin = replace(control.mask_config, random=False)
+    variants = [model for model in run.results.models if model.role == "method" and model.mask_config == twin]
+    return next(iter(variants), main)
 
 
 def _better_or_worse(run: Run, model: Model, reference: Model) -> str:

@@ -20,7 +20,7 @@ from mmunlearner.report import plots
 from mmunlearner.report.criteria import Target, target
 from mmunlearner.report.figure import dark_mode, inline_svg
 from mmunlearner.report.findings import Finding, findings, headline
-from mmunlearner.report.results import HEADLINE, Column, Model, Results, Run
+from mmunlearner.report.results import HEADLINE, Column, GalleryEntry, Model, Results, Run
 from mmunlearner.report.table import html, table
 from mmunlearner.report.template import percent, render, source
 from mmunlearner.report.tradeoff import tooltips, trade_off, trade_off_points
@@ -178,23 +178,19 @@ def _faces(run: Run) -> list[dict[str, Any]]:
     return [_face(run, entry, shown) for entry in run.results.gallery]
 
 
-def _face(run: Run, entry: Mapping[str, Any], models: list[Model]) -> dict[str, Any]:
-    truth, answers = str(entry.get("truth", "")), entry.get("answers") or {}
+def _face(run: Run, entry: GalleryEntry, models: list[Model]) -> dict[str, Any]:
     who = {"vanilla": "Before", "oracle": "Oracle"}
     said = [
         {
             "who": who.get(model.role, "After"),
-            "text": str(answers[model.name]),
-            "right": is_correct("generation", str(answers[model.name]), truth, truth),
+            "text": entry.answers[model.name],
+            "right": is_correct("generation", entry.answers[model.name], entry.truth, entry.truth),
         }
         for model in models
-        if model.name in answers
+        if model.name in entry.answers
     ]
-    image = thumbnail(run.directory, str(entry.get("image") or ""))
-    return {"entity": str(entry.get("entity", "")), "question": str(entry.get("question", "")), "truth": truth} | {
-        "image": image,
-        "said": said,
-    }
+    image = thumbnail(run.directory, entry.image)
+    return {"entity": entry.entity, "question": entry.question, "truth": entry.truth, "image": image, "said": said}
 
 
 def thumbnail(directory: Path, relative: str) -> str:

@@ -1,20 +1,25 @@
-"""What a report is made of: the run directory's files as frozen dataclasses."""
+"""Schema of results.json, and a run directory as a report reads it. No other module knows the file's fields."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from mmunlearner.core.files import read_json, read_jsonl
+from pydantic import Field
+
+from mmunlearner.config import MaskConfig
+from mmunlearner.core.files import read_json, read_jsonl, write_json
+from mmunlearner.core.recipes import plain
+from mmunlearner.core.validation import FIELDS, InvalidError, shortened, validate
 from mmunlearner.errors import DataError
-from mmunlearner.evaluate.scores import Score
+from mmunlearner.evaluate.scores import ForgetQuality, Gate, Score
 
 Good = Literal["oracle", "kept", "down"]
 Role = Literal["vanilla", "oracle", "baseline", "method", "control"]
 HEADLINE = "accuracy"
+FILE = "results.json"
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Column:
     title: str
     good: Good
     chance: float | None = None
+    """Accuracy of guessing."""
     n: int = 0
+    """Items that were scored."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +43,25 @@ class Model:
     title: str
     role: Role
     method: str = ""
-    free: str = ""
-    """What may move outside the mask, in words."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
     family: str = ""
     chosen: bool = False
-    """The variant of its family that the validation half picked."""
+    """Whether it is the variant of its family that the validation half picked."""
+    free: str = ""
+    """What may move outside the mask, in words."""
     mask: str = ""
-    """Name of its mask (masks/NAME.json); empty: none."""
-    trials: int = 0
-    """Settings that were tried on the validation half."""
+    """Name of its mask's file (masks/NAME.json); empty: none."""
+    mask_config: MaskConfig | None = None
+    """Options of its mask; None in files of earlier versions too."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trials: tuple[Mapping[str, Any], ...] = ()
+    """`settings` that were tried on the validation half, and their `objective`: distance to the goal."""
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
-    """Column -> metric -> score."""
-    validation: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """Column -> metric -> score, of the items that chose nothing."""
+    scores_validation: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """The same of the items that settings were chosen by."""
     oracle_gap: Mapping[str, Score] = field(default_factory=dict)
     """Score minus the oracle's, per column."""
-    forget_quality: Mapping[str, float] = field(default_factory=dict)
+    forget_quality: ForgetQuality | None = None
     lmms: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     """lmms-eval's scores: task -> metric -> score, each in its own unit."""
     summary: Mapping[str, float] = field(default_factory=dict)
@@ -59,7 +69,7 @@ class Model:
     moved: Mapping[str, int] = field(default_factory=dict)
     """Counts of weights that moved: inside and outside the mask, and of them for the forget term."""
     look: Mapping[str, Any] = field(default_factory=dict)
-    """The last look at what it was to forget, where training could stop by it."""
+    """The last check for early stopping, where training could stop early."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_bytes: Mapping[str, int] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
@@ -70,56 +80,67 @@ class Model:
         return self.role not in ("vanilla", "oracle")
 
     def score(self, column: str, metric: str = HEADLINE) -> Score | None:
+        """Return a score, or None where the model has none."""
         return self.scores.get(column, {}).get(metric)
 
 
 @dataclass(frozen=True)
-class Gate:
-    """Whether the vanilla model knew the forget set better than the oracle, by a clear margin."""
+class GalleryEntry:
+    """A question about an image and the answers of all models."""
 
-    passed: bool
-    text: str = ""
-    margin: float | None = None
-    """Vanilla's accuracy minus the oracle's."""
+    entity: str
+    question: str
+    truth: str
+    answers: Mapping[str, str]
+    """Model -> answer."""
+    image: str = ""
+    """File within the run directory."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """results.json."""
+    """Content of results.json."""
 
     name: str
     goal: Literal["visual", "full"]
-    columns: tuple[Column, ...]
-    models: tuple[Model, ...]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    models: Annotated[tuple[Model, ...], Field(min_length=1)]
     seed: int | None = None
     benchmark: str = ""
     created: str = ""
+    """Time in UTC, ISO 8601."""
     gate: Gate | None = None
-    notes: tuple[str, ...] = ()
-    """Findings that the pipeline wrote itself; the report computes its own."""
+    """The memorisation gate; None without an oracle."""
     judged: frozenset[str] = frozenset()
-    """Ids of the items that settings were chosen by; the scores leave them out."""
-    gallery: tuple[Mapping[str, Any], ...] = ()
+    """Ids of the items that settings were chosen by; `scores` leave them out."""
+    findings: tuple[str, ...] = ()
+    """Notes that the run wrote itself; the report computes its own findings."""
+    gallery: tuple[GalleryEntry, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    """Configuration, versions and hashes of the data: what it takes to repeat the run."""
 
     def of_role(self, role: Role) -> Model | None:
+        """Return the first model of a role."""
         return next((model for model in self.models if model.role == role), None)
 
     @property
     def vanilla(self) -> Model | None:
+        """The model before unlearning."""
         return self.of_role("vanilla")
 
     @property
     def oracle(self) -> Model | None:
+        """The model that never saw the images of the forget set."""
         return self.of_role("oracle")
 
     @property
     def unlearned(self) -> tuple[Model, ...]:
+        """All models that unlearned something."""
         return tuple(model for model in self.models if model.unlearned)
 
     @property
     def main(self) -> Model | None:
-        """The model the headline speaks of: the chosen method, else the first method, else the first that unlearned."""
+        """The model of the headline: the chosen method, else the first method, else the first that unlearned."""
         methods = [model for model in self.models if model.role == "method"]
         chosen = [model for model in methods if model.chosen]
         return next(iter([*chosen, *methods, *self.unlearned]), None)
@@ -127,7 +148,7 @@ class Results:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run directory: results.json and what stands beside it. Logs and masks may be missing."""
+    """A run directory: results.json, logs and statistics of masks. The latter two may be missing."""
 
     directory: Path
     results: Results
@@ -137,7 +158,7 @@ class Run:
     """Mask -> its statistics (masks/NAME.json)."""
 
     def mask(self, model: Model | None) -> Mapping[str, Any]:
-        """Statistics of a model's mask; empty if it has none."""
+        """Return the statistics of a model's mask; empty if it has none."""
         return self.masks.get(model.mask, {}) if model and model.mask else {}
 
 
@@ -150,158 +171,42 @@ def load(run_dir: Path | str) -> Run:
     directory = Path(run_dir)
     if not directory.is_dir():
         raise DataError(f"{directory}: no such run directory")
-    path = directory / "results.json"
+    path = directory / FILE
     if not path.is_file():
-        raise DataError(f"{directory}: has no results.json; finish the run (`mmunlearner run`) before its report")
+        raise DataError(f"{directory}: has no {FILE}; finish the run (`mmunlearner run`) before its report")
+    logs, masks = (
+        sorted(file for file in (directory / folder).glob(f"*{suffix}") if not file.name.startswith("."))
+        for folder, suffix in (("logs", ".jsonl"), ("masks", ".json"))
+    )
     return Run(
         directory,
         parse(read_json(path), str(path)),
-        {log.stem: tuple(_mappings(read_jsonl(log), str(log))) for log in _files(directory / "logs", "jsonl")},
-        {mask.stem: _mapping(read_json(mask), str(mask)) for mask in _files(directory / "masks", "json")},
+        {
+            log.stem: tuple(_object(line, f"{log}, row {n}") for n, line in enumerate(read_jsonl(log), 1))
+            for log in logs
+        },
+        {mask.stem: _object(read_json(mask), str(mask)) for mask in masks},
     )
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
-    return sorted(path for path in folder.glob(f"*.{ending}") if not path.name.startswith("."))
+def _object(value: Any, source: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{source}: expected named values, found {shortened(value)}")
+    return value
 
 
-def parse(raw: Any, where: str = "results.json") -> Results:
-    """Check the content of results.json.
+def parse(content: Any, source: str = FILE) -> Results:
+    """Return the content of results.json as its schema has it; `source` is its name in errors.
 
     Raises:
-        DataError: a field is missing or of the wrong kind; the message names its place.
+        DataError: a field is missing or wrong; the message names its path.
     """
-    raw = _mapping(raw, where)
-    columns = tuple(_column(each, f"{where}: columns[{i}]") for i, each in enumerate(_list(raw, "columns", where)))
-    models = tuple(_model(each, f"{where}: models[{i}]") for i, each in enumerate(_list(raw, "models", where)))
-    if not columns or not models:
-        raise DataError(f"{where}: names no {'model' if columns else 'column'}; there is nothing to report")
-    return Results(
-        name=str(raw.get("name") or "run"),
-        goal=_one_of(raw.get("goal", "visual"), ("visual", "full"), f"{where}: goal"),
-        columns=columns,
-        models=models,
-        seed=raw.get("seed"),
-        benchmark=str(raw.get("benchmark") or ""),
-        created=str(raw.get("created") or ""),
-        gate=_gate(raw.get("gate"), f"{where}: gate"),
-        notes=tuple(str(text) for text in raw.get("findings") or ()),
-        judged=frozenset(map(str, raw.get("judged") or ())),
-        gallery=tuple(_mapping(each, f"{where}: gallery[{i}]") for i, each in enumerate(raw.get("gallery") or ())),
-        manifest=_mapping(raw.get("manifest") or {}, f"{where}: manifest"),
-    )
+    try:
+        return validate(content, Results, FIELDS)
+    except InvalidError as error:
+        raise DataError(f"{source}: {error}; results of another version are made anew with `mmunlearner run`") from None
 
 
-def _column(raw: Any, where: str) -> Column:
-    name = str(_take(_mapping(raw, where), "name", where))
-    chance = raw.get("chance")
-    return Column(
-        name,
-        str(raw.get("title") or name),
-        _one_of(_take(raw, "good", where), ("oracle", "kept", "down"), f"{where}: good"),
-        None if chance is None else _number(chance, f"{where}: chance"),
-        int(raw.get("n") or 0),
-    )
-
-
-def _model(raw: Any, where: str) -> Model:
-    name = str(_take(_mapping(raw, where), "name", where))
-    where = f"{where} ({name})"
-    return Model(
-        name=name,
-        title=str(raw.get("title") or name),
-        role=_one_of(
-            _take(raw, "role", where), ("vanilla", "oracle", "baseline", "method", "control"), f"{where}: role"
-        ),
-        method=str(raw.get("method") or ""),
-        free=str(raw.get("free") or ""),
-        settings=_mapping(raw.get("settings") or {}, f"{where}: settings"),
-        family=str(raw.get("family") or ""),
-        chosen=bool(raw.get("chosen")),
-        mask=str(raw.get("mask") or ""),
-        trials=len(raw.get("trials") or ()),
-        scores=_scores(_take(raw, "scores", where), f"{where}: scores"),
-        validation=_scores(raw.get("scores_validation") or {}, f"{where}: scores_validation"),
-        oracle_gap={
-            column: _score(gap, f"{where}: oracle_gap.{column}")
-            for column, gap in _mapping(raw.get("oracle_gap") or {}, f"{where}: oracle_gap").items()
-        },
-        forget_quality=_numbers(raw.get("forget_quality"), f"{where}: forget_quality"),
-        lmms=_scores(raw.get("lmms") or {}, f"{where}: lmms"),
-        summary=_numbers(raw.get("summary"), f"{where}: summary"),
-        moved=_counts(raw.get("moved"), f"{where}: moved"),
-        look=_mapping(raw.get("look") or {}, f"{where}: look"),
-        seconds=_numbers(raw.get("seconds"), f"{where}: seconds"),
-        peak_memory_bytes=_counts(raw.get("peak_memory_bytes"), f"{where}: peak_memory_bytes"),
-        tokens=_counts(raw.get("tokens"), f"{where}: tokens"),
-    )
-
-
-def _gate(raw: Any, where: str) -> Gate | None:
-    if raw is None:
-        return None
-    margin = _mapping(raw, where).get("margin")
-    return Gate(
-        bool(_take(raw, "passed", where)),
-        str(raw.get("text") or ""),
-        None if margin is None else _number(margin, f"{where}: margin"),
-    )
-
-
-def _scores(raw: Any, where: str) -> dict[str, dict[str, Score]]:
-    return {
-        column: {
-            metric: _score(score, f"{where}.{column}.{metric}")
-            for metric, score in _mapping(metrics, f"{where}.{column}").items()
-        }
-        for column, metrics in _mapping(raw, where).items()
-    }
-
-
-def _score(raw: Any, where: str) -> Score:
-    raw = _mapping(raw, where)
-    value, stderr = (_number(_take(raw, key, where), f"{where}: {key}") for key in ("value", "stderr"))
-    return Score(value, stderr, int(raw.get("n") or 0))
-
-
-def _numbers(raw: Any, where: str) -> dict[str, float]:
-    return {key: _number(value, f"{where}.{key}") for key, value in _mapping(raw or {}, where).items()}
-
-
-def _counts(raw: Any, where: str) -> dict[str, int]:
-    return {key: int(value) for key, value in _numbers(raw, where).items()}
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{where}: {value!r} is not a finite number")
-    return float(value)
-
-
-def _mapping(raw: Any, where: str) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        raise DataError(f"{where}: should be a JSON object, is {type(raw).__name__}")
-    return raw
-
-
-def _mappings(rows: list[Any], where: str) -> list[dict[str, Any]]:
-    return [_mapping(row, f"{where}, row {number}") for number, row in enumerate(rows, 1)]
-
-
-def _list(raw: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    value = _take(raw, key, where)
-    if not isinstance(value, list):
-        raise DataError(f"{where}: {key} should be a list, is {type(value).__name__}")
-    return value
-
-
-def _take(raw: Mapping[str, Any], key: str, where: str) -> Any:
-    if key not in raw:
-        raise DataError(f"{where}: has no field {key!r}; make it anew with `mmunlearner run`")
-    return raw[key]
-
-
-def _one_of(value: Any, allowed: tuple[str, ...], where: str) -> Any:
-    if value not in allowed:
-        raise DataError(f"{where}: {value!r} is none of {', '.join(allowed)}")
-    return value
+def write(results: Results, run_dir: Path | str) -> Path:
+    """Write results.json, whole or not at all, and return the file."""
+    return write_json(Path(run_dir) / FILE, plain(results))

@@ -7,18 +7,21 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from mmunlearner.config import MethodConfig
-from mmunlearner.core.files import read_json, write_bytes, write_json
+from mmunlearner.core.files import read_json, write_bytes
 from mmunlearner.core.recipes import plain
 from mmunlearner.data import Example
 from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, oracle_gap, read_columns
 from mmunlearner.evaluate.clear import summary
 from mmunlearner.evaluate.metrics import Line
-from mmunlearner.evaluate.scores import score_lines
+from mmunlearner.evaluate.scores import ModelScores, score_lines
+from mmunlearner.report import results
+from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN
 
@@ -77,96 +80,81 @@ def collect(
     """
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
     everything = {name: read_columns(run.evaluation(name)) for name in names}
-    judged = {item.id for items in validation.values() for item in items}
+    judged = frozenset(item.id for items in validation.values() for item in items)
     test = {name: _where(lines, lambda line: line["id"] not in judged) for name, lines in everything.items()}
     half = {name: _where(lines, lambda line: line["id"] in judged) for name, lines in everything.items()}
     oracle = test.get("oracle")
-    columns = [
-        _column(run, column, items, test["vanilla"])
-        for column, items in evaluation.items()
-        if column in test["vanilla"]
-    ]
-    models = [_model(run, name, test[name], half[name], oracle) for name in names]
-    _choose(run, models)
-    gate = memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None
-    return write_json(
-        run.path / "results.json",
-        {
-            "name": run.config.name,
-            "goal": run.config.goal,
-            "seed": run.config.seed,
-            "benchmark": run.config.data.format,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "columns": columns,
-            "models": models,
-            "gate": {"passed": gate.passed, "margin": gate.margin, "stderr": gate.stderr, "text": gate.text}
-            if gate
-            else None,
-            "judged": sorted(judged),
-            "findings": [] if run.config.evaluate.candidates else [NOT_WEIGHED],
-            "gallery": _gallery(run, evaluation, test),
-            "manifest": manifest(run),
-        },
+    found = Results(
+        name=run.config.name,
+        goal=run.config.goal,
+        seed=run.config.seed,
+        benchmark=run.config.data.format,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        columns=tuple(
+            _column(run, column, items, test["vanilla"])
+            for column, items in evaluation.items()
+            if column in test["vanilla"]
+        ),
+        models=_with_chosen([_model(run, name, test[name], half[name], oracle) for name in names]),
+        gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
+        judged=judged,
+        findings=() if run.config.evaluate.candidates else (NOT_WEIGHED,),
+        gallery=_gallery(run, evaluation, test),
+        manifest=manifest(run),
     )
+    return results.write(found, run.path)
 
 
 def _where(lines: Lines, keep: Callable[[Line], bool]) -> Lines:
     return {column: some for column, all_of in lines.items() if (some := [line for line in all_of if keep(line)])}
 
 
-def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) -> dict[str, Any]:
+def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) -> Column:
     ids = {line["id"] for line in vanilla[column]}
-    goal = {c for group in FORGOTTEN[run.config.goal] for c in group}
-    good = "kept" if column not in goal else "oracle" if (run.evaluation("oracle")).exists() else "down"
-    title = " ".join(TITLES.get(word, word.capitalize()) for word in column.split("_"))
-    return {
-        "name": column,
-        "title": title,
-        "good": good,
-        "chance": chance([item for item in items if item.id in ids]),
-        "n": len(ids),
-    }
+    to_forget = {c for group in FORGOTTEN[run.config.goal] for c in group}
+    return Column(
+        name=column,
+        title=" ".join(TITLES.get(word, word.capitalize()) for word in column.split("_")),
+        good="kept" if column not in to_forget else "oracle" if run.evaluation("oracle").exists() else "down",
+        chance=chance([item for item in items if item.id in ids]),
+        n=len(ids),
+    )
 
 
-def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | None) -> dict[str, Any]:
+def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | None) -> Model:
     method = run.config.methods.get(name)
     trained = read_json(run.trained(name)) if run.trained(name).exists() else {}
-    quality = distance_to_oracle(test["forget_vqa"], oracle["forget_vqa"]) if oracle and "forget_vqa" in test else None
-    gap = oracle_gap(test, oracle) if oracle and name != "oracle" else {}
-    return {
-        "name": name,
-        "title": (method.title if method else "") or name.replace("_", " "),
-        "role": method.role if method else name,
-        "method": method.method if method else None,
-        "family": method.family if method else "",
-        "chosen": False,
-        "free": free(run, method) if method else "",
-        "mask": _mask_of(method),
-        "settings": trained.get("settings", {}),
-        "trials": trained.get("tuning", {}).get("trials", []),
-        "scores": {column: _scores(lines) for column, lines in test.items()},
-        "scores_validation": {column: _scores(lines) for column, lines in half.items()} or None,
-        "oracle_gap": {column: {"value": score.value, "stderr": score.stderr} for column, score in gap.items()},
-        "forget_quality": quality._asdict() if quality else None,
-        "lmms": _lmms(run.evaluation(name) / lmms.FILE),
-        "summary": summary(test, oracle) if run.config.data.format in SUMMARISED else {},
-        "moved": trained.get("moved"),
-        "look": trained.get("look"),
+    lmms_scores = run.evaluation(name) / lmms.FILE
+    common = Model(
+        name=name,
+        title=name.replace("_", " "),
+        role="oracle" if name == "oracle" else "vanilla",
+        settings=trained.get("settings", {}),
+        trials=tuple(trained.get("tuning", {}).get("trials", [])),
+        scores={column: score_lines(lines) for column, lines in test.items()},
+        scores_validation={column: score_lines(lines) for column, lines in half.items()},
+        oracle_gap=oracle_gap(test, oracle) if oracle and name != "oracle" else {},
+        forget_quality=(
+            distance_to_oracle(test["forget_vqa"], oracle["forget_vqa"]) if oracle and "forget_vqa" in test else None
+        ),
+        lmms=ModelScores.from_json(read_json(lmms_scores)).columns if lmms_scores.exists() else {},
+        summary=summary(test, oracle) if run.config.data.format in SUMMARISED else {},
+        moved=trained.get("moved") or {},
+        look=trained.get("look") or {},
         **_costs(run, name, method, trained),
-    }
-
-
-def _lmms(path: Path) -> dict[str, Any]:
-    """What `mmunlearner evaluate --lmms` left beside a model's answers."""
-    return read_json(path)["columns"] if path.exists() else {}
-
-
-def _scores(lines: Sequence[Line]) -> dict[str, Any]:
-    return {metric: score._asdict() for metric, score in score_lines(lines).items()}
-
-
-def _mask_of(method: MethodConfig | None) -> str | None:
-    return mask_name(method.mask) if method and method.mask else None
+    )
+    if method is None:
+        return common
+    return replace(
+        common,
+        title=method.title or common.title,
+        role=method.role,
+        method=method.method,
+        family=method.family,
+        free=free(run, method),
+        mask=mask_name(method.mask) if method.mask else "",
+        mask_config=method.mask,
+    )
 
 
 def free(run: RunDir, method: MethodConfig) -> str:
@@ -182,53 +170,46 @@ def free(run: RunDir, method: MethodConfig) -> str:
 
 
 def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the costs of a model's steps by kind: seconds, peak memory, tokens."""
     path = run.evaluation(name) / "cost.json"
     costs = {"unlearn" if method else "finetune": trained, "tune": trained.get("tuning", {})}
     costs["evaluate"] = read_json(path) if path.exists() else {}
-    key = _mask_of(method)
-    if key:
-        costs["mask"] = read_json(run.mask(key).with_suffix(".json"))
-    return {
-        "seconds": {step: cost["seconds"] for step, cost in costs.items() if "seconds" in cost},
-        "peak_memory_bytes": {
-            step: cost["peak_memory_bytes"] for step, cost in costs.items() if "peak_memory_bytes" in cost
-        },
-        "tokens": {step: cost["tokens"] for step, cost in costs.items() if "tokens" in cost},
-    }
+    if method and method.mask:
+        costs["mask"] = read_json(run.mask(mask_name(method.mask)).with_suffix(".json"))
+    kinds = ("seconds", "peak_memory_bytes", "tokens")
+    return {kind: {step: cost[kind] for step, cost in costs.items() if kind in cost} for kind in kinds}
 
 
-def _choose(run: RunDir, models: list[dict[str, Any]]) -> None:
-    """Of each family, mark the variant that did best on the validation half."""
-    families: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:
+    """Return the models with the variant marked that did best on the validation half, in each family."""
+    families: dict[str, list[Model]] = defaultdict(list)
     for model in models:
-        if model["family"]:
-            families[model["family"]].append(model)
+        if model.family:
+            families[model.family].append(model)
+    chosen = set()
     for variants in families.values():
-        with_trials = [m for m in variants if m["trials"]]
-        if with_trials:
-            best = min(with_trials, key=lambda m: min(trial["objective"] for trial in m["trials"]))
-            best["chosen"] = True
+        if tuned := [model for model in variants if model.trials]:
+            chosen.add(min(tuned, key=lambda model: min(trial["objective"] for trial in model.trials)).name)
         elif len(variants) == 1:
-            variants[0]["chosen"] = True
+            chosen.add(variants[0].name)
+    return tuple(replace(model, chosen=model.name in chosen) for model in models)
 
 
 def _gallery(
     run: RunDir, evaluation: Mapping[str, Sequence[Example]], test: Mapping[str, Lines]
-) -> list[dict[str, Any]]:
-    """One question about an unseen view of each forgotten entity, and what every model says."""
+) -> tuple[GalleryEntry, ...]:
+    """Return one question about an unseen view of each forgotten entity, and every model's answer."""
     column = "forget_vqa_test" if "forget_vqa_test" in test["vanilla"] else "forget_vqa"
-    said = {name: {line["id"]: line["output"] for line in lines.get(column, [])} for name, lines in test.items()}
-    shown: dict[str, dict[str, Any]] = {}
+    outputs = {name: {line["id"]: line["output"] for line in lines.get(column, [])} for name, lines in test.items()}
+    entries: dict[str, GalleryEntry] = {}
     for item in evaluation.get(column, ()):
-        if item.entity in shown or not item.images or item.id not in said["vanilla"] or item.task != "generation":
+        if item.entity in entries or not item.images or item.id not in outputs["vanilla"] or item.task != "generation":
             continue
-        picture = Path("gallery") / f"{len(shown)}.png"
+        picture = Path("gallery") / f"{len(entries)}.png"
         write_bytes(run.path / picture, _png(item))
-        shown[item.entity] = {
-            "entity": item.entity, "image": str(picture), "question": item.question, "truth": item.answer,
-            "answers": {name: texts[item.id] for name, texts in said.items() if item.id in texts},
-        }  # fmt: skip
-    return list(shown.values())[:GALLERY]
+        answers = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
+        entries[item.entity] = GalleryEntry(item.entity, item.question, item.answer, answers, str(picture))
+    return tuple(entries.values())[:GALLERY]
 
 
 def _png(item: Example) -> bytes:
