@@ -15,7 +15,7 @@ from mmunlearner.config import EvaluateConfig
 from mmunlearner.data import prompt
 from mmunlearner.errors import DataError, ModelError
 from mmunlearner.evaluate import evaluate_model, quick_scores, read_columns, rescore
-from mmunlearner.evaluate import likelihood as weigh_module
+from mmunlearner.evaluate import likelihood as likelihood_module
 from mmunlearner.evaluate.answer import fingerprint
 from mmunlearner.evaluate.questions import answer_pools, answers_in_words, letters, open_prompt, spread, wrong_answers
 
@@ -214,14 +214,14 @@ def test_a_model_whose_rows_cannot_share_is_asked_plainly(loaded, evaluated, tmp
     text = model.config.get_text_config()
     text.layer_types = ["linear_attention"] * text.num_hidden_layers
     masks = []
-    whole = weigh_module.tree
+    whole = likelihood_module.tree
 
     def seen(groups, encoder):
         batch = whole(groups, encoder)
         masks.extend(each.inputs["attention_mask"].dim() for each in batch.passes)
         return batch
 
-    monkeypatch.setattr(weigh_module, "tree", seen)
+    monkeypatch.setattr(likelihood_module, "tree", seen)
     monkeypatch.setattr("mmunlearner.evaluate.answer.generate", lambda rows, *_: [()] * len(rows))
     evaluate_model(replace(loaded, model=model), columns(), tmp_path, config=CONFIG)
     assert set(masks) == {2}  # of plain rows

@@ -41,6 +41,6 @@ def test_questions_go_on_from_one_reading_of_their_images(encoder, monkeypatch, 
 
 
 def test_texts_and_single_questions_are_asked_plainly(encoder, monkeypatch):
-    monkeypatch.setattr(room, "_read", lambda *_: pytest.fail("read apart"))
+    monkeypatch.setattr(room, "_inputs_behind_prefix", lambda *_: pytest.fail("read apart"))
     for rows in (encoder.rows(examples(4, 1, images=False)), encoder.rows(examples(4, 1)[::3])):
         assert len(said(encoder, rows)[0]) == len(rows)

@@ -19,7 +19,7 @@ from mmunlearner.data import Example, prompt, target
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate import questions
 from mmunlearner.evaluate.generate import generate
-from mmunlearner.evaluate.likelihood import RowKey, Scale, Weighed, key_of, spoken
+from mmunlearner.evaluate.likelihood import LikelihoodScorer, RowKey, TokenScores, greedy_from_drafts, row_key
 from mmunlearner.evaluate.metrics import accuracy
 from mmunlearner.evaluate.scores import ModelScores, Score, mean_score, read_lines, rescore
 from mmunlearner.models import Loaded, weight
@@ -152,10 +152,10 @@ class _Answering:
     encoder: Encoder
     config: EvaluateConfig
     pools: questions.Pools
-    scale: Scale = field(init=False)
+    scorer: LikelihoodScorer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale = Scale(self.encoder, self.config.batch_size * _TOKENS_PER_QUESTION)
+        self.scorer = LikelihoodScorer(self.encoder, self.config.batch_size * _TOKENS_PER_QUESTION)
 
     def lines(self, items: Sequence[Example], column: str, progress: Progress) -> list[dict[str, Any]]:
         """The lines of one column, in the order of its items."""
@@ -187,11 +187,11 @@ class _Answering:
 
     def _answer(
         self, asked: Sequence[_Asked], column: str, progress: Progress
-    ) -> tuple[dict[RowKey, Weighed], list[str]]:
+    ) -> tuple[dict[RowKey, TokenScores], list[str]]:
         """Weigh every candidate, and what the model says to each item: mostly one of them, else it is generated."""
-        rows = {key_of(row): row for each in asked for row in (*each.letters.values(), *each.words.values())}
+        rows = {row_key(row): row for each in asked for row in (*each.letters.values(), *each.words.values())}
         total = len(rows) + len(asked)
-        weighed = self.scale.weigh(rows.values(), column, progress.part(0, len(rows), total))
+        weighed = self.scorer.score(rows.values(), column, progress.part(0, len(rows), total))
         said = [self._follow(each, each.drafts, weighed) for each in asked]
         for _ in range(_MORE_TOKENS):
             said = self._go_on(asked, said)
@@ -203,15 +203,15 @@ class _Answering:
         told = dict(zip(left, generated, strict=True))
         return weighed, [self._text(told.get(i, answer)) for i, answer in enumerate(said)]
 
-    def _follow(self, asked: _Asked, rows: Sequence[Row], weighed: Mapping[RowKey, Weighed]) -> tuple[int, ...]:
-        known = [(row, weighed[key_of(row)]) for row in rows]
-        return spoken(asked.asked.answer_start, known, self.encoder.ends, self.config.max_new_tokens)
+    def _follow(self, asked: _Asked, rows: Sequence[Row], weighed: Mapping[RowKey, TokenScores]) -> tuple[int, ...]:
+        known = [(row, weighed[row_key(row)]) for row in rows]
+        return greedy_from_drafts(asked.asked, known, self.encoder.ends, self.config.max_new_tokens)
 
     def _go_on(self, asked: Sequence[_Asked], said: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """One token more of each answer to a short prompt that has left the candidates and has not ended."""
         short = [i for i, each in enumerate(asked) if each.asked.answer_start <= _SHORT_PROMPT]
         rows = {i: self._going_on(asked[i], said[i]) for i in short if not self._over(said[i])}
-        weighed = self.scale.weigh(rows.values()) if rows else {}
+        weighed = self.scorer.score(rows.values()) if rows else {}
         return [self._follow(asked[i], [rows[i]], weighed) if i in rows else answer for i, answer in enumerate(said)]
 
     def _going_on(self, asked: _Asked, answer: tuple[int, ...]) -> Row:
@@ -225,13 +225,13 @@ class _Answering:
         return str(self.encoder.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
 
 
-def _weights(asked: _Asked, weighed: Mapping[RowKey, Weighed]) -> dict[str, Any]:
+def _weights(asked: _Asked, weighed: Mapping[RowKey, TokenScores]) -> dict[str, Any]:
     """Log-probabilities of an item's candidates, for its line."""
     line: dict[str, Any] = {}
-    words = {text: weighed[key_of(row)].logps for text, row in asked.words.items()}
+    words = {text: weighed[row_key(row)].logps for text, row in asked.words.items()}
     item = asked.item
     if asked.letters:  # of the letter alone, without the end token
-        line["option_logps"] = [_rounded(weighed[key_of(row)].logps[:-1]) for row in asked.letters.values()]
+        line["option_logps"] = [_rounded(weighed[row_key(row)].logps[:-1]) for row in asked.letters.values()]
     for name, text in (("answer", item.answer), ("paraphrase", item.paraphrase)):
         if text:
             line |= {f"{name}_logp": _rounded(words[text]), f"{name}_tokens": len(words[text])}

@@ -1,4 +1,4 @@
-"""Plain greedy generation, batched by image and length; an image is read once for all that is asked about it."""
+"""Greedy generation, batched by image and length; an image is read once for all questions about it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from mmunlearner.batches import (
 )
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.core.progress import Progress
+from mmunlearner.data import group_by
 from mmunlearner.models import input_device
 
-_TAKEN = signature(cast(Any, GenerationMixin).prepare_inputs_for_generation).parameters
-CACHE = "cache" if "cache" in _TAKEN else "past_key_values"
-"""What `generate` calls keys and values; transformers 5.24 has another name than the releases before it."""
+_PARAMETERS = signature(cast(Any, GenerationMixin).prepare_inputs_for_generation).parameters
+CACHE = "cache" if "cache" in _PARAMETERS else "past_key_values"
+"""Name of the keys and values in `generate`; transformers 5.24 has another than the releases before it."""
 
 
 def generate(
@@ -38,74 +39,81 @@ def generate(
     title: str = "",
     progress: Progress = Progress(),
 ) -> list[tuple[int, ...]]:
-    """What the model says to each row's prompt: greedy, up to and with an end token.
+    """Return the model's greedy answer to each row's prompt, up to and with an end token.
 
     `progress` counts the rows that are done under `title`.
     """
-    said: dict[int, tuple[int, ...]] = {}
+    answers: dict[int, tuple[int, ...]] = {}
     model: Any = encoder.loaded.model
     with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode():
-        for chosen in _chunks(rows, config.batch_size):
-            asked = [rows[i] for i in chosen]
-            shared = _shared(asked, encoder)
-            inputs = (
-                _read(asked, shared, encoder) if shared else _to(prompt_inputs(asked, encoder), input_device(model))
-            )
+        for numbers in _batches(rows, config.batch_size):
+            chosen = [rows[i] for i in numbers]
+            prefix = _image_prefix_length(chosen, encoder)
+            inputs = _inputs_behind_prefix(chosen, prefix, encoder) if prefix else _plain_inputs(chosen, encoder)
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
-            said.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(chosen, new, strict=True))
-            progress.update(title, len(said), len(rows))
-    return [said[i] for i in range(len(rows))]
+            answers.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(numbers, new, strict=True))
+            progress.update(title, len(answers), len(rows))
+    return [answers[i] for i in range(len(rows))]
 
 
-def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """Numbers of rows that are asked together: alike, of the same images, and of like length."""
+def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Yield numbers of rows that are batched: rows that fit together, those of the same images side by side."""
     longest: dict[tuple[str, ...], int] = {}
     for row in rows:
         longest[row.group] = max(longest.get(row.group, 0), row.answer_start)
-    for some in compatible_rows(rows):
-        order = sorted(some, key=lambda i: (-longest[rows[i].group], rows[i].group, -rows[i].answer_start))
+    for compatible in compatible_rows(rows):
+        # By length, so that little is padded.
+        order = sorted(compatible, key=lambda i: (-longest[rows[i].group], rows[i].group, -rows[i].answer_start))
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
 
-def _shared(rows: Sequence[Row], encoder: Encoder) -> int:
-    """How many leading tokens, all of the images' among them, the rows of each group have alike; 0: read them whole."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(row)
-    token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
-    if token is None or len(groups) == len(rows) or not all(row.images for row in rows):
+def _image_prefix_length(rows: Sequence[Row], encoder: Encoder) -> int:
+    """Return how many leading tokens can be read once per group of rows about the same images.
+
+    It is one length for all groups, and all tokens of images lie in front of it. 0: nothing can be shared.
+    """
+    groups = group_by(rows, lambda row: row.group)
+    image_token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
+    if image_token is None or len(groups) == len(rows) or not all(row.images for row in rows):
         return 0
-    shared = min(min(shared_prompt_length(group), group[0].answer_start - 1) for group in groups.values())
-    return shared if can_share(rows, encoder) and not any(token in row.input_ids[shared:] for row in rows) else 0
+    # At least one token of each prompt must stand behind the prefix: it predicts the first token of the answer.
+    length = min(min(shared_prompt_length(group), group[0].answer_start - 1) for group in groups)
+    in_front = not any(image_token in row.input_ids[length:] for row in rows)
+    return length if can_share(rows, encoder) and in_front else 0
 
 
-def _read(rows: Sequence[Row], shared: int, encoder: Encoder) -> dict[str, Any]:
-    """Inputs for `generate` that go on from the images' keys and values; what differs is padded behind them."""
+def _plain_inputs(rows: Sequence[Row], encoder: Encoder) -> dict[str, Any]:
+    return _to(prompt_inputs(rows, encoder), input_device(encoder.loaded.model))
+
+
+def _inputs_behind_prefix(rows: Sequence[Row], prefix: int, encoder: Encoder) -> dict[str, Any]:
+    """Return inputs for `generate` that continue from the keys and values of the first `prefix` tokens.
+
+    A row is [prefix | padding | rest of the prompt]: the prefixes are equally long, so that what differs is padded
+    between the two, where the attention mask hides the padding.
+    """
     model: Any = encoder.loaded.model
-    firsts = {row.group: row for row in rows}
-    heads = prompt_inputs(
-        [replace(row, input_ids=row.input_ids[:shared], answer_start=shared) for row in firsts.values()], encoder
-    )
-    tails = prompt_inputs([Row(row.input_ids[shared:], row.answer_start - shared) for row in rows], encoder)
-    cache = model(**_to(heads, input_device(model)), use_cache=True, logits_to_keep=1)[CACHE]
-    places = list(firsts)
-    index = torch.tensor([places.index(row.group) for row in rows])
+    first_of_group = {row.group: row for row in rows}
+    prefixes = [replace(row, input_ids=row.input_ids[:prefix], answer_start=prefix) for row in first_of_group.values()]
+    prefix_inputs = prompt_inputs(prefixes, encoder)
+    cache = model(**_to(prefix_inputs, input_device(model)), use_cache=True, logits_to_keep=1)[CACHE]
+    # One prefix was read per group: give each row a copy of its group's keys and values.
+    groups = list(first_of_group)
+    index = torch.tensor([groups.index(row.group) for row in rows])
     cache.batch_select_indices(index.to(input_device(model)))
-    whole = {name: torch.cat([heads[name][index], tails[name]], 1) for name in ("input_ids", "attention_mask")}
-    alone = rotary_positions(rows, encoder)
-    if alone is not None:
-        whole["position_ids"] = torch.stack(
-            [_apart(alone[:, i], shared, row.answer_start, whole["input_ids"].shape[1]) for i, row in enumerate(rows)],
-            1,
-        )
-    return {**_to(whole, input_device(model)), CACHE: cache}
-
-
-def _apart(positions: Tensor, shared: int, start: int, length: int) -> Tensor:
-    """A prompt's positions [A, L] where its end is padded on the left, behind the beginning that it shares."""
-    head, tail = positions[:, :shared], positions[:, shared:start]
-    return torch.cat([head, pad_left(tail.T, length - shared).T], 1)
+    rests = prompt_inputs([Row(row.input_ids[prefix:], row.answer_start - prefix) for row in rows], encoder)
+    # `generate` wants the ids and the mask of all tokens, those in the cache included.
+    inputs = {name: torch.cat([prefix_inputs[name][index], rests[name]], 1) for name in ("input_ids", "attention_mask")}
+    positions = rotary_positions(rows, encoder)  # [A, B, L]: each row's own, without padding in between
+    if positions is not None:
+        length = inputs["input_ids"].shape[1] - prefix
+        per_row = [
+            torch.cat([own[:, :prefix], pad_left(own[:, prefix : row.answer_start].T, length).T], 1)
+            for own, row in zip(positions.unbind(1), rows, strict=True)
+        ]
+        inputs["position_ids"] = torch.stack(per_row, 1)
+    return {**_to(inputs, input_device(model)), CACHE: cache}
 
 
 def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -114,18 +122,19 @@ def _to(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 
 @contextmanager
 def _plain_greedy(encoder: Encoder, max_new_tokens: int) -> Iterator[None]:
-    """Set aside what a checkpoint's own generation config adds (sampling, repetition penalties...): the score would
-    be its defaults' rather than the model's.
+    """Replace a checkpoint's own generation config, and restore it afterwards.
+
+    It may add sampling or repetition penalties: the scores would be those of its defaults rather than of the model.
     """
     model: Any = encoder.loaded.model
-    own = model.generation_config
+    original = model.generation_config
     model.generation_config = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(encoder.ends), pad_token_id=encoder.pad_id
     )
     try:
         yield
     finally:
-        model.generation_config = own
+        model.generation_config = original
 
 
 def _until_end(tokens: Sequence[int], ends: frozenset[int]) -> tuple[int, ...]:
