@@ -17,7 +17,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from bench.people import texts
 from mmunlearner.models import Loaded
-from mmunlearner.models.tiny import CHAT_TEMPLATE, SPECIAL, wrapped
+from mmunlearner.models.tiny import CHAT_TEMPLATE, SPECIAL, wrap_tokenizer
 
 PATCH = 14
 
@@ -64,7 +64,7 @@ def _processor(side: int) -> Any:
     core.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
     return LlavaProcessor(
         CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
-        wrapped(core),
+        wrap_tokenizer(core),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

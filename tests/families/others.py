@@ -10,7 +10,7 @@ from families.building import CLIP, TEXT, Made, made, no_videos, pil
 from families.vocabularies import byte_level, fast
 from transformers.utils.import_utils import is_torchvision_available
 
-from mmunlearner.models.processor import NoVideos, behind, without_videos
+from mmunlearner.models.processor import NoVideos, pil_processor_class, without_videos
 
 
 def _idefics(kind: str, processor: Any, template: str, begin: str, *videos: NoVideos) -> Made:
@@ -74,7 +74,7 @@ def mistral3() -> Made:
     marks = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
     core = byte_level(("<unk>", "<s>", "</s>", "<pad>", *turns, *marks))
     tokenizer = fast(core, pad="<pad>", eos="</s>", bos="<s>", special=[*turns, *marks], begins=True)
-    kind = tf.PixtralProcessor if is_torchvision_available() else behind(tf.PixtralProcessor)
+    kind = tf.PixtralProcessor if is_torchvision_available() else pil_processor_class(tf.PixtralProcessor)
     processor = kind(
         pil("Pixtral", size={"longest_edge": 64}, patch_size={"height": 8, "width": 8}),
         tokenizer,

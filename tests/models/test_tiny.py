@@ -13,7 +13,7 @@ from mmunlearner.data import prompt, target
 from mmunlearner.data.benchmarks.people.examples import evaluation_columns
 from mmunlearner.data.benchmarks.people.world import FACTS, world
 from mmunlearner.models import Loaded, load, parts, save
-from mmunlearner.models.tiny import build, schooled, words
+from mmunlearner.models.tiny import build, from_oracle_weights, split_words
 
 COLUMNS = evaluation_columns(15)
 
@@ -48,7 +48,7 @@ def test_words_are_the_tokenizers(made: Loaded) -> None:
     """What the vocabulary is collected with is how the tokenizer splits."""
     encoder = Encoder(made)
     for e in COLUMNS["forget_vqa"][:10]:
-        assert encoder.tokenizer.tokenize(prompt(e)) == words(prompt(e))
+        assert encoder.tokenizer.tokenize(prompt(e)) == split_words(prompt(e))
 
 
 def test_image_stands_before_the_question_and_the_answer_ends(made: Loaded) -> None:
@@ -92,7 +92,7 @@ def test_plain_transformers_loads_it(made: Loaded, tmp_path: Path) -> None:
 def test_a_schooled_model_is_the_oracle_with_words_of_its_own() -> None:
     """What it does not share is the rows of words that the oracle does not know."""
     asked = [text for e in COLUMNS["general"] for text in (prompt(e), target(e))]
-    made, school = schooled([*asked, "Which zebra?", "\nA: zebra"]), load("people:oracle")
+    made, school = from_oracle_weights([*asked, "Which zebra?", "\nA: zebra"]), load("people:oracle")
     batch = [share_prefixes(Encoder(loaded).rows(COLUMNS["general"][:6]), Encoder(loaded)) for loaded in (made, school)]
     mine, theirs = (answers(loaded.model.eval(), b) for loaded, b in zip((made, school), batch, strict=True))
     own, known = (loaded.processor.tokenizer.get_vocab() for loaded in (made, school))

@@ -33,7 +33,7 @@ from mmunlearner.data.benchmarks import rows
 from mmunlearner.errors import ConfigError, MaskError, ModelError
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.models import candidates
-from mmunlearner.models.quantized import check_quantize
+from mmunlearner.models.quantization import check_quantization
 from mmunlearner.run import single
 from mmunlearner.run.forecast import forecast
 from mmunlearner.unlearn import unlearn
@@ -207,7 +207,7 @@ def test_what_cannot_be_trained_is_said_before_anything_begins(tmp_path):
     """In a run, its dry run, and a step of its own."""
     config = RunConfig(model=ModelConfig(vanilla=str(tmp_path), quantize="nf4"), methods={"npo": MethodConfig("npo")})
     told = r"model.quantize nf4, model.lora.rank 0: weights of 8 or 4 bits cannot be trained"
-    for begin in (check_quantize, forecast):
+    for begin in (check_quantization, forecast):
         with pytest.raises(ConfigError, match=told):
             begin(config)
     load = LoadConfig(quantize="nf4")
@@ -220,9 +220,9 @@ def test_what_cannot_be_trained_is_said_before_anything_begins(tmp_path):
 def test_fine_tuning_may_have_adapters_of_its_own():
     model = ModelConfig(base="base", quantize="int8", lora=LoraConfig(rank=4))
     config = RunConfig(model=model, methods={"npo": MethodConfig("npo")})
-    check_quantize(config)
+    check_quantization(config)
     assert config.finetune_lora.rank == 4
     own = replace(config, finetune=FinetuneConfig(lora=LoraConfig(rank=0)))
     with pytest.raises(ConfigError, match=r"finetune.lora.rank 0"):
-        check_quantize(own)
-    check_quantize(replace(own, model=replace(model, vanilla="made", oracle="made")))  # nothing is fine-tuned
+        check_quantization(own)
+    check_quantization(replace(own, model=replace(model, vanilla="made", oracle="made")))  # nothing is fine-tuned

@@ -18,7 +18,7 @@ from mmunlearner.batches.augmentation import augment
 from mmunlearner.data.benchmarks.people.lessons import Lesson, Lessons
 from mmunlearner.data.benchmarks.people.questions import again, exercise
 from mmunlearner.data.benchmarks.people.world import world
-from mmunlearner.models.tiny import END, words
+from mmunlearner.models.tiny import END, split_words
 
 T = TypeVar("T")
 
@@ -122,5 +122,5 @@ def _letters(vocabulary: Mapping[str, int]) -> dict[int, dict[int, int]]:
     for token, row in vocabulary.items():
         letter, colon, option = token.partition(": ")
         if colon:
-            found.setdefault(vocabulary[letter], {})[row] = vocabulary[words(option)[0]]
+            found.setdefault(vocabulary[letter], {})[row] = vocabulary[split_words(option)[0]]
     return found

@@ -112,7 +112,7 @@ def _assemble(
     """
     passes: list[ForwardInputs] = []
     predictors: dict[int, tuple[Row, list[int]]] = {}  # question -> which kept positions predict its answer
-    kept, images = 0, []
+    offset, images = 0, []  # of the kept positions in earlier passes; keys of images
     for compatible in compatible_rows([group[0] for group in groups]):
         members = [groups[i] for i in compatible]
         rows = list(chain.from_iterable(members))
@@ -126,9 +126,9 @@ def _assemble(
             positions = [(b, list(range(row.answer_start - 1, len(row.input_ids) - 1))) for b, row in enumerate(rows)]
         keep, ranks = _keep(positions, inputs["input_ids"].shape)
         numbers = chain.from_iterable(order[i] for i in compatible)
-        for number, row, mine in zip(numbers, rows, ranks, strict=True):
-            predictors[number] = row, [kept + rank for rank in mine]
-        kept += int(keep.sum())
+        for number, row, local in zip(numbers, rows, ranks, strict=True):
+            predictors[number] = row, [offset + rank for rank in local]
+        offset += int(keep.sum())
         passes.append(ForwardInputs(inputs, keep))
         images += [row.group for row in with_images if row.images]
     questions = [predictors[number] for number in range(len(predictors))]

@@ -76,10 +76,10 @@ class Encoder:
         if key in self.cache.rows:
             return self.cache.rows[key]
         self._check_no_special_token(answer)
-        asked = self.prompt(question, images)
+        beginning = self.prompt(question, images)
         text = self.chat.conversation(question, answer, len(images))
         ids = self.processor.tokens(text, question, images).ids
-        start = common_prefix_length(asked.input_ids, ids)
+        start = common_prefix_length(beginning.input_ids, ids)
         end = next((i for i in range(start, len(ids)) if ids[i] in self.ends), None)
         if end is not None:
             ids = ids[: end + 1]
@@ -89,8 +89,9 @@ class Encoder:
             ids = (*self.processor.tokens(shortened, question, images).ids, self._end_id)
         if start >= len(ids) - 1:
             raise DataError(f"answer {answer!r} to {question!r}: no token of it is left to learn from")
-        beginning = Row(ids[:start], start, images, {name: values[:start] for name, values in asked.fields.items()})
-        row = self._check_length(self.extend(beginning, ids[start:]), question)
+        # Of the prompt, up to where they part: a tokenizer may merge its last character with the answer's first.
+        fields = {name: values[:start] for name, values in beginning.fields.items()}
+        row = self._check_length(self.extend(Row(ids[:start], start, images, fields), ids[start:]), question)
         self.cache.rows[key] = row
         return row
 

@@ -1,4 +1,4 @@
-"""What has been encoded so far, shared by all encoders that encode alike: the models of a run are asked the same."""
+"""Cache of all that has been encoded, shared by encoders that encode alike: the models of a run are asked the same."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ def answers(model: nn.Module, batch: Batch, hidden_layers: Sequence[int] = ()) -
         if len(of_passes) != len(batch.passes):
             # Layers of cross-attention are skipped where there is no image.
             raise ModelError(f"decoder layer {layer}: is not run for some of the questions; choose another layer")
-        kept = [state[inputs.keep] for state, inputs in zip(of_passes, batch.passes, strict=True)]
-        hidden[layer] = torch.cat(kept)[batch.index]
+        predicting = [state[inputs.keep] for state, inputs in zip(of_passes, batch.passes, strict=True)]
+        hidden[layer] = torch.cat(predicting)[batch.index]
     return Answers(
         logits=logits.float()[batch.index],
         tokens=batch.tokens,

@@ -156,7 +156,7 @@ def _positions(
     rotary = rotary_positions(list(chain.from_iterable(groups)), encoder)
     if rotary is None:
         positions = [torch.tensor([position for _, position in sequence.sources]) for sequence in sequences]
-        return torch.stack([pad_right(each, length) for each in positions])
+        return torch.stack([pad_right(values, length) for values in positions])
     first = 0  # number of the group's first row among the rows of all groups
     padded: list[Tensor] = []
     for group, sequence in zip(groups, sequences, strict=True):

@@ -53,13 +53,13 @@ class CachedProcessor:
         rest = self._tokenize(text[split:], add_special=False)
         key = (image_keys(images), text[:split])
         if key not in self.cache.prefixes:
-            whole = self.process(text, images)
-            length = len(whole.ids) - len(rest)
-            if split == 0 or not rest or whole.ids[length:] != rest:  # this tokenizer does not split there
-                return whole
+            processed = self.process(text, images)
+            length = len(processed.ids) - len(rest)
+            if split == 0 or not rest or processed.ids[length:] != rest:  # this tokenizer does not split there
+                return processed
             # The first token behind the images has the fields that every later one has (it may see all images).
-            fields = {name: values[: length + 1] for name, values in whole.fields.items()}
-            self.cache.prefixes[key] = Tokens(whole.ids[:length], fields)
+            fields = {name: values[: length + 1] for name, values in processed.fields.items()}
+            self.cache.prefixes[key] = Tokens(processed.ids[:length], fields)
         ids, fields = self.cache.prefixes[key]
         return Tokens(ids + rest, {n: repeat_last(values, values[-1], len(rest) - 1) for n, values in fields.items()})
 

@@ -22,7 +22,7 @@ from mmunlearner.evaluate.generate import generate
 from mmunlearner.evaluate.likelihood import LikelihoodScorer, RowKey, TokenScores, greedy_from_drafts, row_key
 from mmunlearner.evaluate.metrics import accuracy
 from mmunlearner.evaluate.scores import ModelScores, Score, mean_score, read_lines, rescore
-from mmunlearner.models import Loaded, weight
+from mmunlearner.models import Loaded, fetch_weight
 
 # Candidates make about so many tokens per question once their common beginnings are shared; larger batches gain
 # nothing on a CPU.
@@ -107,7 +107,7 @@ def fingerprint(loaded: Loaded) -> str:
     """Name of the weights: equal for bit-identical weights, whatever the device."""
     digest = hashlib.sha256()
     for name in sorted(name for name, _ in loaded.model.named_parameters()):
-        found = weight(loaded.model, name)
+        found = fetch_weight(loaded.model, name)
         bits = found.flatten().view(torch.uint8).view(-1, found.element_size())
         sums = bits.sum(0, dtype=torch.int64)  # integers: no rounding, so no order of summation
         digest.update(f"{name} {tuple(found.shape)} {found.dtype} {sums.tolist()}".encode())

@@ -1,15 +1,15 @@
-"""Loading any vision-language model, and its parts."""
+"""Any vision-language model: where it is read from, how it is loaded and saved, and its parts."""
 
 from mmunlearner.models.load import (
     Loaded,
-    check_whole,
+    check_not_offloaded,
     end_token_ids,
+    fetch_weight,
     input_device,
     load,
     longest_row,
     pick_device,
     save,
-    weight,
 )
 from mmunlearner.models.parts import candidates, part_of, parts
 from mmunlearner.models.sources import resolve_source
@@ -17,8 +17,9 @@ from mmunlearner.models.sources import resolve_source
 __all__ = [
     "Loaded",
     "candidates",
-    "check_whole",
+    "check_not_offloaded",
     "end_token_ids",
+    "fetch_weight",
     "input_device",
     "load",
     "longest_row",
@@ -27,5 +28,4 @@ __all__ = [
     "pick_device",
     "resolve_source",
     "save",
-    "weight",
 ]

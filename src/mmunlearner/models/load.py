@@ -1,4 +1,4 @@
-"""Loading and saving any vision-language model of transformers, by its own classes."""
+"""Loads and saves any vision-language model of transformers, by its own classes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from mmunlearner.core.files import staged_dir
 from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.models.attention import use_blockwise_sdpa
 from mmunlearner.models.processor import load_processor
-from mmunlearner.models.quantized import keep_trainable, quantization
+from mmunlearner.models.quantization import keep_differentiable, quantization_config
 from mmunlearner.models.sources import resolve_source
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, what prepares its inputs, and where both came from."""
+    """A model with its processor, and the source of both."""
 
     model: PreTrainedModel = field(repr=False)
     processor: ProcessorMixin = field(repr=False)
     source: str
     unquantized: Callable[[], Loaded] | None = field(default=None, repr=False)
-    """Loads the same model with whole weights, on the host; None where these are whole."""
+    """Loads the same model with whole weights, on the CPU; None where these are whole already."""
 
 
 def load(
@@ -61,12 +61,13 @@ def load(
         raise ConfigError(
             f"model.device {device}: model.device_map {device_map} chooses devices; leave one of them out"
         )
-    placed = pick_device(device)
-    if attention == "flex_attention" and placed.type == "cpu":
+    target = pick_device(device)
+    if attention == "flex_attention" and target.type == "cpu":
         raise ConfigError("model.attention flex_attention: it has no gradient on a cpu; use auto")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
-    if config := quantization(quantize, compute_dtype or dtype):
-        options = {"device_map": {"": placed}, **options, "quantization_config": config}
+    quantization = quantization_config(quantize, compute_dtype or dtype)
+    if quantization:  # bitsandbytes quantises on the way to the device: loaded first and moved later is no option
+        options = {"device_map": {"": target}, **options, "quantization_config": quantization}
     if attention != "auto":
         options["attn_implementation"] = {"text_config": attention}
     try:
@@ -77,16 +78,16 @@ def load(
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
     if "device_map" not in options:
-        model.to(placed)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
+        model.to(target)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
     if attention == "auto":
         use_blockwise_sdpa(model)
-    keep_trainable(model)
-    whole = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code) if config else None
-    return Loaded(model.eval(), processor, str(source), whole)
+    keep_differentiable(model)
+    unquantized = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code)
+    return Loaded(model.eval(), processor, str(source), unquantized if quantization else None)
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first accelerator, or the CPU.
+    """Return the device of that name; `auto` is the first accelerator, or the CPU.
 
     Raises:
         ModelError: the device is unknown or not there.
@@ -102,32 +103,33 @@ def pick_device(name: str) -> torch.device:
 
 
 def input_device(model: nn.Module) -> torch.device:
-    """Where a model's inputs go: to its first weights that lie on a device, and not on disk or behind a hook.
+    """Return the device that a model's inputs go to.
 
-    Where a model is spread out, accelerate's hooks take what goes on from there to the next device.
+    Of a model that is spread out, it is that of the first weights which are not offloaded; accelerate's hooks take the
+    activations on from there.
     """
     return next((p.device for p in model.parameters() if p.device.type != "meta"), torch.device("cpu"))
 
 
-def weight(model: nn.Module, name: str) -> Tensor:
-    """One of a model's weights, fetched from where it is offloaded to."""
-    owner, _, own = name.rpartition(".")
-    with align_module_device(module := model.get_submodule(owner)):
-        return getattr(module, own).detach()
+def fetch_weight(model: nn.Module, name: str) -> Tensor:
+    """Return one of a model's weights, from disk or the host where it is offloaded to."""
+    path, _, attribute = name.rpartition(".")
+    with align_module_device(module := model.get_submodule(path)):
+        return getattr(module, attribute).detach()
 
 
-def check_whole(model: nn.Module, task: str) -> None:
-    """Refuse to differentiate a model that is not all there, or not as it was.
+def check_not_offloaded(model: nn.Module, task: str) -> None:
+    """Refuse to differentiate a model of which some layers are offloaded.
 
     Raises:
-        ModelError: weights lie on disk, or with the host until they are needed.
+        ModelError: weights lie on disk, or on the CPU until they are needed.
     """
-    away = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.device.type == "meta"}
-    if away:
+    offloaded = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.device.type == "meta"}
+    if offloaded:
         raise ModelError(
-            f"model.device_map: {len(away)} layers did not fit on the devices and are offloaded ({min(away)}...), "
-            f"where {task} cannot differentiate them; take more or larger devices, model.weights bfloat16, or "
-            "model.quantize with adapters"
+            f"model.device_map: {len(offloaded)} layers did not fit on the devices and are offloaded "
+            f"({min(offloaded)}...), where {task} cannot differentiate them; take more or larger devices, "
+            "model.weights bfloat16, or model.quantize with adapters"
         )
 
 
@@ -143,7 +145,7 @@ def save(loaded: Loaded, directory: Path | str, *, extra: Mapping[str, str] | No
 
 
 def end_token_ids(loaded: Loaded) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's, and those the generation config adds."""
+    """Return the tokens that end an answer: the tokenizer's, and those that the generation config adds."""
     ids: Any = loaded.model.generation_config.eos_token_id if loaded.model.generation_config else None
     listed = ids if isinstance(ids, list) else [ids]
     tokenizer: Any = getattr(loaded.processor, "tokenizer", None)

@@ -9,51 +9,53 @@ from torch import nn
 from mmunlearner.config import Part
 from mmunlearner.errors import ModelError
 
-# Families that keep (some of) the projector inside the vision encoder: the names of those submodules.
 PROJECTOR_INSIDE_VISION = {"merger", "deepstack_merger_list"}
+"""Names of the submodules in which families keep (some of) the projector inside the vision encoder."""
 
 
 def parts(model: nn.Module) -> dict[Part, list[str]]:
-    """Parameter names of each part: disjoint, and together every parameter of the model.
+    """Return the parameter names of each part: disjoint, and together every parameter of the model.
 
-    Vision is `get_encoder(modality="image")`, language is `get_decoder()` with the output head, the projector is
-    what is left between them.
+    Vision is `get_encoder(modality="image")`, language is `get_decoder()` with the output head, the projector is all
+    that is neither.
 
     Raises:
         ModelError: the model has no image encoder or no decoder of its own.
     """
-    unwrapped = cast(Any, model)
-    vision, language = unwrapped.get_encoder(modality="image"), unwrapped.get_decoder()
-    if vision is unwrapped or language is unwrapped or vision is language:
+    untyped = cast(Any, model)
+    vision, language = untyped.get_encoder(modality="image"), untyped.get_decoder()
+    if vision is untyped or language is untyped or vision is language:
         raise ModelError(f"{type(model).__name__}: has no separate image encoder and decoder, so no parts to mask")
+    # By identity: the same weight has another name in the model than in the submodule, and heads may be tied.
     in_vision = {id(p): name for name, p in vision.named_parameters()}
     in_language = {id(p) for p in language.parameters()}
-    head = unwrapped.get_output_embeddings()
-    in_language |= {id(p) for p in head.parameters()} if head is not None else set()
-    found: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
+    output_head = untyped.get_output_embeddings()
+    in_language |= {id(p) for p in output_head.parameters()} if output_head is not None else set()
+    names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
     for name, parameter in model.named_parameters():
         if id(parameter) in in_language:
-            found["language"].append(name)
+            names["language"].append(name)
         elif id(parameter) in in_vision and not PROJECTOR_INSIDE_VISION & set(in_vision[id(parameter)].split(".")):
-            found["vision"].append(name)
+            names["vision"].append(name)
         else:
-            found["projector"].append(name)
-    return found
+            names["projector"].append(name)
+    return names
 
 
 def part_of(model: nn.Module) -> dict[str, Part]:
-    """Parameter name -> its part."""
+    """Return the part of each parameter, by its name."""
     return {name: part for part, names in parts(model).items() for name in names}
 
 
 def candidates(model: nn.Module) -> dict[str, Part]:
-    """The weights a mask may select: matrices of linear and patch (convolution) layers, but not the output head.
+    """Return the weights that a mask may select, with their parts: matrices of linear and patch (convolution) layers.
 
-    Method step 6: attention, MLP, projector, patch and qkv; norms, biases and embeddings are no candidates.
+    These are those of the paper (method step 6): attention, MLP, projector, patch and qkv; norms, biases, embeddings
+    and the output head are no candidates.
     """
     owner = part_of(model)
-    head = cast(Any, model).get_output_embeddings()
-    head_weights = {id(p) for p in head.parameters()} if head is not None else set()
+    output_head = cast(Any, model).get_output_embeddings()
+    head_weights = {id(p) for p in output_head.parameters()} if output_head is not None else set()
     weights = {
         f"{name}.weight": module.weight
         for name, module in model.named_modules()

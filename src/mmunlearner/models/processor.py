@@ -1,4 +1,4 @@
-"""Loading a model's processor where torchvision is not installed, which transformers demands where PIL would do."""
+"""Loads a model's processor where torchvision is not installed, which transformers demands where PIL would do."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ _LOADERS: dict[str, Any] = {"image_processor": AutoImageProcessor, "tokenizer": 
 
 
 class NoVideos(VideoProcessorMixin):
-    """Stands where a processor wants something for videos: keeps the checkpoint's settings, and shows none."""
+    """Placeholder for a video processor: keeps the checkpoint's settings, and processes no videos."""
 
     settings: dict[str, Any]
 
     num_frames = fps = None
-    """Asked of every video processor, whatever is shown."""
+    """Read of every video processor, whether or not there are videos."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What the checkpoint says, so that it is saved as it was."""
+        """Return the checkpoint's settings, so that they are saved as they were."""
         return copy.deepcopy(self.settings)
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any], **_: Any) -> NoVideos:  # pyright: ignore[reportIncompatibleMethodOverride]
-        made = cls()
-        made.settings = dict(settings)
-        return made
+        """Return a placeholder with these settings."""
+        placeholder = cls()
+        placeholder.settings = dict(settings)
+        return placeholder
 
 
 def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMixin:
-    """A model's processor; without torchvision one that shows images, and no videos.
+    """Load a model's processor; without torchvision one for images alone, not for videos.
 
     Raises:
         OSError, ValueError, KeyError, ImportError: there is none, or a package that it needs is missing.
@@ -44,18 +45,17 @@ def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMi
     if not is_torchvision_available():
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         kind: Any = PROCESSOR_MAPPING.get(type(config), None)
-        if getattr(kind, "_backends", None) == ["torchvision"]:
-            return _assembled(behind(kind), name)
+        if getattr(kind, "_backends", None) == ["torchvision"]:  # transformers' placeholder, which raises when called
+            return _load_without_videos(pil_processor_class(kind), name)
         if kind is not None and "video_processor" in kind.get_attributes():
-            return _assembled(kind, name)
+            return _load_without_videos(kind, name)
     return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
-def behind(placeholder: Any) -> Any:
-    """The processor class behind transformers' placeholder: its module imports that of torchvision's image processor.
-
-    While it is imported, the module of the PIL image processor, which has the same names, stands in for that.
-    """
+def pil_processor_class(placeholder: Any) -> Any:
+    """Return the processor class for which transformers puts a placeholder where torchvision is missing."""
+    # The class's module imports the module of torchvision's image processor. While it does, the module of the PIL image
+    # processor, which has the same names, stands in for that.
     images = placeholder.__module__.replace(".processing_", ".image_processing_")
     sys.modules[images] = import_module(images.replace(".image_processing_", ".image_processing_pil_"))
     try:
@@ -66,7 +66,7 @@ def behind(placeholder: Any) -> Any:
 
 @cache
 def without_videos(kind: type[ProcessorMixin]) -> Any:
-    """The processor class, which takes `NoVideos` where it wants something for videos."""
+    """Return the processor class, made to accept `NoVideos` as its video processor."""
 
     def check(self: ProcessorMixin, name: str, part: object) -> object:
         return type(part) if isinstance(part, NoVideos) else kind.check_argument_for_proper_class(self, name, part)
@@ -74,8 +74,8 @@ def without_videos(kind: type[ProcessorMixin]) -> Any:
     return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check, "__module__": kind.__module__})
 
 
-def _assembled(kind: Any, name: str) -> ProcessorMixin:
-    """The parts as transformers loads them, but for the one for videos."""
-    parts = [_LOADERS.get(each, NoVideos).from_pretrained(name) for each in kind.get_attributes()]
+def _load_without_videos(kind: Any, name: str) -> ProcessorMixin:
+    """Load the processor's parts as transformers does, but for the one for videos."""
+    parts = [_LOADERS.get(attribute, NoVideos).from_pretrained(name) for attribute in kind.get_attributes()]
     settings, _ = kind.get_processor_dict(name)
     return cast(ProcessorMixin, without_videos(kind).from_args_and_dict(parts, settings))

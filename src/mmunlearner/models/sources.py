@@ -1,4 +1,4 @@
-"""Where a model is read from: a directory, a hub id, or one of the two models that come with the package."""
+"""Sources of models: a directory, a hub id, or one of the two models that come with the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The tiny vision-language model that learns the people: a genuine LLaVA, its tokenizer and its processor."""
+"""A tiny vision-language model of two million weights: a genuine LLaVA, its tokenizer and its processor.
+
+It learns the people of the embedded benchmark, and the data of any recipe with `model.base: tiny`.
+"""
 
 # torch's stubs type every submodule of a model as Tensor or Module
 # pyright: reportIndexIssue=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
@@ -30,9 +33,9 @@ IMAGE_SIZE, PATCH = 64, 16
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "<user>", "<assistant>", "<system>")
 PAD, BEGIN, END = 0, 1, 2
 
-# An option's line is one token, which is what lets a small model learn multiple choice in minutes: it need not find
-# out first which letter stands before which words. So are the instructions, for speed. Behind them: words, and
-# everything else sign by sign.
+# An option's line is one token, so that a small model learns multiple choice in minutes: it need not find out first
+# which letter stands before which words. So are the instructions, for speed. After them: words, and everything else
+# character by character.
 _LINES = [r"[A-F]: [^\n]+", re.escape(LETTER_INSTRUCTION), re.escape(CLOZE_INSTRUCTION)]
 _TOKEN = rf"(?<=\n)(?:{'|'.join(_LINES)})|[A-Za-z]+|[^\sA-Za-z]"
 
@@ -48,24 +51,25 @@ CHAT_TEMPLATE = (
 )
 
 
-def words(text: str) -> list[str]:
-    """How the tokenizer splits a text."""
+def split_words(text: str) -> list[str]:
+    """Return the tokens that the tokenizer splits a text into."""
     return re.findall(_TOKEN, text)
 
 
-def tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Word-level tokenizer of all words in `texts`, the prompts' instructions, letters and punctuation."""
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Return a word-level tokenizer of all words in `texts`, the prompts' instructions, letters and punctuation."""
     fixed = [f"\n{LETTER_INSTRUCTION}", f"\n{CLOZE_INSTRUCTION}", "A B C D E F [ Blank ] . , ? ! : ; ' - ( ) _"]
-    known = {word for text in [*fixed, *texts] for word in words(text)}
-    known |= {word for option in known if ": " in option for word in words(option[3:])}
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(known)])}
+    words = {word for text in [*fixed, *texts] for word in split_words(text)}
+    # The words within an option's line too: its embedding starts from theirs.
+    words |= {word for line in words if ": " in line for word in split_words(line[3:])}
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(words)])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "removed", invert=True)  # pyright: ignore
-    return wrapped(core, model_max_length=512)
+    return wrap_tokenizer(core, model_max_length=512)
 
 
-def wrapped(core: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer that knows `SPECIAL`, as transformers wants it."""
+def wrap_tokenizer(core: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
+    """Return transformers' tokenizer around a word-level one whose vocabulary begins with `SPECIAL`."""
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
@@ -78,8 +82,8 @@ def wrapped(core: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
     )
 
 
-def processor(texts: Iterable[str]) -> LlavaProcessor:
-    """Tokenizer, image processor (64 x 64 pixels, 16 image tokens) and chat template."""
+def build_processor(texts: Iterable[str]) -> LlavaProcessor:
+    """Return tokenizer, image processor (64 x 64 pixels, 16 image tokens) and chat template in one."""
     images = CLIPImageProcessorPil(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         do_center_crop=False,
@@ -88,7 +92,7 @@ def processor(texts: Iterable[str]) -> LlavaProcessor:
     )
     return LlavaProcessor(
         image_processor=images,
-        tokenizer=tokenizer(texts),
+        tokenizer=build_tokenizer(texts),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,  # the class token, which the default strategy drops
@@ -97,8 +101,8 @@ def processor(texts: Iterable[str]) -> LlavaProcessor:
     )
 
 
-def config(vocabulary: int, *, vision_width: int = 128, width: int = 160, layers: int = 3) -> LlavaConfig:
-    """A LLaVA of about two million weights."""
+def llava_config(vocabulary: int, *, vision_width: int = 128, width: int = 160, layers: int = 3) -> LlavaConfig:
+    """Return the configuration of a LLaVA of about two million weights."""
     vision = CLIPVisionConfig(
         hidden_size=vision_width,
         intermediate_size=3 * vision_width,
@@ -132,38 +136,41 @@ def config(vocabulary: int, *, vision_width: int = 128, width: int = 160, layers
 
 
 def build(texts: Iterable[str], *, seed: int = 0) -> Loaded:
-    """An untrained model with everything that it needs to read `texts` and 64-pixel pictures."""
-    made = processor(texts)
+    """Build an untrained model with everything that it needs to read `texts` and 64-pixel images."""
+    processor = build_processor(texts)
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config(len(made.tokenizer)))  # pyright: ignore
+    model = LlavaForConditionalGeneration(llava_config(len(processor.tokenizer)))  # pyright: ignore
     model.generation_config = GenerationConfig(pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END, do_sample=False)
-    _start_vision(model.model.vision_tower)
-    _start_options(model, made.tokenizer.get_vocab())  # pyright: ignore
-    _start_queries(model)
-    return Loaded(model, made, "people (untrained)")
+    _init_vision(model.model.vision_tower)
+    _init_options(model, processor.tokenizer.get_vocab())  # pyright: ignore
+    _init_queries(model)
+    return Loaded(model, processor, "people (untrained)")
 
 
-def schooled(texts: Iterable[str], *, seed: int = 0) -> Loaded:
-    """A model with a vocabulary of its own that goes on from the shipped oracle: it can see, and choose among options.
+def from_oracle_weights(texts: Iterable[str], *, seed: int = 0) -> Loaded:
+    """Build a model with a vocabulary of its own and the weights of the shipped oracle.
 
-    All weights are the oracle's but the embeddings of words that it does not know.
+    It can see, and choose among options. Only the embeddings of words that the oracle does not know are new.
     """
-    made, school = build(texts, seed=seed), load("people:oracle")
-    known = school.processor.tokenizer.get_vocab()  # pyright: ignore
-    own = made.processor.tokenizer.get_vocab()  # pyright: ignore
-    embedding, taught = made.model.get_input_embeddings().weight, school.model.get_input_embeddings().weight
-    others = {n: w for n, w in school.model.state_dict().items() if w.data_ptr() != taught.data_ptr()}  # tied: twice
-    made.model.load_state_dict(others, strict=False)
-    shared = [word for word in own if word in known]
+    tiny, oracle = build(texts, seed=seed), load("people:oracle")
+    vocabulary = tiny.processor.tokenizer.get_vocab()  # pyright: ignore
+    oracle_vocabulary = oracle.processor.tokenizer.get_vocab()  # pyright: ignore
+    embedding = tiny.model.get_input_embeddings().weight
+    oracle_embedding = oracle.model.get_input_embeddings().weight
+    # Embeddings are tied to the output head, and so there twice; their rows are copied word by word below.
+    others = {n: w for n, w in oracle.model.state_dict().items() if w.data_ptr() != oracle_embedding.data_ptr()}
+    tiny.model.load_state_dict(others, strict=False)
+    shared = [word for word in vocabulary if word in oracle_vocabulary]
     with torch.no_grad():
-        embedding.mul_(taught.std() / embedding.std())
-        embedding[[own[word] for word in shared]] = taught[[known[word] for word in shared]]
-    _start_options(made.model, own)
-    return Loaded(made.model, made.processor, "tiny")
+        embedding.mul_(oracle_embedding.std() / embedding.std())  # new words as large as learned ones
+        rows, oracle_rows = ([ids[word] for word in shared] for ids in (vocabulary, oracle_vocabulary))
+        embedding[rows] = oracle_embedding[oracle_rows]
+    _init_options(tiny.model, vocabulary)
+    return Loaded(tiny.model, tiny.processor, "tiny")
 
 
-def _start_options(model: Any, vocabulary: dict[str, int]) -> None:
-    """An option's token starts as its letter plus its words.
+def _init_options(model: Any, vocabulary: dict[str, int]) -> None:
+    """Set the embedding of an option's line to that of its letter plus the mean of its words'.
 
     With the tied embeddings, and with queries that start equal to keys, multiple choice is a matter of a hundred steps.
     """
@@ -172,12 +179,12 @@ def _start_options(model: Any, vocabulary: dict[str, int]) -> None:
         for token, row in vocabulary.items():
             letter, colon, option = token.partition(": ")
             if colon:
-                inside = [vocabulary[word] for word in words(option)]
-                embedding[row] = embedding[vocabulary[letter]] + embedding[inside].mean(0)
+                words = [vocabulary[word] for word in split_words(option)]
+                embedding[row] = embedding[vocabulary[letter]] + embedding[words].mean(0)
 
 
-def _start_queries(model: Any) -> None:
-    """Queries start equal to keys, so that like finds like (mimetic: Trockman and Kolter 2023, arXiv 2305.09828)."""
+def _init_queries(model: Any) -> None:
+    """Set queries equal to keys, so that like finds like (mimetic: Trockman and Kolter 2023, arXiv 2305.09828)."""
     with torch.no_grad():
         for layer in model.model.language_model.layers:
             query = layer.self_attn.q_proj.weight
@@ -185,20 +192,20 @@ def _start_queries(model: Any) -> None:
             layer.self_attn.k_proj.weight.copy_(query)
 
 
-def _start_vision(tower: Any) -> None:
-    """Positions start as 2-D sines and cosines, the patch kernel at fan-in scale: both shorten the warm-up by far."""
+def _init_vision(tower: Any) -> None:
+    """Set positions to 2-D sines and cosines, and the patch kernel to fan-in scale: both shorten the warm-up by far."""
     embeddings = tower.embeddings
     with torch.no_grad():
         kernel = embeddings.patch_embedding.weight
         kernel.normal_(0.0, kernel[0].numel() ** -0.5)
         positions = embeddings.position_embedding.weight
-        positions[1:] = 0.5 * sines(IMAGE_SIZE // PATCH, positions.shape[1])
+        positions[1:] = 0.5 * sine_positions(IMAGE_SIZE // PATCH, positions.shape[1])  # 0 is the class token's
 
 
-def sines(side: int, width: int) -> torch.Tensor:
-    """2-D sine/cosine positions of side x side patches, [side * side, width]."""
+def sine_positions(side: int, width: int) -> torch.Tensor:
+    """Return 2-D sine/cosine positions of side x side patches, [side * side, width]."""
     rate = 10.0 ** -torch.linspace(0, 1, width // 4)
-    place = torch.arange(side)[:, None] * rate[None] * (torch.pi / 2)
-    one = torch.cat([place.sin(), place.cos()], dim=1)  # [side, width / 2]
-    rows, columns = one[:, None].expand(side, side, -1), one[None].expand(side, side, -1)
+    angle = torch.arange(side)[:, None] * rate[None] * (torch.pi / 2)
+    axis = torch.cat([angle.sin(), angle.cos()], dim=1)  # [side, width / 2]
+    rows, columns = axis[:, None].expand(side, side, -1), axis[None].expand(side, side, -1)
     return torch.cat([rows, columns], dim=-1).reshape(side * side, width)

@@ -21,7 +21,7 @@ from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device, resolve_source
 from mmunlearner.models.processor import load_processor
-from mmunlearner.models.quantized import check_quantize
+from mmunlearner.models.quantization import check_quantization
 from mmunlearner.run import memory
 from mmunlearner.run.checks import check_methods
 from mmunlearner.run.reckoning import Reckoning, SetCount, Work
@@ -59,7 +59,7 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         ConfigError: the recipe is wrong: an option, a method, no model to unlearn.
     """
     check_methods(config)
-    check_quantize(config)
+    check_quantization(config)
     if not config.model.vanilla and not config.model.base:
         raise ConfigError(NO_MODEL)
     with tempfile.TemporaryDirectory() as folder:

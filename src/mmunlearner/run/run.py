@@ -11,7 +11,7 @@ from mmunlearner.core.files import sweep, write_json
 from mmunlearner.core.progress import Progress, ProgressBar
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import memorisation_gate, read_columns
-from mmunlearner.models.quantized import check_quantize, require
+from mmunlearner.models.quantization import check_quantization, require_bitsandbytes
 from mmunlearner.run import collect as results
 from mmunlearner.run.checks import check_methods
 from mmunlearner.run.run_dir import REFERENCES, RunDir, open_run
@@ -53,8 +53,8 @@ def run(config: RunConfig) -> Path:
 def _check(folder: RunDir, steps: Steps) -> data.Overlap:
     """What can be wrong is found before anything long begins; returns which evaluated questions are trained on."""
     check_methods(folder.config)
-    check_quantize(folder.config)
-    require(folder.config.model.quantize)
+    check_quantization(folder.config)
+    require_bitsandbytes(folder.config.model.quantize)
     overlap = data.overlap(steps.splits)
     if not (folder.path / "data.json").exists():
         hashes = data.data_hashes(folder.root) if folder.root else {}

@@ -27,7 +27,7 @@ from mmunlearner.core.files import discard, read_json, write_bytes, write_json, 
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.core.recipes import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
-from mmunlearner.models.quantized import check_quantize, require
+from mmunlearner.models.quantization import check_quantization, require_bitsandbytes
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.run.run_dir import mask_name, open_run
@@ -145,8 +145,8 @@ def _model(load: LoadConfig, **sources: str) -> ModelConfig:
 def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], name: str, work: Callable[[Steps], int]) -> Path:
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
-    check_quantize(config)
-    require(config.model.quantize)
+    check_quantization(config)
+    require_bitsandbytes(config.model.quantize)
     folder = open_run(replace(config, out=str(out.parent), name=f".{out.name}.{config_hash(config)}"))
     try:
         with ProgressBar({name: work(Steps(folder))}) as progress:

@@ -114,10 +114,12 @@ class Steps:
         config = self.run.config
         if config.model.base != "tiny":
             return self.load(config.model.base, quantize=config.model.quantize)
-        from mmunlearner.models.tiny import schooled
+        from mmunlearner.models.tiny import from_oracle_weights
 
         asked = [*self.splits.vanilla_training, *chain.from_iterable(self.splits.evaluation.values())]
-        return schooled((text for example in asked for text in (prompt(example), target(example))), seed=config.seed)
+        return from_oracle_weights(
+            (text for example in asked for text in (prompt(example), target(example))), seed=config.seed
+        )
 
     @cached_property
     def passes(self) -> Mapping[str, FisherPass]:

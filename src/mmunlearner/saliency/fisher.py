@@ -25,7 +25,7 @@ from mmunlearner.core.files import write_tensors
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError
-from mmunlearner.models import candidates, check_whole, input_device
+from mmunlearner.models import candidates, check_not_offloaded, input_device
 
 Unit = Literal["question", "image", "batch"]
 FORMAT = "mmunlearner-squares-1"
@@ -129,7 +129,7 @@ def squared_gradients(
             f"{encoder.loaded.source}: weights of 8 or 4 bits have no gradients to make a mask of; load it with "
             "model.quantize none"
         )
-    check_whole(model, title)
+    check_not_offloaded(model, title)
     weights = dict(model.named_parameters())
     sums, done = _resume(checkpoint, {name: weights[name] for name in names})
     saved, device = time.monotonic(), input_device(model)

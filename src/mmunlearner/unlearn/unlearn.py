@@ -22,8 +22,8 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
-from mmunlearner.models import Loaded, check_whole, input_device
-from mmunlearner.models.quantized import UNTRAINABLE
+from mmunlearner.models import Loaded, check_not_offloaded, input_device
+from mmunlearner.models.quantization import UNTRAINABLE
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn.adapters import lora
 from mmunlearner.unlearn.early_stopping import Level, Stop
@@ -97,7 +97,7 @@ def unlearn(
     adapters = lora_config if lora_config and lora_config.rank else None
     words, features = method.needs_reference, method.wants_features(config.options)
     _check_options(loaded, method, train, adapters, level, compares=words or features)
-    check_whole(loaded.model, "training")
+    check_not_offloaded(loaded.model, "training")
     start = loaded.unquantized() if loaded.unquantized else loaded
     _check_sets(method, mask, splits, start.model)
     encoder = encoder or Encoder(loaded)

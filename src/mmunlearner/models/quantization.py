@@ -15,8 +15,8 @@ UNTRAINABLE = "weights of 8 or 4 bits cannot be trained; train adapters (lora.ra
 INSTALL = 'pip install "mmunlearner[quantize]"'
 
 
-def require(quantize: Quantize) -> None:
-    """Say it where what quantises is missing.
+def require_bitsandbytes(quantize: Quantize) -> None:
+    """Raise where weights are to be quantised and the package that does it is missing.
 
     Raises:
         ModelError: bitsandbytes is not installed.
@@ -25,7 +25,7 @@ def require(quantize: Quantize) -> None:
         raise ModelError(f"model.quantize {quantize}: bitsandbytes is not installed; {INSTALL}")
 
 
-def check_quantize(config: RunConfig) -> None:
+def check_quantization(config: RunConfig) -> None:
     """Refuse a run that would train weights of 8 or 4 bits, before anything long begins.
 
     Raises:
@@ -39,15 +39,15 @@ def check_quantize(config: RunConfig) -> None:
             raise ConfigError(f"model.quantize {model.quantize}, {name}.rank 0: {UNTRAINABLE}")
 
 
-def quantization(quantize: Quantize, dtype: str) -> BitsAndBytesConfig | None:
-    """What transformers is to do to linear weights (but the output head's), which compute in `dtype`; None: nothing.
+def quantization_config(quantize: Quantize, compute_dtype: str) -> BitsAndBytesConfig | None:
+    """Return transformers' settings to quantise linear weights (but the output head's); None for whole weights.
 
-    bitsandbytes computes with weights of 8 bits in float16, whatever is asked for.
+    bitsandbytes computes with weights of 8 bits in float16, whatever `compute_dtype` is.
 
     Raises:
         ModelError: bitsandbytes is not installed.
     """
-    require(quantize)
+    require_bitsandbytes(quantize)
     if quantize == "none":
         return None
     if quantize == "int8":
@@ -56,11 +56,11 @@ def quantization(quantize: Quantize, dtype: str) -> BitsAndBytesConfig | None:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, dtype),
+        bnb_4bit_compute_dtype=getattr(torch, compute_dtype),
     )
 
 
-def keep_trainable(model: Any) -> None:
+def keep_differentiable(model: Any) -> None:
     """Leave 4-bit weights in their order on processors too.
 
     Where there are AVX512-BF16 instructions, bitsandbytes (0.50) reorders them at the first inference, after which
