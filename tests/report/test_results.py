@@ -29,6 +29,17 @@ def test_only_results_json_is_needed(tmp_path: Path) -> None:
     assert not run.masks
 
 
+def test_results_of_earlier_versions_load(results_json: dict[str, Any]) -> None:
+    for model in results_json["models"]:
+        del model["mask_config"]
+        model |= {"look": None, "method": model["method"] or None, "mask": model["mask"] or None, "moved": None}
+        for gap in model["oracle_gap"].values():
+            del gap["n"]
+    results = parse(results_json)
+    assert [(model.mask, model.moved) for model in results.models[:2]] == [("", {}), ("", {})]
+    assert results.models[-1].mask == "vision-projector-random"
+
+
 @pytest.mark.parametrize(
     ("only", "main"),
     [

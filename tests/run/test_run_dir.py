@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from mmunlearner.config import DataConfig, MethodConfig, RunConfig
+from mmunlearner.config import DataConfig, MaskConfig, MethodConfig, RunConfig
 from mmunlearner.core.recipes import load_config
 from mmunlearner.errors import ConfigError
-from mmunlearner.run.run_dir import find_run, open_run
+from mmunlearner.run.run_dir import find_run, mask_name, open_run
 
 
 @pytest.fixture
@@ -55,3 +55,25 @@ def test_a_folder_of_something_else_is_refused(config: RunConfig, tmp_path: Path
 def test_names_of_the_references_are_taken(config: RunConfig) -> None:
     with pytest.raises(ConfigError, match=r"methods.oracle: this name is taken"):
         open_run(replace(config, methods={"oracle": MethodConfig()}))
+
+
+@pytest.mark.parametrize(
+    ("mask", "name"),
+    [
+        (MaskConfig(), "vision-projector"),
+        (MaskConfig(random=True, limit=64), "vision-projector-random-limit64"),
+        (MaskConfig(("language",), beta=0.5, density=0.1, unit="batch", batch=8), "language-beta0.5-density0.1-batch8"),
+        (MaskConfig(batch=8), "vision-projector"),
+        (MaskConfig(beta=1.00000001), "vision-projector-beta1-aee7522f"),
+    ],
+)
+def test_a_mask_is_named_by_its_options(mask: MaskConfig, name: str) -> None:
+    assert mask_name(mask) == name
+
+
+def test_masks_that_differ_in_a_forgotten_option_do_not_share_a_file() -> None:
+    @dataclass(frozen=True)
+    class Later(MaskConfig):
+        forgotten: int = 0
+
+    assert mask_name(Later(forgotten=1)) != mask_name(Later(forgotten=2))

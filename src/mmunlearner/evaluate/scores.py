@@ -36,7 +36,7 @@ class Score(NamedTuple):
     value: float
     stderr: float
     """Standard error of `value`, clustered by entity."""
-    n: int
+    n: int = 0
     """Items behind it."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +129,23 @@ def find_run(path: Path | str) -> RunDir:
 
 
 def mask_name(mask: MaskConfig) -> str:
-    """Name of a mask's file: its parts, and what of it is not the default."""
-    default = MaskConfig()
-    words = list(mask.parts) + [f"beta{mask.beta:g}"] * (mask.beta != default.beta) + ["random"] * mask.random
-    words += [f"density{mask.density:g}"] * (mask.density != default.density)
+    """Return the name of a mask's file: its parts, and the options that differ from the defaults.
+
+    Options that the words do not tell in full end it with a hash of all, so that no two masks share a file.
+    """
+    default, beta, density = MaskConfig(), f"{mask.beta:g}", f"{mask.density:g}"
+    words = list(mask.parts) + [f"beta{beta}"] * (mask.beta != default.beta) + ["random"] * mask.random
+    words += [f"density{density}"] * (mask.density != default.density)
     unit = f"batch{mask.batch}" if mask.unit == "batch" else mask.unit
     words += [unit] * (mask.unit != default.unit) + [f"limit{mask.limit}"] * (mask.limit != default.limit)
+    # An option that is added to MaskConfig and forgotten here has its default in `told`, and so does not go unnoticed.
+    # `batch` is told where it matters, which is with `unit: batch` alone.
+    told = MaskConfig(
+        parts=mask.parts, beta=float(beta), density=float(density), unit=mask.unit, batch=mask.batch,
+        limit=mask.limit, random=mask.random,
+    )  # fmt: skip
+    if told != mask:
+        words.append(hashlib.sha256(json.dumps(plain(mask), sort_keys=True).encode()).hexdigest()[:8])
     return "-".join(words)
 
 
