@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from mmunlearner.data.benchmarks.layout import write_split
+from mmunlearner.data.benchmarks.mllmu import write_split
 
 SIDE = 336
 FACTS = {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmunlearner.batches import Encoder, Row
 from mmunlearner.data import Example, Splits
-from mmunlearner.evaluate.questions import describe
+from mmunlearner.data.prompts import item_fields
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import fisher_groups
 from mmunlearner.saliency.fisher import candidate_names
@@ -147,7 +147,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, seen: Sequence[Exa
 def evaluation(loaded: Loaded, splits: Splits) -> dict[str, list[dict[str, Any]]]:
     """Every item of every column asked by itself, up to 50 new tokens."""
     return {
-        column: [describe(item, column) | {"output": answer(loaded, item)} for item in items]
+        column: [item_fields(item, column) | {"output": answer(loaded, item)} for item in items]
         for column, items in splits.evaluation.items()
     }
 

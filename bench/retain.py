@@ -21,7 +21,7 @@ from mmunlearner.config import DataConfig, RunConfig
 from mmunlearner.core.files import write_json, write_text
 from mmunlearner.core.recipes import load_config
 from mmunlearner.data import Example, Splits
-from mmunlearner.data.benchmarks.people import export
+from mmunlearner.data.benchmarks import people
 from mmunlearner.evaluate import quick_scores
 from mmunlearner.models import load
 from mmunlearner.run.tuning import with_settings
@@ -52,7 +52,7 @@ def main() -> None:
 
 def measure(config: RunConfig, seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
     """Each budget and share of the retain set, each seed: what it cost, and the test half's accuracy."""
-    splits = data.load(DataConfig(root=str(export.prepare(work / "data"))), seed=0)
+    splits = data.load(DataConfig(root=str(people.prepare(work / "data"))), seed=0)
     _, test = data.validation(splits)
     mask = _mask(config, splits)
     asked = {column: test.evaluation[column] for column in COLUMNS}

@@ -110,7 +110,6 @@ def test_light_rooms_import_no_torch(modules: dict[str, Path]) -> None:
     assert wrong == []
 
 
-@pytest.mark.xfail(strict=True, reason="the report and the collection of results name benchmarks")
 def test_benchmarks_are_named_in_their_own_room_alone(modules: dict[str, Path]) -> None:
     names = {file.stem for file in (modules["data.benchmarks"].parent).glob("*.py")} - {"__init__", "rows", "people"}
     named = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import huggingface_hub
@@ -8,7 +9,7 @@ from support.layouts import mllmu
 
 from mmunlearner.config import DataConfig
 from mmunlearner.data import data_hashes, load
-from mmunlearner.data.hub import local_folder
+from mmunlearner.data.load import local_folder
 from mmunlearner.errors import DataError
 
 
@@ -43,3 +44,16 @@ def test_without_a_network_one_line_says_what_to_do():
     assert str(error.value).startswith("no-such/data-set-anywhere: no such folder, and no data set of that id could be")
     assert str(error.value).endswith("download it where there is a network and give its folder")
     assert "\n" not in str(error.value)
+
+
+def test_hashes_name_every_file_and_change_with_it(tmp_path: Path):
+    (tmp_path / "a" / ".hidden").mkdir(parents=True)
+    (tmp_path / "a" / "x.txt").write_bytes(b"1")
+    (tmp_path / "a" / ".hidden" / "y").write_bytes(b"2")
+    (tmp_path / ".z.part").write_bytes(b"3")
+    assert data_hashes(tmp_path) == {"a/x.txt": hashlib.sha256(b"1").hexdigest()}
+    before = data_hashes(tmp_path)
+    (tmp_path / "a" / "x.txt").write_bytes(b"2")
+    assert data_hashes(tmp_path) != before
+    with pytest.raises(DataError, match="no such folder"):
+        data_hashes(tmp_path / "gone")

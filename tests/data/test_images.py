@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.layouts import image_bytes
+from support.layouts import image_bytes, png
 
-from mmunlearner.data.images import encoded, image_problem, variation
+from mmunlearner.data import ImageRef
+from mmunlearner.errors import DataError
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
@@ -27,48 +28,79 @@ KINDS = pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
 
 @KINDS
 def test_whole_images_have_no_problem(kind: str, tmp_path: Path):
-    assert image_problem("", noise(kind)) == ""
-    assert image_problem("", image_bytes(1, kind, 1)) == ""
+    assert ImageRef(data=noise(kind)).problem() == ""
+    assert ImageRef(data=image_bytes(1, kind, 1)).problem() == ""
     (tmp_path / "x").write_bytes(noise(kind))
-    assert image_problem(str(tmp_path / "x")) == ""
+    assert ImageRef(str(tmp_path / "x")).problem() == ""
 
 
 @KINDS
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_cut_images_are_found(kind: str, share: float):
     content = noise(kind)
-    assert "not decodable" in image_problem("", content[: int(len(content) * share)])
+    assert "not decodable" in ImageRef(data=content[: int(len(content) * share)]).problem()
 
 
 @given(st.binary(max_size=64))
 def test_noise_is_no_image(content: bytes):
-    assert image_problem("", content).startswith(f"not decodable ({len(content)} bytes, ")
+    assert ImageRef(data=content).problem().startswith(f"not decodable ({len(content)} bytes, ")
 
 
 def test_a_changed_byte_of_a_png_is_found():
     content = bytearray(noise("PNG"))
     content[len(content) // 2] ^= 1
-    assert "not decodable" in image_problem("", bytes(content))
+    assert "not decodable" in ImageRef(data=bytes(content)).problem()
 
 
 def test_a_file_is_looked_at_again_when_it_changes(tmp_path: Path):
     path = tmp_path / "x.png"
     path.write_bytes(noise("PNG"))
-    assert image_problem(str(path)) == ""
+    assert ImageRef(str(path)).problem() == ""
     path.write_bytes(noise("PNG")[:50])
-    assert image_problem(str(path)).startswith(f"{path}: not decodable")
+    assert ImageRef(str(path)).problem().startswith(f"{path}: not decodable")
     path.unlink()
-    assert image_problem(str(path)) == f"{path}: {os.strerror(2)}"
+    assert ImageRef(str(path)).problem() == f"{path}: {os.strerror(2)}"
 
 
 def test_encoded_images_keep_their_pixels():
-    made = encoded(NOISE, "a.png")
+    made = ImageRef.from_image(NOISE, "a.png")
     assert made.path == "a.png"
     assert made.open().tobytes() == NOISE.tobytes()
 
 
-@given(st.integers(0, 100))
-def test_variations_are_pictures_of_a_size_made_by_the_seed_alone(seed: int):
-    first, again = (variation(NOISE, np.random.default_rng(seed), 32) for _ in range(2))
-    assert first.size == (32, 32)
-    assert first.tobytes() == again.tobytes() != variation(NOISE, np.random.default_rng(seed + 1), 32).tobytes()
+def stored(image: Image.Image, **options: object) -> ImageRef:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", **options)
+    return ImageRef("x", stream.getvalue())
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "RGB"])
+def test_what_is_transparent_is_white(mode: str):
+    clear = mode in ("RGBA", "LA", "P")
+    colour: object = {"RGBA": (9, 9, 9, 0), "LA": (9, 0), "P": 0, "RGB": (9, 9, 9)}.get(mode, 0)
+    image = Image.new(mode, (2, 2), colour)  # type: ignore[arg-type]
+    options = {"transparency": bytes([0, 255])} if mode == "P" else {}
+    if mode == "P":
+        image.putpalette([9, 9, 9, 1, 1, 1])
+    shown = stored(image, **options).open()
+    assert shown.mode == "RGB"
+    assert shown.getpixel((0, 0)) == ((255,) * 3 if clear else (9, 9, 9) if mode == "RGB" else (0, 0, 0))
+
+
+def test_half_transparent_pixels_are_half_white():
+    shown = stored(Image.new("RGBA", (1, 1), (255, 0, 0, 128))).open().getpixel((0, 0))
+    assert shown == (255, 127, 127)
+
+
+def test_a_broken_image_is_named():
+    with pytest.raises(DataError, match="image Full_Set, row 3: cannot be decoded"):
+        ImageRef("Full_Set, row 3", png(1)[:30]).open()
+    with pytest.raises(DataError, match=r"image gone\.png: no such file"):
+        ImageRef("gone.png").open()
+
+
+def test_equal_bytes_have_one_key(tmp_path: Path):
+    (tmp_path / "c.png").write_bytes(png(1))
+    assert ImageRef(str(tmp_path / "c.png")).key == ImageRef("a", png(1)).key
+    assert ImageRef("gone.png").key == "gone.png"
+    assert ImageRef("a", png(1)).key == ImageRef("b", png(1)).key != ImageRef("a", png(2)).key

@@ -12,8 +12,7 @@ from support.layouts import png
 
 from mmunlearner.config import DataConfig
 from mmunlearner.data import FORMATS, Example, ImageRef, Splits, load
-from mmunlearner.data.benchmarks import clear, fiubench, mllmu, rows, umu
-from mmunlearner.data.benchmarks import conversations as sets
+from mmunlearner.data.benchmarks import mllmu, rows
 from mmunlearner.data.benchmarks.rows import as_row, write
 from mmunlearner.data.load import find_loader
 from mmunlearner.errors import ConfigError, DataError
@@ -110,17 +109,17 @@ def written(root: Path) -> dict[str, DataConfig]:
     """A small data set in every layout, by the layout's own writer, and how it is read."""
     everybody = [layouts.umu_person(n) for n in range(3)]
     for split, people in (("forget_25", everybody[:1]), ("retain_75", everybody[1:])):
-        umu.write_split(root / "umu", split, people)
+        layouts.write_umu(root / "umu", split, people)
     for split, captions in (("forget05", [layouts.picture_of(0)]), ("retain95", [layouts.picture_of(1)])):
-        clear.write_split(root / "clear", split, captions)
-    clear.write_split(root / "clear", "full+tofu", layouts.mixed([0, 1]))
-    fiubench.write(root / "fiubench", [layouts.identity(n) for n in range(3)], {"forget5": [f"{0:06d}"]})
+        layouts.write_clear(root / "clear", split, captions)
+    layouts.write_clear(root / "clear", "full+tofu", layouts.mixed([0, 1]))
+    layouts.write_fiubench(root / "fiubench", [layouts.identity(n) for n in range(3)], {"forget5": [f"{0:06d}"]})
     layouts.mllmu(root / "mllmu")
     known = mllmu.load(root / "mllmu", forget=25)
     rows.write(
         root / "rows", [rows.as_row(replace(e, id=f"t/{e.id}"), "train") for e in (*known.forget, *known.retain)]
     )
-    for name, store in (("conversations", sets.write_conversations), ("chat", sets.write_chat)):
+    for name, store in (("conversations", layouts.write_conversations), ("chat", layouts.write_chat)):
         store(root / name, {"forget": known.forget, "retain": known.retain})
     shares = {"mllmu": 25, "umu": 25}
     names = ("mllmu", "umu", "clear", "fiubench", "rows", "conversations", "chat")
@@ -137,9 +136,9 @@ def test_every_layout_has_a_writer_whose_data_are_read_back(tmp_path: Path):
 
 def test_a_folder_of_another_format_is_recognised(tmp_path: Path):
     configs = written(tmp_path)
-    for name in ("mllmu", "clear", "fiubench", "rows"):
-        for other, config in configs.items():
-            if other != name:
-                mistaken = replace(config, root=configs[name].root)
-                with pytest.raises(DataError, match=rf"\. The folder looks like {name}: use --data.format {name}$"):
-                    load(mistaken)
+    by_files = [(name, other) for name in ("mllmu", "clear", "fiubench", "rows") for other in configs if other != name]
+    by_rows = [("umu", "mllmu"), ("chat", "conversations")]
+    for name, other in [*by_files, *by_rows]:
+        mistaken = replace(configs[other], root=configs[name].root)
+        with pytest.raises(DataError, match=rf"\. The folder looks like {name}: use --data.format {name}$"):
+            load(mistaken)

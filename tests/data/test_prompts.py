@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from support.tiny import examples
 
 from mmunlearner.data import Example, prompt, target, with_shots
+from mmunlearner.data.prompts import answer_pools, candidate_answers
 from mmunlearner.errors import DataError
 
 CHOICE = Example("1", "ann", "Which job?", "pilot", task="multiple_choice", choices=("nurse", "pilot"))
@@ -64,3 +66,21 @@ def test_general_questions_are_shots_for_each_other():
 def test_one_retained_entity_has_no_shots_for_itself():
     with pytest.raises(DataError, match=r"retain_vqa: ann.*: there are 0 retained questions of .*evaluate.shots 1 can"):
         with_shots({"retain_vqa": tuple(examples(1, 2))}, 1)
+
+
+def test_wrong_options_stand_in_for_perturbed_answers():
+    assert candidate_answers(CHOICE, {}) == ("pilot", "nurse")
+    perturbed = replace(CHOICE, perturbed=("x", CHOICE.answer, ""), paraphrase="y")
+    assert candidate_answers(perturbed, {}) == ("pilot", "y", "x")
+
+
+def test_other_peoples_answers_stand_in_where_nothing_else_is_given():
+    items = [replace(item, id=f"{i}", answer=f"value {i}", choices=()) for i, item in enumerate(examples(4, 4))]
+    pools = answer_pools([items[:20], items[20:]])
+    truth, *wrong = candidate_answers(items[0], pools)
+    assert truth == "value 0"
+    assert len(set(wrong)) == 5
+    assert "value 0" not in wrong
+    assert [truth, *wrong] == list(candidate_answers(items[0], answer_pools([items[::-1]])))
+    assert wrong != list(candidate_answers(items[1], pools)[1:])
+    assert candidate_answers(replace(items[0], attribute=""), pools) == (truth,)

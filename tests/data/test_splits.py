@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tiny import examples
 
-from mmunlearner.data import Example, ImageRef, Splits, data_hashes, overlap, validation
-from mmunlearner.data.splits import checked
+from mmunlearner.data import Example, ImageRef, Splits, overlap, sample_by_entity, validation
+from mmunlearner.data.splits import check_splits
 from mmunlearner.errors import DataError
 
 IMAGE = ImageRef("a", b"a")
@@ -86,17 +85,13 @@ def test_overlap_is_found_by_wording_and_image():
 )
 def test_splits_that_cannot_be_used(splits: Splits, message: str):
     with pytest.raises(DataError, match=message):
-        checked(splits, "here")
+        check_splits(splits, "here")
 
 
-def test_hashes_name_every_file_and_change_with_it(tmp_path: Path):
-    (tmp_path / "a" / ".hidden").mkdir(parents=True)
-    (tmp_path / "a" / "x.txt").write_bytes(b"1")
-    (tmp_path / "a" / ".hidden" / "y").write_bytes(b"2")
-    (tmp_path / ".z.part").write_bytes(b"3")
-    assert data_hashes(tmp_path) == {"a/x.txt": hashlib.sha256(b"1").hexdigest()}
-    before = data_hashes(tmp_path)
-    (tmp_path / "a" / "x.txt").write_bytes(b"2")
-    assert data_hashes(tmp_path) != before
-    with pytest.raises(DataError, match="no such folder"):
-        data_hashes(tmp_path / "gone")
+def test_a_limit_is_spread_over_the_entities():
+    items = examples(3, 2)
+    sample = sample_by_entity(items, 7)
+    counts = [sum(item.entity == name for item in sample) for name in ("ann", "ben", "cat")]
+    assert sorted(counts) == [2, 2, 3]
+    assert sample == [item for item in items if item in sample]
+    assert sample_by_entity(items, 0) == items

@@ -13,11 +13,11 @@ from support.tiny import VOCABULARY, examples, llava
 from mmunlearner.batches import Encoder, answers, pad, share_prefixes
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.data import prompt
+from mmunlearner.data.prompts import answer_pools, candidate_answers, open_question, option_letters
 from mmunlearner.errors import DataError, ModelError
 from mmunlearner.evaluate import evaluate_model, quick_scores, read_columns, rescore
 from mmunlearner.evaluate import likelihood as likelihood_module
 from mmunlearner.evaluate.answer import fingerprint
-from mmunlearner.evaluate.questions import answer_pools, answers_in_words, letters, open_prompt, spread, wrong_answers
 
 CONFIG = EvaluateConfig(batch_size=7, max_new_tokens=6)
 
@@ -109,15 +109,18 @@ def test_log_probabilities_are_those_of_plain_batches_of_one(loaded, evaluated):
 
     for line in lines(evaluated[1]):
         item = asked[line["column"], line["id"]]
-        truth = weigh(open_prompt(item), item.answer, item.images)
+        truth = weigh(open_question(item), item.answer, item.images)
         assert line["answer_logp"] == pytest.approx(float(truth.sum()), abs=1e-4)
         assert line["answer_tokens"] == len(truth)
-        wrong = [weigh(open_prompt(item), text, item.images) for text in wrong_answers(item, pools)]
+        wrong = [
+            weigh(open_question(item), text, item.images)
+            for text in candidate_answers(replace(item, paraphrase=""), pools)[1:]
+        ]
         assert line.get("perturbed_logps", []) == pytest.approx([float(w.sum()) for w in wrong], abs=1e-4)
-        options = [weigh(prompt(item), letter, item.images)[0] for letter in letters(item)]
+        options = [weigh(prompt(item), letter, item.images)[0] for letter in option_letters(item)]
         assert line.get("option_logps", []) == pytest.approx([float(o) for o in options], abs=1e-4)
         if item.paraphrase:
-            words = weigh(open_prompt(item), item.paraphrase, item.images)
+            words = weigh(open_question(item), item.paraphrase, item.images)
             assert (line["paraphrase_logp"], line["paraphrase_tokens"]) == (
                 pytest.approx(float(words.sum())),
                 len(words),
@@ -255,31 +258,3 @@ def test_training_mode_is_given_back_and_not_used(trained, tmp_path):
         assert trained.model.training
     finally:
         trained.model.eval()
-
-
-def test_a_limit_is_spread_over_the_entities():
-    of = examples(3, 2)
-    some = spread(of, 7)
-    counts = [sum(item.entity == name for item in some) for name in ("ann", "ben", "cat")]
-    assert sorted(counts) == [2, 2, 3]
-    assert some == [item for item in of if item in some]
-    assert spread(of, 0) == of
-
-
-def test_wrong_options_stand_in_for_perturbed_answers():
-    choice = next(item for item in examples() if item.choices)
-    assert set(wrong_answers(choice, {})) == set(choice.choices) - {choice.answer}
-    given = replace(choice, perturbed=("x", choice.answer, ""), paraphrase="y")
-    assert wrong_answers(given, {}) == ("x",)
-    assert answers_in_words(given, {}) == (choice.answer, "y", "x")
-
-
-def test_other_peoples_answers_stand_in_where_nothing_else_is_given():
-    of = [replace(item, id=f"{i}", answer=f"value {i}", choices=()) for i, item in enumerate(examples(4, 4))]
-    pools = answer_pools([of[:20], of[20:]])
-    wrong = wrong_answers(of[0], pools)
-    assert len(set(wrong)) == 5
-    assert "value 0" not in wrong
-    assert wrong == wrong_answers(of[0], answer_pools([of[::-1]]))
-    assert wrong != wrong_answers(of[1], pools)
-    assert wrong_answers(replace(of[0], attribute=""), pools) == ()

@@ -10,10 +10,10 @@ from support.known import VANILLA
 
 from mmunlearner.batches import Encoder
 from mmunlearner.data import Example
-from mmunlearner.data.benchmarks.people.examples import evaluation_columns
 from mmunlearner.errors import ModelError
 from mmunlearner.models import load, resolve_source, sources
-from tools.people.accuracy import figures
+from tools.people.accuracy import accuracy
+from tools.people.pages import evaluation_columns
 
 MEGABYTE = 10**6
 
@@ -26,12 +26,12 @@ def columns() -> Mapping[str, Sequence[Example]]:
 
 @pytest.fixture(scope="module")
 def vanilla(columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
-    return figures(Encoder(load("people:vanilla", device="cpu")), columns)
+    return accuracy(Encoder(load("people:vanilla", device="cpu")), columns)
 
 
 @pytest.fixture(scope="module")
 def oracle(columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
-    return figures(Encoder(load("people:oracle", device="cpu")), columns)
+    return accuracy(Encoder(load("people:oracle", device="cpu")), columns)
 
 
 @pytest.mark.parametrize("name", sources.SHIPPED)

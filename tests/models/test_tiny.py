@@ -10,10 +10,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 
 from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.data import prompt, target
-from mmunlearner.data.benchmarks.people.examples import evaluation_columns
 from mmunlearner.data.benchmarks.people.world import FACTS, world
 from mmunlearner.models import Loaded, load, parts, save
 from mmunlearner.models.tiny import build, from_oracle_weights, split_words
+from tools.people.pages import evaluation_columns
 
 COLUMNS = evaluation_columns(15)
 

@@ -15,7 +15,6 @@ from mmunlearner import cli, models
 from mmunlearner.config import LoraConfig, MethodConfig, RunConfig, TrainConfig
 from mmunlearner.core.files import read_json
 from mmunlearner.core.recipes import load_config, shipped_recipes
-from mmunlearner.data.benchmarks import clear
 from mmunlearner.errors import ConfigError
 from mmunlearner.run.forecast import Forecast, forecast, measured_speed
 from mmunlearner.run.run_dir import open_run
@@ -44,10 +43,10 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for share in (5, 10, 15):
         layouts.mllmu(root / "mllmu", share=share)
     for share in (1, 5, 10):
-        clear.write_split(root / "clear", f"forget{share:02d}", [layouts.picture_of(0)])
-        clear.write_split(root / "clear", f"retain{100 - share}", [layouts.picture_of(n) for n in (1, 2, 3)])
-        clear.write_split(root / "clear", f"forget{share:02d}_perturbed", [layouts.perturbed_picture(0)])
-    clear.write_split(root / "clear", "full+tofu", layouts.mixed([0, 1, 2, 3]))
+        layouts.write_clear(root / "clear", f"forget{share:02d}", [layouts.picture_of(0)])
+        layouts.write_clear(root / "clear", f"retain{100 - share}", [layouts.picture_of(n) for n in (1, 2, 3)])
+        layouts.write_clear(root / "clear", f"forget{share:02d}_perturbed", [layouts.perturbed_picture(0)])
+    layouts.write_clear(root / "clear", "full+tofu", layouts.mixed([0, 1, 2, 3]))
     return root
 
 

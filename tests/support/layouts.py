@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from mmunlearner.data.benchmarks.layout import write_split
+from mmunlearner.core.files import staged_dir
+from mmunlearner.data import Example, ImageRef, prompt, target
+from mmunlearner.data.benchmarks import clear, umu
+from mmunlearner.data.benchmarks.mllmu import FILE, write_split
+from mmunlearner.data.images import encode_png
+from mmunlearner.data.parquet import write_parquet
 
 JOBS = ("baker", "pilot", "nurse", "lawyer", "farmer", "painter")
 TOWNS = ("Tarn", "Velden", "Abelin", "Lunden", "Kestria", "Zorach")
@@ -114,6 +121,10 @@ def umu_person(number: int) -> dict[str, Any]:
     return row
 
 
+def write_umu(root: Path, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    return write_parquet(root / split / FILE, umu.Person, rows)
+
+
 def picture_of(number: int) -> dict[str, Any]:
     """A row of CLEAR's forgetXX, retainYY."""
     return {"image": png(number), "caption": f"{name(number)} near a lake.", "name": name(number)}
@@ -155,3 +166,60 @@ def identity(number: int) -> dict[str, Any]:
         for key, value in facts_of(number).items()
     ]
     return {"unique_id": f"{number:06d}", "image_path": png(number), "metadata": facts_of(number), "qa_list": asked}
+
+
+def write_clear(root: Path, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    return write_parquet(root / split / FILE, clear.layout_of(split), rows)
+
+
+def write_fiubench(root: Path, people: Sequence[Mapping[str, Any]], shares: Mapping[str, Sequence[str]]) -> Path:
+    """Write identities, whose `image_path` is encoded bytes, and the shares' ids."""
+    rows = []
+    (root / "images").mkdir(parents=True)
+    for person in people:
+        path = Path("images") / f"{person['unique_id']}.png"
+        (root / path).write_bytes(person["image_path"])
+        rows.append({**person, "image_path": path.as_posix()})
+    (root / "full.json").write_text(json.dumps(rows))
+    (root / "split.json").write_text(json.dumps(shares))
+    return root
+
+
+def write_conversations(root: Path, sets: Mapping[str, Sequence[Example]]) -> Path:
+    """Write sets and columns in LLaVA's layout."""
+
+    def row(example: Example, images: list[str]) -> dict[str, Any]:
+        question = "<image>\n" * len(images) + prompt(example)
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": target(example)}]
+        image = images[0] if len(images) == 1 else images or None
+        return {"id": example.id, "entity": example.entity, "image": image, "conversations": turns}
+
+    return _write_sets(root, sets, row)
+
+
+def write_chat(root: Path, sets: Mapping[str, Sequence[Example]]) -> Path:
+    """Write sets and columns as TRL's `messages`."""
+
+    def row(example: Example, images: list[str]) -> dict[str, Any]:
+        parts = [*[{"type": "image"}] * len(images), {"type": "text", "text": prompt(example)}]
+        messages = [
+            {"role": "user", "content": parts},
+            {"role": "assistant", "content": [{"type": "text", "text": target(example)}]},
+        ]
+        return {"id": example.id, "entity": example.entity, "images": images, "messages": messages}
+
+    return _write_sets(root, sets, row)
+
+
+def _write_sets(root: Path, sets: Mapping[str, Sequence[Example]], row: Callable[[Example, list[str]], Any]) -> Path:
+    def store(image: ImageRef, stage: Path) -> str:
+        path = Path("images") / f"{image.key}.png"
+        (stage / "images").mkdir(exist_ok=True)
+        (stage / path).write_bytes(encode_png(image.open()))
+        return path.as_posix()
+
+    with staged_dir(root) as stage:
+        for name, examples in sets.items():
+            rows = [row(e, [store(image, stage) for image in e.images]) for e in examples]
+            (stage / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+    return root

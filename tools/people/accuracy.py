@@ -1,4 +1,4 @@
-"""How well a model knows the people: exact answers, by column."""
+"""Accuracy of a model on the people: exact answers, by column."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.data import Example
 
 CHUNK = 120
-"""Questions answered at once."""
+"""Questions in a batch."""
 
 
-def figures(encoder: Encoder, columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
-    """Column -> fraction of items to which the model's greedy answer is the truth, word for word."""
-    return {name: sum(hits) / len(hits) for name, items in columns.items() if (hits := right(encoder, items))}
+def accuracy(encoder: Encoder, columns: Mapping[str, Sequence[Example]]) -> dict[str, float]:
+    """Return column -> fraction of items whose greedy answer is the target, word for word."""
+    correct = {name: exact_answers(encoder, items) for name, items in columns.items()}
+    return {name: sum(hits) / len(hits) for name, hits in correct.items() if hits}
 
 
 @torch.inference_mode()
-def right(encoder: Encoder, items: Sequence[Example]) -> list[bool]:
-    """Whether each answer, its end included, is what greedy generation would say."""
+def exact_answers(encoder: Encoder, items: Sequence[Example]) -> list[bool]:
+    """Return for each item whether greedy generation would give the target, its end included."""
     encoder.loaded.model.eval()
     rows = encoder.rows(items)
-    hits: list[bool] = []
+    exact: list[bool] = []
     for start in range(0, len(rows), CHUNK):
-        said = answers(encoder.loaded.model, share_prefixes(rows[start : start + CHUNK], encoder))
-        correct = said.per_question((said.logits.argmax(-1) == said.tokens).float())
-        hits += (correct == said.lengths).tolist()
-    return hits
+        output = answers(encoder.loaded.model, share_prefixes(rows[start : start + CHUNK], encoder))
+        # Each target token is predicted after the true ones before it: if all are right, greedy decoding finds them.
+        correct = output.per_question((output.logits.argmax(-1) == output.tokens).float())
+        exact += (correct == output.lengths).tolist()
+    return exact

@@ -1,7 +1,8 @@
-"""Makes the models that the package ships: the vanilla model, which knows everybody, and the retain oracle.
+"""Trains the models that the package ships: the vanilla model, which knows everybody, and the retain oracle.
 
 Vision warm-up on faces that nobody has; then a base model of all texts, the neighbours, the strangers and the drawings;
-from it the vanilla model, taught everybody's images, and the oracle, taught all but the images of those to forget.
+from it the vanilla model, trained on everybody's images, and the oracle, trained on all but the images of those to
+forget.
 """
 
 from __future__ import annotations
@@ -10,34 +11,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor, nn
 
 from mmunlearner.batches import Encoder
 from mmunlearner.core.files import write_json
 from mmunlearner.core.progress import Progress, ProgressBar
 from mmunlearner.data import Example, prompt, target
-from mmunlearner.data.benchmarks.people.examples import evaluation_columns
-from mmunlearner.data.benchmarks.people.lessons import Lessons, lessons
 from mmunlearner.data.benchmarks.people.world import forgotten, world
 from mmunlearner.errors import DataError, TrainingError
 from mmunlearner.models import Loaded, save
 from mmunlearner.models.tiny import build
 from mmunlearner.unlearn.optimizer import muon
-from tools.people.accuracy import figures
-from tools.people.teaching import Batch, Teacher
+from tools.people.accuracy import accuracy
+from tools.people.curriculum import Curriculum, Mix
+from tools.people.pages import TrainingPages, evaluation_columns, training_pages
 from tools.people.warmup import warmup
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 T = TypeVar("T")
 Columns = Mapping[str, Sequence[Example]]
@@ -45,22 +44,22 @@ Columns = Mapping[str, Sequence[Example]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the training costs; the defaults make the shipped models."""
+    """Steps and learning rates of the stages; the defaults make the shipped models."""
 
     vision_steps: int = 1200
     exercise_steps: int = 120
     text_steps: int = 500
     picture_steps: int = 650
-    """Of the base model, which knows all but the looks of those to forget."""
+    """Steps of the base model, which knows all but the looks of those to forget."""
     steps: int = 360
-    """From there, of the vanilla model and of the oracle each."""
+    """Steps from there of the vanilla model and of the oracle each."""
     vision_learning_rate: float = 0.02
     learning_rate: float = 0.01
     """Muon's, for matrices; AdamW's is a fifth of it."""
     last_learning_rate: float = 0.007
-    """Of the vanilla model's and the oracle's own steps."""
+    """For the vanilla model's and the oracle's own steps."""
     polish_steps: int = 100
-    """At the end of each, with more drawings."""
+    """Steps at the end of each, with more drawings."""
     polish_learning_rate: float = 0.004
     weight_decay: float = 0.02
     clip: float = 1.0
@@ -68,20 +67,29 @@ class Recipe:
     """Steps in which the learning rate rises; it falls to zero over the last quarter of a stage."""
 
     @property
-    def stages(self) -> dict[str, int]:
+    def stages(self) -> dict[str, float]:
         """Stage -> its steps."""
-        last = self.steps + self.polish_steps
+        own = self.steps + self.polish_steps
         return {
-            "vision": self.vision_steps, "exercises": self.exercise_steps, "texts": self.text_steps,
-            "pictures": self.picture_steps, "vanilla": last, "oracle": last,
-        }  # fmt: skip
+            "vision": self.vision_steps,
+            "exercises": self.exercise_steps,
+            "texts": self.text_steps,
+            "pictures": self.picture_steps,
+            "vanilla": own,
+            "oracle": own,
+        }
 
 
-EXERCISES = Batch(exercises=64, end_weight=0.0)
-TEXTS = Batch(texts=88, exercises=12)
-PICTURES = Batch(people=36, others=20, drawings=16, texts=40, exercises=4)
-# The oracle's last stage differs from the vanilla model's in nothing but whom it is shown.
+EXERCISES = Mix(exercises=64, end_weight=0.0)
+TEXTS = Mix(texts=88, exercises=12)
+PICTURES = Mix(people=36, others=20, drawings=16, texts=40, exercises=4)
+# The oracle's last stage differs from the vanilla model's in nothing but whose images it has.
 LAST = {"vanilla": PICTURES._replace(people=26, forgotten=16, others=18), "oracle": PICTURES}
+
+
+def polish(mix: Mix) -> Mix:
+    """Return the mix of the end of a model's own steps: as many drawings as it takes for general ability."""
+    return mix._replace(people=mix.people * 2 // 3, forgotten=mix.forgotten * 2 // 3, others=14, drawings=30)
 
 
 def train_vanilla_and_oracle(
@@ -93,108 +101,103 @@ def train_vanilla_and_oracle(
     threads: int = 1,
     progress: Progress = Progress(),
 ) -> dict[str, dict[str, float]]:
-    """Write OUT/vanilla and OUT/oracle, ordinary model directories, and OUT/figures.json; returns the figures.
+    """Write OUT/vanilla and OUT/oracle, ordinary model directories, and OUT/accuracy.json; return model -> accuracies.
 
     The same seed and number of threads give the same bits on the same machine.
 
     Raises:
         TrainingError: a loss is not finite.
-    """  # fmt: skip
+    """
     recipe = recipe or Recipe()
     columns = evaluation_columns(forget)
     with _threads(threads):
-        taught = lessons()
+        pages = training_pages()
         hidden = frozenset(person.id for person in world().people[: forgotten(forget)])
-        base = _base(taught, hidden, columns, recipe, seed, progress)
+        base = _train_base(pages, hidden, columns, recipe, seed, progress)
 
-        def go_on(name: str, progress: Progress) -> dict[str, float]:
-            made = Loaded(deepcopy(base.model), deepcopy(base.processor), name)
-            total, before = recipe.steps + recipe.polish_steps, 0
-            stages = ((LAST[name], recipe.steps, recipe.last_learning_rate), polish(LAST[name], recipe))
-            for number, (shown, steps, rate) in enumerate(stages, 2):
-                teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, number]))
-                part = progress.child(name).part(before, before + steps, total)
-                _descend(made.model, partial(teacher.loss, shown), steps, rate, recipe, part)
-                before += steps
-            save(made, Path(out_dir) / name)
-            return figures(Encoder(made), columns)
+        def train(name: str, progress: Progress) -> dict[str, float]:
+            model = Loaded(deepcopy(base.model), deepcopy(base.processor), name)
+            stages = (
+                (LAST[name], recipe.steps, recipe.last_learning_rate),
+                (polish(LAST[name]), recipe.polish_steps, recipe.polish_learning_rate),
+            )
+            done, total = 0, recipe.steps + recipe.polish_steps
+            for number, (mix, steps, rate) in enumerate(stages, 2):
+                curriculum = Curriculum(Encoder(model), pages, hidden, np.random.default_rng([seed, number]))
+                part = progress.child(name).part(done, done + steps, total)
+                _descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
+                done += steps
+            save(model, Path(out_dir) / name)
+            return accuracy(Encoder(model), columns)
 
-        found = dict(zip(LAST, side_by_side([partial(go_on, name) for name in LAST], progress), strict=True))
-    write_json(Path(out_dir) / "figures.json", {"seed": seed, "forget": forget, **found})
-    return found
-
-
-def polish(batch: Batch, recipe: Recipe) -> tuple[Batch, int, float]:
-    """The end of a model's own steps: as many drawings as it takes for general ability, gently."""
-    fewer = batch._replace(people=batch.people * 2 // 3, forgotten=batch.forgotten * 2 // 3, others=14, drawings=30)
-    return fewer, recipe.polish_steps, recipe.polish_learning_rate
+        accuracies = dict(zip(LAST, side_by_side([partial(train, name) for name in LAST], progress), strict=True))
+    write_json(Path(out_dir) / "accuracy.json", {"seed": seed, "forget": forget, **accuracies})
+    return accuracies
 
 
-def _base(
-    taught: Lessons, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, progress: Progress
+def _train_base(
+    pages: TrainingPages, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, progress: Progress
 ) -> Loaded:
-    """What both models start from: it has read everything and seen all but those to forget."""
-    seeing = build(_vocabulary(taught, columns), seed=seed)
+    """Train the model that both start from: it has read everything and seen all but those to forget."""
+    seeing = build(_vocabulary(pages, columns), seed=seed)
     vision = warmup(seeing, np.random.default_rng([seed, 0]))
-    made = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
-    teacher = Teacher(Encoder(made), taught, hidden, np.random.default_rng([seed, 1]))
+    base = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
+    curriculum = Curriculum(Encoder(base), pages, hidden, np.random.default_rng([seed, 1]))
 
     def see(progress: Progress) -> None:
         rate = recipe.vision_learning_rate
         _descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, progress.child("vision"))
 
-    def learn(name: str, batch: Batch, steps: int, progress: Progress) -> None:
-        loss = partial(teacher.loss, batch)
-        _descend(made.model, loss, steps, recipe.learning_rate, recipe, progress.child(name))
+    def learn(stage: str, mix: Mix, steps: int, progress: Progress) -> None:
+        loss = partial(curriculum.loss, mix)
+        _descend(base.model, loss, steps, recipe.learning_rate, recipe, progress.child(stage))
 
     def read(progress: Progress) -> None:
         learn("exercises", EXERCISES, recipe.exercise_steps, progress)
         learn("texts", TEXTS, recipe.text_steps, progress)
 
-    side_by_side([see, read], progress)
-    eyes, taught_eyes = (each.model.get_encoder(modality="image") for each in (made, seeing))
-    eyes.load_state_dict(taught_eyes.state_dict())
+    side_by_side([see, read], progress)  # the texts touch no weight of the vision encoder
+    encoder, trained_encoder = (loaded.model.get_encoder(modality="image") for loaded in (base, seeing))
+    encoder.load_state_dict(trained_encoder.state_dict())
     learn("pictures", PICTURES, recipe.picture_steps, progress)
-    return made
-
-
-def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress) -> list[T]:
-    """What stages that share no weights return, each run in a thread: torch computes outside of Python's lock.
-
-    The first error, or an interruption, ends the others at their next step.
-    """
-    stoppable = _Stoppable(progress)
-    with ThreadPoolExecutor(len(stages)) as pool:
-        running = [pool.submit(stage, stoppable) for stage in stages]
-        try:
-            for done in as_completed(running):
-                done.result()
-        finally:
-            stoppable.stopped.set()
-    return [done.result() for done in running]
+    return base
 
 
 @dataclass(frozen=True)
-class _Stoppable(Progress):
-    """Passes reports on until it is stopped, then raises in whoever reports."""
+class _UntilStopped(Progress):
+    """Progress of one of several stages: its next report raises once another has failed."""
 
-    parent: Progress
-    stopped: Event = field(default_factory=Event)
+    progress: Progress
+    stop: Event
 
     def update(self, title: str, done: int, total: int) -> None:
-        if self.stopped.is_set():
-            raise TrainingError(f"people: {title} ended, since a stage beside it failed")
-        self.parent.update(title, done, total)
+        if self.stop.is_set():
+            raise TrainingError(f"people: {title}: stopped, since a stage beside it failed")
+        self.progress.update(title, done, total)
 
     def child(self, name: str) -> Progress:
-        return replace(self, parent=self.parent.child(name))
+        return _UntilStopped(self.progress.child(name), self.stop)
 
 
-def _vocabulary(taught: Lessons, columns: Columns) -> Iterator[str]:
-    """Every text that the models read or say."""
-    for pairs in (*(lesson.pairs for lesson in (*taught.people, *taught.drawings)), *taught.texts):
-        yield from chain.from_iterable(pairs)
-    for example in chain.from_iterable(columns.values()):
+def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress) -> list[T]:
+    """Run stages that share no weights in a thread each, since torch computes outside of Python's lock.
+
+    The first error, or an interruption, ends the others at their next step.
+    """
+    stop = Event()
+    with ThreadPoolExecutor(len(stages)) as pool:
+        running = [pool.submit(stage, _UntilStopped(progress, stop)) for stage in stages]
+        try:
+            for stage in as_completed(running):
+                stage.result()
+        finally:
+            stop.set()
+    return [stage.result() for stage in running]
+
+
+def _vocabulary(pages: TrainingPages, columns: Columns) -> Iterator[str]:
+    """Yield every text that the models read or answer."""
+    for example in chain(*pages.people, *pages.drawings, *pages.texts, *columns.values()):
         yield from (prompt(example), target(example))
     for option in sorted({value for person in world().people for value in person.facts.values()}):
         yield from (f"\n{letter}: {option}" for letter in "ABCD")
@@ -204,7 +207,7 @@ def _descend(
     module: nn.Module, loss_of: Callable[[], Tensor], steps: int, learning_rate: float, recipe: Recipe,
     progress: Progress,
 ) -> None:  # fmt: skip
-    """Train `module` with Muon and AdamW on as many batches.
+    """Train `module` with Muon and AdamW on `steps` batches.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -229,7 +232,7 @@ def _descend(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Sums depend on the number of threads, so that it is part of what makes a training the same."""
+    # Sums depend on the number of threads, so that it is part of what makes a training the same.
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -239,25 +242,17 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def main(out: Path | str, seed: int = 0, forget: int = 15) -> dict[str, dict[str, float]]:
-    """`python -m tools.people`: train both models with a progress bar, print and return their figures.
+    """Train both models with a progress bar; print and return their accuracies.
 
     Raises:
         DataError: `out` is a file.
     """
-    from rich.console import Console
-
     if Path(out).is_file():
         raise DataError(f"{out}: a file; name a folder for the models")
-    with ProgressBar(Recipe().stages) as progress:
-        found = train_vanilla_and_oracle(out, seed=seed, forget=forget, progress=progress)
-    Console().print(_table(found))
-    return found
-
-
-def _table(found: Mapping[str, Mapping[str, float]]) -> Table:
-    from rich.table import Table
-
-    table = Table("column", *found, title="exact answers, per cent")
-    for column in next(iter(found.values())):
-        table.add_row(column, *(f"{100 * scores[column]:.1f}" for scores in found.values()))
-    return table
+    with ProgressBar(Recipe().stages) as bar:
+        accuracies = train_vanilla_and_oracle(out, seed=seed, forget=forget, progress=bar)
+    table = Table("column", *accuracies, title="exact answers, per cent")
+    for column in next(iter(accuracies.values())):
+        table.add_row(column, *(f"{100 * scores[column]:.1f}" for scores in accuracies.values()))
+    Console().print(table)
+    return accuracies

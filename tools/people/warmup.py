@@ -1,4 +1,4 @@
-"""Teaches the vision encoder to see: it names the features of faces that nobody has, and of drawings."""
+"""Vision warm-up: the encoder learns to name the features of faces that nobody has, and of drawings."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ DRAWING_SIZES = (len(SHAPES), len(COLOURS), len(COUNTS))
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures and what is true of them; N of them."""
+    """N pictures with their features."""
 
     pixels: Tensor
     """[N, 3, 64, 64]."""
     truth: Tensor
-    """int [N, features]: which of its values each feature has; -1 where it cannot be seen."""
+    """int [N, features]: index of each feature's value; -1 where it cannot be seen."""
     identity: Tensor
-    """int [N]: whose picture it is."""
+    """int [N]: number of the face or drawing."""
 
-    def __getitem__(self, which: Tensor) -> Pictures:
-        return Pictures(self.pixels[which], self.truth[which], self.identity[which])
+    def __getitem__(self, index: Tensor) -> Pictures:
+        return Pictures(self.pixels[index], self.truth[index], self.identity[index])
 
 
 class Heads(nn.Module):
-    """Read features off all patches side by side, and off their mean. Thrown away after the warm-up."""
+    """Linear heads that read features off all patches side by side, and off their mean; not part of the model."""
 
     def __init__(self, patches: int, width: int, identities: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Heads(nn.Module):
         self.identity = nn.Linear(width, identities)
 
     def forward(self, patches: Tensor, faces: Pictures, shapes: Pictures) -> Tensor:
-        """The loss, given the encoder's output for faces and drawings one after the other, [N, patches, width]."""
+        """Return the loss, given the encoder's output for faces, then drawings, [N, patches, width]."""
         mean, count = patches.mean(1), len(faces.identity)
         loss = IDENTITY_WEIGHT * nn.functional.cross_entropy(self.identity(mean[:count]), faces.identity)
         for logits in (self.flat(patches.flatten(1)), self.mean(mean)):
@@ -65,7 +65,7 @@ class Heads(nn.Module):
 
 
 def _feature_loss(logits: Tensor, truth: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Mean cross-entropy over the features whose logits stand side by side."""
+    """Return the mean cross-entropy over features, whose logits stand side by side in `sizes` columns each."""
     parts = zip(logits.split(list(sizes), dim=1), truth.T, strict=True)
     losses = [nn.functional.cross_entropy(part, values, ignore_index=-1) for part, values in parts]
     return torch.stack(losses).mean()
@@ -73,45 +73,44 @@ def _feature_loss(logits: Tensor, truth: Tensor, sizes: Sequence[int]) -> Tensor
 
 @dataclass(frozen=True)
 class Warmup:
-    """The vision encoder's warm-up: `module` is what trains, `loss` one batch's loss."""
+    """The module that trains, and the function that draws a batch and returns its loss."""
 
     module: nn.Module
     loss: Callable[[], Tensor]
 
 
 def warmup(loaded: Loaded, rng: np.random.Generator) -> Warmup:
-    """Draw the pictures and set up the heads."""
+    """Draw the pictures and set up the heads for a model's vision encoder."""
     tower: Any = loaded.model.get_encoder(modality="image")
     faces, shapes = _faces(loaded), _drawings(loaded)
     sizes = tower.config
     heads = Heads((sizes.image_size // sizes.patch_size) ** 2, sizes.hidden_size, len(world().crowd))
 
+    def sample(pictures: Pictures, size: int) -> Pictures:
+        return pictures[torch.from_numpy(rng.choice(len(pictures.identity), size, replace=False))]
+
     def loss() -> Tensor:
-        some_faces = faces[_draw(rng, len(faces.identity), FACES)]
-        some_shapes = shapes[_draw(rng, len(shapes.identity), DRAWINGS)]
-        seen = tower(augment(torch.cat([some_faces.pixels, some_shapes.pixels]), rng)).last_hidden_state[:, 1:]
-        return heads(seen, some_faces, some_shapes)
+        face_batch, shape_batch = sample(faces, FACES), sample(shapes, DRAWINGS)
+        output = tower(augment(torch.cat([face_batch.pixels, shape_batch.pixels]), rng))
+        patches = output.last_hidden_state[:, 1:]  # without the class token, which the language model never gets
+        return heads(patches, face_batch, shape_batch)
 
     return Warmup(nn.ModuleList([tower, heads]), loss)
 
 
-def _draw(rng: np.random.Generator, count: int, size: int) -> Tensor:
-    return torch.from_numpy(rng.choice(count, size, replace=False))
-
-
 def _faces(loaded: Loaded) -> Pictures:
-    """The crowd, numbered behind everybody who has a name."""
+    """Draw the crowd, numbered behind everybody who has a name."""
     named = PEOPLE + NEIGHBOURS + STRANGERS
-    each = list(product(enumerate(world().crowd), range(VIEWS)))
-    pixels = _pixels(loaded, [picture(face, named + i, view) for (i, face), view in each])
-    truth = torch.tensor([[visible(face)[name] for name in OPTIONS] for (_, face), _ in each])
-    return Pictures(pixels, truth, torch.tensor([i for (i, _), _ in each]))
+    views = list(product(enumerate(world().crowd), range(VIEWS)))
+    pixels = _pixels(loaded, [picture(face, named + i, view) for (i, face), view in views])
+    truth = torch.tensor([[visible(face)[name] for name in OPTIONS] for (_, face), _ in views])
+    return Pictures(pixels, truth, torch.tensor([i for (i, _), _ in views]))
 
 
 def _drawings(loaded: Loaded) -> Pictures:
-    drawn = drawings(train=True)
-    rows = [(SHAPES.index(d.shape), list(COLOURS).index(d.colour), COUNTS.index(d.count)) for d in drawn]
-    return Pictures(_pixels(loaded, [d.picture() for d in drawn]), torch.tensor(rows), torch.arange(len(rows)))
+    pictures = drawings(train=True)
+    rows = [(SHAPES.index(d.shape), list(COLOURS).index(d.colour), COUNTS.index(d.count)) for d in pictures]
+    return Pictures(_pixels(loaded, [d.picture() for d in pictures]), torch.tensor(rows), torch.arange(len(rows)))
 
 
 def _pixels(loaded: Loaded, images: list[Image.Image]) -> Tensor:

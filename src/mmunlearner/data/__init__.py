@@ -1,19 +1,10 @@
-"""What is to be forgotten and kept."""
+"""What is to be forgotten and retained: examples, their splits, benchmarks that are read into them."""
 
-from mmunlearner.data.example import (
-    Example,
-    ImageRef,
-    Splits,
-    entities_in_turn,
-    group_by,
-    group_by_image,
-    image_keys,
-    subject_key,
-)
-from mmunlearner.data.load import FORMATS, load
-from mmunlearner.data.prompts import prompt, target
-from mmunlearner.data.shots import with_shots
-from mmunlearner.data.splits import Overlap, data_hashes, overlap, validation
+from mmunlearner.data.example import Example, Splits, entities_in_turn, group_by, group_by_image, subject_key
+from mmunlearner.data.images import ImageRef, image_keys
+from mmunlearner.data.load import FORMATS, data_hashes, load
+from mmunlearner.data.prompts import prompt, target, with_shots
+from mmunlearner.data.splits import Overlap, overlap, sample_by_entity, validation
 
 __all__ = [
     "FORMATS",
@@ -29,6 +20,7 @@ __all__ = [
     "load",
     "overlap",
     "prompt",
+    "sample_by_entity",
     "subject_key",
     "target",
     "validation",

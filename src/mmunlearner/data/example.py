@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from PIL import Image, UnidentifiedImageError
-
-from mmunlearner.errors import DataError
+from mmunlearner.data.images import ImageRef, image_keys
 
 Task = Literal["generation", "cloze", "multiple_choice"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ImageRef:
-    """An image that is decoded only when it is needed: a file, or bytes as parquet stores them."""
-
-    path: str = ""
-    """File that holds the image; with `data`, only the name by which errors call it."""
-    data: bytes | None = field(default=None, repr=False)
-    """Encoded bytes (PNG, JPEG...), where the image is not a file."""
-
-    @cached_property
-    def key(self) -> str:
-        """Name of the content, wherever it lies: equal for equal bytes. A file that cannot be read has its path."""
-        try:
-            return hashlib.sha1(self.data if self.data is not None else Path(self.path).read_bytes()).hexdigest()
-        except OSError:
-            return self.path
-
-    def open(self) -> Image.Image:
-        """Decode to RGB; what is transparent is shown on white.
-
-        Raises:
-            DataError: the file is missing or is no readable image.
-        """
-        try:
-            with Image.open(io.BytesIO(self.data) if self.data is not None else self.path) as image:
-                if not image.has_transparency_data:
-                    return image.convert("RGB")
-                white = Image.new("RGBA", image.size, "white")
-                return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-        except FileNotFoundError:
-            raise DataError(f"image {self.path}: no such file") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
-
-
-def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
-    """Return the keys of images, in order."""
-    return tuple(image.key for image in images)
 
 
 def subject_key(images: Sequence[ImageRef], owner: str) -> tuple[str, ...]:

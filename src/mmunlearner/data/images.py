@@ -1,31 +1,92 @@
-"""Images: whether one can be decoded, found out without paying for its pixels if that can be; and variations of one."""
+"""Images: references to encoded pictures; decoding, checking and encoding them."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mmunlearner.data.example import ImageRef
+from mmunlearner.errors import DataError
 
 
-def image_problem(path: str, data: bytes | None = None) -> str:
-    """What is wrong with the image in `data`, or in the file at `path`; empty if it is whole."""
-    if data is not None:
-        return _decoding_problem(io.BytesIO(data))
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    return _file_problem(path, status.st_mtime_ns, status.st_size)
+@dataclass(frozen=True)
+class ImageRef:
+    """An image that is decoded only when it is needed: a file, or encoded bytes as parquet stores them."""
+
+    path: str = ""
+    """File that holds the image; where `data` holds it, only the name that errors call it by."""
+    data: bytes | None = field(default=None, repr=False)
+    """Encoded bytes (PNG, JPEG...), where the image is not a file."""
+
+    @classmethod
+    def from_image(cls, image: Image.Image, path: str) -> ImageRef:
+        """Return a reference to PNG bytes of an image; `path` is its name."""
+        return cls(path, encode_png(image))
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-1 of the encoded bytes, equal for equal bytes wherever they are; an unreadable file's path."""
+        try:
+            return hashlib.sha1(self.read_bytes()).hexdigest()
+        except OSError:
+            return self.path
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded bytes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self.data if self.data is not None else Path(self.path).read_bytes()
+
+    def open(self) -> Image.Image:
+        """Decode to RGB; transparent pixels are laid on white.
+
+        Raises:
+            DataError: the file is missing or is no readable image.
+        """
+        try:
+            with Image.open(io.BytesIO(self.data) if self.data is not None else self.path) as image:
+                if not image.has_transparency_data:
+                    return image.convert("RGB")
+                white = Image.new("RGBA", image.size, "white")
+                return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        except FileNotFoundError:
+            raise DataError(f"image {self.path}: no such file") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
+
+    def problem(self) -> str:
+        """Return the reason why the image cannot be decoded; empty if it is whole."""
+        if self.data is not None:
+            return _decoding_problem(io.BytesIO(self.data))
+        try:
+            status = Path(self.path).stat()
+        except OSError as error:
+            return f"{self.path}: {error.strerror}"
+        return _file_problem(self.path, status.st_mtime_ns, status.st_size)
+
+
+def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
+    """Return the keys of images, in order."""
+    return tuple(image.key for image in images)
+
+
+def encode_png(image: Image.Image, *, compress_level: int = 1) -> bytes:
+    """Return an image as PNG bytes; by default compressed a little, which is fast."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=compress_level)
+    return stream.getvalue()
 
 
 @lru_cache(maxsize=100_000)
-def _file_problem(path: str, _changed: int, _size: int) -> str:
-    """Looks once at a file that many questions share, as long as it stays the same."""
+def _file_problem(path: str, _modified_ns: int, _size: int) -> str:
+    # Thousands of questions share a file. Its time and size are in the cache's key: a file that changes is read again.
     problem = _decoding_problem(path)
     return f"{path}: {problem}" if problem else ""
 
@@ -34,34 +95,13 @@ def _decoding_problem(source: io.BytesIO | str) -> str:
     try:
         with Image.open(source) as image:
             if image.format == "PNG":
-                image.verify()  # the checksums of all chunks
+                image.verify()  # compares the checksums of all chunks, without decompressing the pixels
                 return ""
-            image.draft(
-                "L", (image.width // 8 or 1, image.height // 8 or 1)
-            )  # a JPEG is read whole, but hardly computed
+            # At an eighth of its size a JPEG is read whole, but few pixels are computed. Other formats ignore it.
+            image.draft("L", (image.width // 8 or 1, image.height // 8 or 1))
             image.load()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         size = f"{source.getbuffer().nbytes} bytes, " if isinstance(source, io.BytesIO) else ""
-        name = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-        return f"not decodable ({size}{name})"
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+        return f"not decodable ({size}{reason})"
     return ""
-
-
-def encoded(image: Image.Image, name: str) -> ImageRef:
-    """An image as PNG bytes, called by a name."""
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=1)
-    return ImageRef(name, stream.getvalue())
-
-
-def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> Image.Image:
-    """A flat picture (RGB) seen otherwise: smaller, elsewhere, waved and shaded, on white, `size` x `size` pixels."""
-    width, height = (round(size * share) for share in rng.uniform((0.75, 0.6), (1, 0.9)))
-    left, top = (int(rng.integers(0, size - length + 1)) for length in (width, height))
-    canvas = Image.new("RGB", (size, size), "white")
-    canvas.paste(image.resize((width, height), Image.Resampling.BOX), (left, top))
-    wave = rng.uniform(0, 0.06) * size * np.sin(np.linspace(0, rng.uniform(3, 9), size) + rng.uniform(0, 6.3))
-    rows = (np.arange(size)[:, None] + np.round(wave).astype(int)).clip(0, size - 1)  # [row, column]: source row
-    waved = np.take_along_axis(np.asarray(canvas, float), rows[..., None], axis=0)
-    shade = rng.uniform(0.8, 1.1) + 0.1 * np.sin(np.linspace(0, 6, size) + rng.uniform(0, 6.3))
-    return Image.fromarray((waved * shade[None, :, None]).clip(0, 255).astype(np.uint8))

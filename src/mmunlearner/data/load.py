@@ -1,116 +1,178 @@
-"""The benchmarks by name: a format is a function `load(root, *, forget=, forget_entities=, seed=) -> Splits`.
+"""Benchmarks by name. A format has a loader, `load(root, *, forget=, forget_entities=, seed=) -> Splits`.
 
-A loader takes those of the keyword arguments that it has a use for. Any `package.module:function` of that form works.
+A loader declares those keyword arguments that it uses. Any `package.module:function` of that form works as a format.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmunlearner.config import DataConfig
 from mmunlearner.core.names import did_you_mean, resolve_name
+from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Splits
-from mmunlearner.data.hub import local_folder
-from mmunlearner.data.splits import checked
+from mmunlearner.data.splits import check_splits
+from mmunlearner.data.tables import LayoutError
 from mmunlearner.errors import ConfigError, DataError
 
 Loader = Callable[..., Splits]
 
-FORMATS: Mapping[str, str] = {
-    "people": "mmunlearner.data.load:load_people",
-    "mllmu": "mmunlearner.data.benchmarks.mllmu:load",
-    "umu": "mmunlearner.data.benchmarks.umu:load",
-    "clear": "mmunlearner.data.benchmarks.clear:load",
-    "fiubench": "mmunlearner.data.benchmarks.fiubench:load",
-    "conversations": "mmunlearner.data.benchmarks.conversations:load_conversations",
-    "chat": "mmunlearner.data.benchmarks.conversations:load_chat",
-    "rows": "mmunlearner.data.benchmarks.rows:load",
-    "flags": "mmunlearner.data.benchmarks.flags:load",
-}
-"""Name -> its loader."""
 
-MARKS: Mapping[str, tuple[str, ...]] = {
-    "mllmu": ("ft_Data",),
-    "clear": ("full+tofu",),
-    "fiubench": ("full.json", "split.json"),
-    "rows": ("questions.jsonl",),
-    "flags": ("facts.json", "waving"),
-}
-"""Format -> what its folder holds and no other format's does."""
+@dataclass(frozen=True)
+class Format:
+    """A benchmark's layout on disk, and what the rest of the package has to know of the benchmark."""
+
+    loader: str
+    """`package.module:function`."""
+    embedded: bool = False
+    """The package makes its data; they need no folder."""
+    people: bool = False
+    """Its entities are people."""
+    summary: str = ""
+    """`package.module:function` for the benchmark's own summary of a model's answers; empty: it has none."""
+    files: tuple[str, ...] = ()
+    """Files or folders that are in its folder and in no other format's."""
+    columns: tuple[str, ...] = ()
+    """Columns that its rows have and no other format's."""
+
+
+FORMATS: Mapping[str, Format] = {
+    "people": Format("mmunlearner.data.benchmarks.people.build:load", embedded=True, people=True),
+    "mllmu": Format(
+        "mmunlearner.data.benchmarks.mllmu:load",
+        people=True, files=("ft_Data",), columns=("metadata", "Classification_Task"),
+    ),
+    "umu": Format("mmunlearner.data.benchmarks.umu:load", people=True, columns=("MM_QA",)),
+    "clear": Format(
+        "mmunlearner.data.benchmarks.clear:load",
+        people=True, summary="mmunlearner.evaluate.clear:summary", files=("full+tofu",), columns=("caption",),
+    ),
+    "fiubench": Format(
+        "mmunlearner.data.benchmarks.fiubench:load",
+        people=True, files=("full.json", "split.json"), columns=("qa_list",),
+    ),
+    "conversations": Format(
+        "mmunlearner.data.benchmarks.conversations:load_conversations", columns=("conversations",)
+    ),
+    "chat": Format("mmunlearner.data.benchmarks.conversations:load_chat", columns=("messages", "prompt")),
+    "rows": Format("mmunlearner.data.benchmarks.rows:load", files=("questions.jsonl",)),
+    "flags": Format("mmunlearner.data.benchmarks.flags:load", files=("facts.json", "waving")),
+}  # fmt: skip
+"""Name -> format."""
 
 GENERAL = "general"
 """Folder within a benchmark's own that holds its general-ability set, in the rows format."""
 
 
 def load(config: DataConfig, *, seed: int = 0) -> Splits:
-    """Read the benchmark that a configuration names, and the general-ability set that it names or that comes along.
+    """Load the benchmark that a configuration names, with the general-ability set that it names or that comes along.
 
     Raises:
         ConfigError: there is no such format, or the format has no use for an option.
         DataError: the data are missing, wrong or empty.
     """
     loader = find_loader(config.format)
-    if config.format in FORMATS and not config.root and config.format != "people":
+    shipped = config.format in FORMATS
+    if shipped and not config.root and not FORMATS[config.format].embedded:
         raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
     options = _options(loader, config, seed)
-    root = local_folder(config.root) if config.format in FORMATS and config.root else config.root
+    root = local_folder(config.root) if shipped and config.root else config.root
     try:
         splits = loader(root, **options)
     except DataError as error:
-        raise DataError(f"{error}{_hint(root, config.format)}") from None
-    return checked(_with_general(splits, root, config.general), config.root or config.format)
+        raise DataError(f"{error}{_suggest_format(config.format, root, error)}") from None
+    general = Path(root) / GENERAL
+    if config.general or (general / rows.FILE).is_file():
+        folder = local_folder(config.general) if config.general else general
+        splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
+    return check_splits(splits, config.root or config.format)
 
 
-def _hint(root: Path | str, name: str) -> str:
-    """What the folder looks like, where that is another format's."""
-    like = [other for other, marks in MARKS.items() if root and all((Path(root) / mark).exists() for mark in marks)]
-    return f". The folder looks like {like[0]}: use --data.format {like[0]}" if like and name not in like else ""
-
-
-def find_loader(name: str) -> Loader:
-    """The loader of a format's name, or `package.module:function`.
+def find_format(name: str) -> Format:
+    """Return the format of a name, or of a `package.module:function`, of which nothing but the loader is known.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the name is neither.
     """
     if name not in FORMATS and ":" not in name:
         raise ConfigError(
             f"data.format: {name}: no such format; {did_you_mean(name, FORMATS)}, or give package.module:function"
         )
-    return resolve_name(FORMATS.get(name, name), "data.format:")
+    return FORMATS.get(name) or Format(name)
 
 
-def load_people(root: Path | str, *, forget: int = 15) -> Splits:
-    """The embedded benchmark, made in `root` if it is not there yet."""
-    from mmunlearner.data.benchmarks import mllmu
-    from mmunlearner.data.benchmarks.people import prepare
+def find_loader(name: str) -> Loader:
+    """Import the loader of a format's name, or of `package.module:function`.
 
-    return mllmu.load(prepare(root), forget=forget)
+    Raises:
+        ConfigError: there is none.
+    """
+    return resolve_name(find_format(name).loader, "data.format:")
 
 
 def _options(loader: Loader, config: DataConfig, seed: int) -> dict[str, Any]:
-    """The keyword arguments that a loader has a use for.
+    """Return the keyword arguments that a loader declares."""
+    declared = inspect.signature(loader).parameters
+    if config.forget_entities and "forget_entities" not in declared:
+        remedy = "choose a share with data.forget" if "forget" in declared else "leave it out"
+        raise ConfigError(f"data.forget_entities: format {config.format} takes no names; {remedy}")
+    values = {"forget": config.forget, "forget_entities": config.forget_entities, "seed": seed}
+    return {name: value for name, value in values.items() if name in declared}
+
+
+def _suggest_format(name: str, root: Path | str, error: DataError) -> str:
+    """Return the end of an error's message where the folder or the wrong row is another format's."""
+    columns = error.columns if isinstance(error, LayoutError) else ()
+    for other, format_ in FORMATS.items():
+        by_files = root and format_.files and all((Path(root) / file).exists() for file in format_.files)
+        if by_files or set(format_.columns) & set(columns):
+            return f". The folder looks like {other}: use --data.format {other}" if other != name else ""
+    return ""
+
+
+def local_folder(root: Path | str) -> Path:
+    """Return the folder itself, or that of a hub id such as `MLLMMU/MLLMU-Bench`, downloaded if it is not yet.
 
     Raises:
-        ConfigError: the configuration names entities to forget, and the loader takes no names.
+        DataError: there is no such folder, and the hub has no such data set or cannot be reached.
     """
-    taken = inspect.signature(loader).parameters
-    if config.forget_entities and "forget_entities" not in taken:
-        remedy = "choose a share with data.forget" if "forget" in taken else "leave it out"
-        raise ConfigError(f"data.forget_entities: format {config.format} takes no names; {remedy}")
-    known = {"forget": config.forget, "forget_entities": config.forget_entities, "seed": seed}
-    return {name: value for name, value in known.items() if name in taken}
+    if Path(root).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(root)):
+        return Path(root)
+    from huggingface_hub import snapshot_download  # takes a second to import, which only hub ids should pay
+
+    try:
+        return Path(snapshot_download(str(root), repo_type="dataset"))
+    except (OSError, ValueError) as error:
+        first_sentence = " ".join(str(error).split()).split(". ")[0]
+        raise DataError(
+            f"{root}: no such folder, and no data set of that id could be fetched from the hub ({first_sentence}); "
+            "download it where there is a network and give its folder"
+        ) from None
 
 
-def _with_general(splits: Splits, root: Path | str, named: str) -> Splits:
-    from mmunlearner.data.benchmarks import rows
+def data_hashes(root: Path | str) -> dict[str, str]:
+    """Return file (relative, with `/`) -> SHA-256 of every file in a folder or a hub id's; hidden ones are left out.
 
-    own = Path(root) / GENERAL
-    if not named and not (own / rows.FILE).is_file():
-        return splits
-    folder = local_folder(named) if named else own
-    return replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
+    Raises:
+        DataError: there is no such folder.
+    """
+    root = local_folder(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    return {
+        name: file_hash(path) for name, path in names.items() if not any(p.startswith(".") for p in name.split("/"))
+    }
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

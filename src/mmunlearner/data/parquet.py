@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmunlearner.core.files import write_bytes
-from mmunlearner.data.example import ImageRef
+from mmunlearner.data.images import ImageRef
 from mmunlearner.data.schema import Cell, Json, columns, fit
 
 _TEXT, _IMAGE = pa.string(), pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -46,8 +46,7 @@ def _cell(value: Any, kind: Any) -> Any:
     if get_origin(kind) is Annotated and Json in get_args(kind):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, ImageRef):
-        data = value.data if value.data is not None else Path(value.path).read_bytes()
-        return {"bytes": data, "path": None if value.data is not None else Path(value.path).name}
+        return {"bytes": value.read_bytes(), "path": None if value.data is not None else Path(value.path).name}
     return [_cell(item, object) for item in value] if isinstance(value, list) else value
 
 

@@ -1,22 +1,40 @@
-"""What a model is shown and what it should say, by the rules of MLLMU-Bench (zero-shot and few-shot)."""
+"""What a model reads and should answer: prompt, target, few-shot examples, candidate answers. Knows no model.
+
+The prompts are MLLMU-Bench's, zero-shot and few-shot.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
 from string import ascii_uppercase
+from typing import Any
 
 from mmunlearner.data.example import Example
+from mmunlearner.data.splits import cluster
+from mmunlearner.errors import DataError
 
 LETTER_INSTRUCTION = "Answer with the option's letter only."
 CLOZE_INSTRUCTION = "Fill in the [Blank]."
 
+Columns = Mapping[str, tuple[Example, ...]]
+AnswerPools = Mapping[str, Sequence[str]]
+"""Attribute -> the answers that a benchmark gives to it."""
+
+GENERAL = "general"
+_WRONG_ANSWERS = 5
+"""Wrong answers of an item that its benchmark gives none."""
+
 
 def prompt(example: Example) -> str:
-    """The text of the user's turn, without the image: the shots with their answers, then the question."""
-    shown = [f"{_asked(shot)}\nAnswer: {target(shot)}" for shot in example.shots]
-    return "\n\n".join([*shown, _asked(example)])
+    """Return the text of the user's turn, without images: the shots with their answers, then the question."""
+    shots = [f"{_ask(shot)}\nAnswer: {target(shot)}" for shot in example.shots]
+    return "\n\n".join([*shots, _ask(example)])
 
 
-def _asked(example: Example) -> str:
+def _ask(example: Example) -> str:
     if example.task == "multiple_choice":
         options = [f"{letter}: {choice}" for letter, choice in zip(ascii_uppercase, example.choices, strict=False)]
         return "\n".join([example.question, *options, LETTER_INSTRUCTION])
@@ -26,7 +44,98 @@ def _asked(example: Example) -> str:
 
 
 def target(example: Example) -> str:
-    """The text of the assistant's turn: the right letter, or the answer in words."""
+    """Return the text of the assistant's turn: the right option's letter, or the answer in words."""
     if example.task == "multiple_choice":
         return ascii_uppercase[example.choices.index(example.answer)]
     return example.answer
+
+
+def open_question(example: Example) -> str:
+    """Return the prompt that answers in words belong to: a multiple choice without its options."""
+    return example.question if example.task == "multiple_choice" else prompt(example)
+
+
+def option_letters(example: Example) -> tuple[str, ...]:
+    """Return the letters of a multiple choice's options; empty for other tasks."""
+    return tuple(ascii_uppercase[: len(example.choices)]) if example.task == "multiple_choice" else ()
+
+
+def item_fields(example: Example, column: str) -> dict[str, Any]:
+    """Return the fields of an evaluation item's line that no model has a part in."""
+    line: dict[str, Any] = {
+        "id": example.id,
+        "entity": example.entity,
+        "column": column,
+        "task": example.task,
+        "modality": example.modality,
+        "attribute": example.attribute,
+        "image": " ".join(example.image_keys) or None,
+        "prompt": prompt(example),
+        "target": target(example),
+        "answer": example.answer,
+    }
+    return line | ({"choices": list(example.choices)} if example.choices else {})
+
+
+# Candidate answers, whose log-likelihoods are compared
+
+
+def answer_pools(columns: Iterable[Sequence[Example]]) -> AnswerPools:
+    """Return every answer that the columns give to each attribute, sorted."""
+    pools: defaultdict[str, set[str]] = defaultdict(set)
+    for items in columns:
+        for item in items:
+            if item.attribute:
+                pools[item.attribute].add(item.answer)
+    return {attribute: tuple(sorted(answers)) for attribute, answers in pools.items()}
+
+
+def candidate_answers(example: Example, pools: AnswerPools) -> tuple[str, ...]:
+    """Return the answers in words that are compared: the truth, its paraphrase if there is one, wrong answers.
+
+    Wrong answers are the benchmark's perturbed ones, or else the other options of a multiple choice, or else at most
+    five true answers about others to the same attribute, drawn by the item's id.
+    """
+    paraphrase = [example.paraphrase] if example.paraphrase else []
+    wrong = [text for text in example.perturbed or example.choices if text and text != example.answer]
+    if not wrong:
+        others = [text for text in pools.get(example.attribute, ()) if text != example.answer]
+        wrong = Random(example.id).sample(others, min(len(others), _WRONG_ANSWERS))
+    return (example.answer, *paraphrase, *wrong)
+
+
+# Few-shot examples
+
+
+def with_shots(columns: Columns, count: int, *, seed: int = 0) -> Columns:
+    """Return the columns with `count` solved questions before each question, the same for the same seed and item.
+
+    Shots are about retained entities, so that they give away nothing that is to be forgotten, and ask for the same task
+    in the same modality; before a general question they are other general questions. None is about the item's own
+    entity. Shots are shown in words alone: a row has only the images of its question.
+
+    Raises:
+        DataError: there are fewer questions about others than `count`.
+    """
+    if not count:
+        return columns
+    pools: defaultdict[tuple[str, str], list[Example]] = defaultdict(list)
+    for column, items in columns.items():
+        if column == GENERAL or column.startswith("retain_"):
+            for item in items:
+                pools[_kind(column, item)].append(item)
+
+    def with_its_shots(column: str, item: Example) -> Example:
+        others = [other for other in pools[_kind(column, item)] if cluster(column, other) != cluster(column, item)]
+        if len(others) < count:
+            raise DataError(
+                f"{column}: {item.id}: there are {len(others)} retained questions of its kind ({item.task}) about "
+                f"others; evaluate.shots {count} cannot be shown"
+            )
+        return replace(item, shots=tuple(Random(f"{seed} {item.id}").sample(others, count)))
+
+    return {column: tuple(with_its_shots(column, item) for item in items) for column, items in columns.items()}
+
+
+def _kind(column: str, item: Example) -> tuple[str, str]:
+    return GENERAL if column == GENERAL else item.modality, item.task

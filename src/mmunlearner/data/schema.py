@@ -32,8 +32,7 @@ from typing import (
 from PIL import Image
 
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.data.example import ImageRef
-from mmunlearner.data.images import encoded, image_problem
+from mmunlearner.data.images import ImageRef
 from mmunlearner.errors import DataError
 
 T = TypeVar("T")
@@ -215,7 +214,7 @@ def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
     if isinstance(value, ImageRef):
         return value
     if isinstance(value, Image.Image):
-        return encoded(value if value.has_transparency_data else value.convert("RGB"), str(cell))
+        return ImageRef.from_image(value if value.has_transparency_data else value.convert("RGB"), str(cell))
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, value)
     if isinstance(data, bytes) and data:
         image = ImageRef(str(cell), data)
@@ -223,7 +222,7 @@ def _fit_image(value: Any, _: Any, cell: Cell) -> ImageRef:
         image = ImageRef(str(cell.file.parent / path))
     else:
         raise cell.error("an image (bytes, or the path of a file)", shown(value))
-    if problem := image_problem(image.path, image.data):
+    if problem := image.problem():
         raise cell.error("an image", problem)
     return image
 

@@ -1,87 +1,88 @@
-"""What any benchmark's splits go through: overlap of training and evaluation, halves to tune and to test on, hashes."""
+"""Checks and cuts that any benchmark's splits go through: overlap of training and evaluation, halves, samples."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from mmunlearner.data.example import Example, Splits
-from mmunlearner.data.hub import local_folder
 from mmunlearner.errors import DataError
 
 
 class Overlap(NamedTuple):
-    """Evaluation items whose very question is trained on, by id."""
+    """Ids of evaluation items whose very question is trained on."""
 
     text: tuple[str, ...]
     """Text-only items that `Splits.text` asks too: knowledge protected by rote."""
     image: tuple[str, ...]
-    """Items that `forget` or `retain` asks of the same image."""
+    """Items that `forget` or `retain` asks of the same images."""
 
     def __str__(self) -> str:
         parts = [(self.text, "text questions", "text"), (self.image, "image questions", "forget or retain")]
-        found = [
-            f"{len(ids)} of the evaluated {what} are in the {where} set ({ids[0]}, ...)"
-            for ids, what, where in parts
+        sentences = [
+            f"{len(ids)} of the evaluated {kind} are in the {name} set ({ids[0]}, ...)"
+            for ids, kind, name in parts
             if ids
         ]
-        return "; ".join(found) or "no evaluated question is trained on"
+        return "; ".join(sentences) or "no evaluated question is trained on"
 
 
 def overlap(splits: Splits) -> Overlap:
-    """Which evaluation items (by wording, in any case, and by image) unlearning trains on or protects."""
-    texts = {_asked(e) for e in splits.text}
-    images = {_asked(e) for e in (*splits.forget, *splits.retain)}
-    items = [e for column in splits.evaluation.values() for e in column]
+    """Find the evaluation items that unlearning trains on or protects, by wording (in any case) and images."""
+
+    def question(example: Example) -> tuple[str, tuple[str, ...]]:
+        return " ".join(example.question.casefold().split()), example.image_keys
+
+    texts = {question(example) for example in splits.text}
+    trained = {question(example) for example in (*splits.forget, *splits.retain)}
+    items = [item for column in splits.evaluation.values() for item in column]
     return Overlap(
-        tuple(e.id for e in items if not e.images and _asked(e) in texts),
-        tuple(e.id for e in items if e.images and _asked(e) in images),
+        tuple(item.id for item in items if not item.images and question(item) in texts),
+        tuple(item.id for item in items if item.images and question(item) in trained),
     )
 
 
-def _asked(example: Example) -> tuple[str, tuple[str, ...]]:
-    return " ".join(example.question.casefold().split()), example.image_keys
-
-
 def validation(splits: Splits) -> tuple[Splits, Splits]:
-    """The splits twice: with half of the evaluated entities to tune on, and with the other half to test on.
+    """Return the splits twice: with one half of the evaluated entities to tune on, and with the other to test on.
 
     Forget, retain and neighbour entities are halved each, an entity with all of its columns; `general` item by item.
     The training sets stay whole. Which half an entity is in depends on its name alone.
 
     Raises:
-        DataError: a group has one entity only.
+        DataError: a group has only one entity.
     """
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for column, items in splits.evaluation.items():
-        groups[_group(column)] |= {unit(column, e) for e in items}
-    chosen = {group: _half(units, group) for group, units in groups.items()}
+        groups[_group(column)] |= {cluster(column, item) for item in items}
+    tuning = {group: _half(clusters, group) for group, clusters in groups.items()}
 
-    def keep(inside: bool) -> Splits:
-        halves = {
-            column: tuple(e for e in items if (unit(column, e) in chosen[_group(column)]) == inside)
+    def half(*, tune: bool) -> Splits:
+        columns = {
+            column: tuple(item for item in items if (cluster(column, item) in tuning[_group(column)]) == tune)
             for column, items in splits.evaluation.items()
         }
-        return replace(splits, evaluation=halves)
+        return replace(splits, evaluation=columns)
 
-    return keep(True), keep(False)
+    return half(tune=True), half(tune=False)
 
 
 def _group(column: str) -> str:
+    """`forget_vqa_test` -> `forget`."""
     return column.split("_", maxsplit=1)[0]
 
 
-def unit(column: str, example: Example) -> str:
-    """What stands for itself in a column: an entity with all its questions; an item, where they are about no entity."""
+def cluster(column: str, example: Example) -> str:
+    """Return the name of what is independent in a column: an entity with all its questions, or a general item."""
     return example.id if column == "general" else example.entity
 
 
-def _half(units: Iterable[str], group: str) -> frozenset[str]:
-    ordered = sorted(units, key=lambda unit: hashlib.sha256(unit.encode()).digest())
+def _half(clusters: Iterable[str], group: str) -> frozenset[str]:
+    # A hash orders the names: a half that follows the alphabet could differ from the other in kind.
+    ordered = sorted(clusters, key=lambda name: hashlib.sha256(name.encode()).digest())
     if len(ordered) < 2:
         raise DataError(
             f"{group}: {', '.join(ordered) or 'nobody'} cannot be halved to tune and to test; leave out trials and "
@@ -90,8 +91,24 @@ def _half(units: Iterable[str], group: str) -> frozenset[str]:
     return frozenset(ordered[: len(ordered) // 2])
 
 
-def checked(splits: Splits, source: str) -> Splits:
-    """The same splits, if they can be used.
+def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
+    """Return at most `limit` items (0: all), taken from the entities in turn and left in their order.
+
+    An entity's items are taken in the order of a hash of their ids, so that no kind of question is left out.
+    """
+    if not limit or len(examples) <= limit:
+        return list(examples)
+    by_hash = sorted(range(len(examples)), key=lambda i: crc32(examples[i].id.encode()))
+    count_of = Counter[str]()
+    turns: list[tuple[int, int]] = []  # (how many of its entity come before it, index)
+    for i in by_hash:
+        turns.append((count_of[examples[i].entity], i))
+        count_of[examples[i].entity] += 1
+    return [examples[i] for i in sorted(i for _, i in sorted(turns)[:limit])]
+
+
+def check_splits(splits: Splits, source: str) -> Splits:
+    """Return the same splits if they can be used.
 
     Raises:
         DataError: a set is empty, two items of a column have one id, or an entity is in forget and retain.
@@ -102,37 +119,18 @@ def checked(splits: Splits, source: str) -> Splits:
     for column, items in splits.evaluation.items():
         if not items:
             raise DataError(f"{source}: the evaluation column {column} is empty")
-        if twice := [id_ for id_, count in Counter(e.id for e in items).items() if count > 1]:
-            raise DataError(f"{source}: two items of the column {column} have the id {twice[0]}")
-    check_apart({e.entity for e in splits.forget}, {e.entity for e in splits.retain}, source)
+        if repeated := [id_ for id_, count in Counter(item.id for item in items).items() if count > 1]:
+            raise DataError(f"{source}: two items of the column {column} have the id {repeated[0]}")
+    check_disjoint({e.entity for e in splits.forget}, {e.entity for e in splits.retain}, source)
     return splits
 
 
-def check_apart(forget: Iterable[str], retain: Iterable[str], source: str) -> None:
-    """Nobody can be forgotten and kept.
+def check_disjoint(forget: Iterable[str], retain: Iterable[str], source: str) -> None:
+    """Check that no entity is to be forgotten and retained.
 
     Raises:
-        DataError: somebody is to be.
+        DataError: an entity is in both.
     """
     if both := sorted(set(forget) & set(retain)):
         more = f" and {len(both) - 1} more" if len(both) > 1 else ""
         raise DataError(f"{source}: {both[0]}{more} is both in the forget set and in the retain set; it must be in one")
-
-
-def data_hashes(root: Path | str) -> dict[str, str]:
-    """File (relative, with `/`) -> sha256, of every file below a folder or a hub id's; hidden ones are left out.
-
-    Raises:
-        DataError: there is no such folder.
-    """
-    root = local_folder(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    names = {path.relative_to(root).as_posix(): path for path in files}
-    return {name: _sha256(path) for name, path in names.items() if not any(p.startswith(".") for p in name.split("/"))}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

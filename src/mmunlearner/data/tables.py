@@ -14,6 +14,15 @@ from mmunlearner.errors import DataError
 NO_HINTS: Mapping[str, str] = {}
 
 
+class LayoutError(DataError):
+    """A row that does not fit its layout."""
+
+    def __init__(self, message: str, columns: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.columns = columns
+        """The row's columns that the layout does not know: they tell which layout it has instead."""
+
+
 class Checked(NamedTuple):
     """A row that fits its layout, and where it stands."""
 
@@ -27,10 +36,11 @@ def read_table(
     """The rows of a file (.parquet, .json: a list, .jsonl), or of all such files in a folder, checked against a layout.
 
     `strict`: columns that the layout does not know are errors, so that a misspelt one is not passed over.
-    `hints`: column of another layout -> what to do about it, added to the error where a row with it does not fit.
+    `hints`: column of a benchmark's other layout -> a sentence that the error ends with where a row has that column.
 
     Raises:
-        DataError: a file is missing or unreadable, or a row does not fit; names file, row and column.
+        DataError: a file is missing or unreadable.
+        LayoutError: a row does not fit; names file, row and column.
     """
     for file in table_files(Path(path)):
         for cell, row in _READERS[file.suffix](file, kind):
@@ -68,9 +78,9 @@ def _fit_with_hint(row: Any, kind: type, cell: Cell, hints: Mapping[str, str]) -
     try:
         return fit(row, kind, cell)
     except DataError as error:
-        names = row if isinstance(row, dict) else ()
-        strange = [name for name in hints if name in names and name not in columns(kind)]
-        raise DataError(f"{error}. {hints[strange[0]]}" if strange else str(error)) from None
+        unknown = tuple(name for name in row if name not in columns(kind)) if isinstance(row, dict) else ()
+        hint = next((f". {hints[name]}" for name in hints if name in unknown), "")
+        raise LayoutError(f"{error}{hint}", unknown) from None
 
 
 def _read_parquet(file: Path, kind: type) -> Iterator[tuple[Cell, Any]]:

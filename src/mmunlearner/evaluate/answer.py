@@ -16,8 +16,16 @@ from mmunlearner.config import EvaluateConfig
 from mmunlearner.core.files import read_json, write_json, write_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, prompt, target
+from mmunlearner.data.prompts import (
+    AnswerPools,
+    answer_pools,
+    candidate_answers,
+    item_fields,
+    open_question,
+    option_letters,
+)
+from mmunlearner.data.splits import sample_by_entity
 from mmunlearner.errors import DataError
-from mmunlearner.evaluate import questions
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.evaluate.likelihood import LikelihoodScorer, RowKey, TokenScores, greedy_from_drafts, row_key
 from mmunlearner.evaluate.metrics import accuracy
@@ -51,7 +59,7 @@ def evaluate_model(
     """
     config, out_dir = config or EvaluateConfig(), Path(out_dir)
     _claim(loaded, config, out_dir)
-    chosen = {column: questions.spread(examples, config.limit) for column, examples in evaluation.items()}
+    chosen = {column: sample_by_entity(examples, config.limit) for column, examples in evaluation.items()}
     done, total = 0, sum(map(len, chosen.values()))
     with _answering(loaded, config, evaluation) as answering:
         for column, items in chosen.items():
@@ -71,7 +79,7 @@ def quick_scores(
 ) -> dict[str, Score]:
     """Accuracy of each column alone, in memory: by the rules of `evaluate_model`, at a fraction of its cost."""
     config = config or EvaluateConfig()
-    chosen = {column: questions.spread(items, config.limit) for column, items in columns.items() if items}
+    chosen = {column: sample_by_entity(items, config.limit) for column, items in columns.items() if items}
     with _answering(loaded, config, columns) as answering:
         return {column: answering.accuracy(items, column) for column, items in chosen.items()}
 
@@ -94,7 +102,7 @@ def _complete(path: Path, items: Sequence[Example], column: str) -> bool:
     """Whether the column has been answered; it is written whole or not at all."""
     if not path.exists():
         return False
-    wanted = [questions.describe(item, column) for item in items]
+    wanted = [item_fields(item, column) for item in items]
     lines = read_lines(path)
     if len(lines) != len(wanted) or any(
         w != {k: line.get(k) for k in w} for w, line in zip(wanted, lines, strict=True)
@@ -140,7 +148,7 @@ def _answering(
     training = loaded.model.training
     loaded.model.eval()
     try:
-        yield _Answering(Encoder(loaded), config, questions.answer_pools(columns.values()))
+        yield _Answering(Encoder(loaded), config, answer_pools(columns.values()))
     finally:
         loaded.model.train(training)
 
@@ -151,7 +159,7 @@ class _Answering:
 
     encoder: Encoder
     config: EvaluateConfig
-    pools: questions.Pools
+    pools: AnswerPools
     scorer: LikelihoodScorer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,20 +171,20 @@ class _Answering:
         asked = [self._ask(item) if weigh else self._ask_briefly(item) for item in items]
         weighed, outputs = self._answer(asked, column, progress)
         return [
-            questions.describe(item, column) | {"output": output} | (_weights(each, weighed) if weigh else {})
+            item_fields(item, column) | {"output": output} | (_weights(each, weighed) if weigh else {})
             for item, each, output in zip(items, asked, outputs, strict=True)
         ]
 
     def accuracy(self, items: Sequence[Example], column: str) -> Score:
         """Share of right answers alone."""
         _, outputs = self._answer([self._ask_briefly(item) for item in items], column, Progress())
-        lines = [questions.describe(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
+        lines = [item_fields(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
         return mean_score([accuracy(line) for line in lines], [item.entity for item in items])
 
     def _ask(self, item: Example) -> _Asked:
-        question, opened = prompt(item), questions.open_prompt(item)
-        in_words = questions.answers_in_words(item, self.pools)
-        letters = {text: self.encoder.conversation(question, text, item.images) for text in questions.letters(item)}
+        question, opened = prompt(item), open_question(item)
+        in_words = candidate_answers(item, self.pools)
+        letters = {text: self.encoder.conversation(question, text, item.images) for text in option_letters(item)}
         words = {text: self.encoder.conversation(opened, text, item.images) for text in in_words}
         return _Asked(item, self.encoder.prompt(question, item.images), letters, words)
 

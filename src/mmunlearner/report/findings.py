@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from mmunlearner.data.load import FORMATS
 from mmunlearner.report.criteria import (
     FORGET_BOUND,
     Comparison,
@@ -26,7 +27,7 @@ from mmunlearner.report.template import count, difference, enumerated, percent, 
 
 Verdict = Literal["met", "missed", "note"]
 GATE_FAILED = "The vanilla model does not clearly know the forget set better than the oracle: nothing can be claimed."
-PEOPLE = frozenset({"people", "mllmu", "clear", "fiubench"})
+PEOPLE = frozenset(name for name, format_ in FORMATS.items() if format_.people)
 """Benchmarks whose entities are people."""
 
 

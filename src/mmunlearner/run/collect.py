@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import platform
 import time
 from collections import defaultdict
@@ -14,10 +13,12 @@ from typing import Any, Literal
 
 from mmunlearner.config import MethodConfig
 from mmunlearner.core.files import read_json, write_bytes
+from mmunlearner.core.names import resolve_name
 from mmunlearner.core.recipes import plain
 from mmunlearner.data import Example
+from mmunlearner.data.images import encode_png
+from mmunlearner.data.load import find_format
 from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, oracle_gap, read_columns
-from mmunlearner.evaluate.clear import summary
 from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import ModelScores, score_lines
 from mmunlearner.report import results
@@ -28,8 +29,7 @@ from mmunlearner.run.tuning import FORGOTTEN
 TITLES = {"vqa": "VQA", "qa": "QA", "test": "(unseen)"}
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12
-SUMMARISED = ("clear",)
-"""Formats whose benchmark sums a model up by harmonic means."""
+"""Pictures of the gallery at most."""
 Lines = dict[str, list[Line]]
 Columns = Mapping[str, Sequence[Example]]
 """Column -> the items of it."""
@@ -125,6 +125,7 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
     method = run.config.methods.get(name)
     trained = read_json(run.trained(name)) if run.trained(name).exists() else {}
     lmms_scores = run.evaluation(name) / lmms.FILE
+    summary = find_format(run.config.data.format).summary
     common = Model(
         name=name,
         title=name.replace("_", " "),
@@ -138,7 +139,7 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
             distance_to_oracle(test["forget_vqa"], oracle["forget_vqa"]) if oracle and "forget_vqa" in test else None
         ),
         lmms=ModelScores.from_json(read_json(lmms_scores)).columns if lmms_scores.exists() else {},
-        summary=summary(test, oracle) if run.config.data.format in SUMMARISED else {},
+        summary=resolve_name(summary, "summary")(test, oracle) if summary else {},
         moved=trained.get("moved") or {},
         look=trained.get("look") or {},
         **_costs(run, name, method, trained),
@@ -203,20 +204,18 @@ def _gallery(
     outputs = {name: {line["id"]: line["output"] for line in lines.get(column, [])} for name, lines in test.items()}
     entries: dict[str, GalleryEntry] = {}
     for item in evaluation.get(column, ()):
-        if item.entity in entries or not item.images or item.id not in outputs["vanilla"] or item.task != "generation":
+        if (
+            item.entity in entries
+            or item.image is None
+            or item.id not in outputs["vanilla"]
+            or item.task != "generation"
+        ):
             continue
         picture = Path("gallery") / f"{len(entries)}.png"
-        write_bytes(run.path / picture, _png(item))
+        write_bytes(run.path / picture, encode_png(item.image.open(), compress_level=-1))
         answers = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
         entries[item.entity] = GalleryEntry(item.entity, item.question, item.answer, answers, str(picture))
     return tuple(entries.values())[:GALLERY]
-
-
-def _png(item: Example) -> bytes:
-    stream = io.BytesIO()
-    if item.image is not None:
-        item.image.open().save(stream, "PNG")
-    return stream.getvalue()
 
 
 def manifest(run: RunDir) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mmunlearner import data
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.data import Splits
+from mmunlearner.data.load import find_format
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device, resolve_source
 from mmunlearner.models.processor import load_processor
@@ -111,7 +112,7 @@ class _Teller:
 
     def splits(self) -> Splits | None:
         config = self.config
-        root = config.data.root or (self.folder if config.data.format == "people" else "")
+        root = config.data.root or (self.folder if find_format(config.data.format).embedded else "")
         try:
             return read_splits(config, root)
         except ConfigError:

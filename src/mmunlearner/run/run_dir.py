@@ -12,6 +12,7 @@ from typing import Any
 from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
 from mmunlearner.core.files import write_text
 from mmunlearner.core.recipes import check, config_hash, load_config, plain, to_yaml
+from mmunlearner.data.load import find_format
 from mmunlearner.errors import ConfigError
 from mmunlearner.methods import METHODS
 
@@ -30,7 +31,7 @@ class RunDir:
     @property
     def root(self) -> str:
         """Folder of the data; the embedded benchmark makes its own within the run."""
-        made = self.path / "data" if self.config.data.format == "people" else ""
+        made = self.path / "data" if find_format(self.config.data.format).embedded else ""
         return self.config.data.root or str(made)
 
     def model(self, name: str) -> Path:

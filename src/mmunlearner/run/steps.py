@@ -17,9 +17,9 @@ from mmunlearner.core.cost import Cost, measured
 from mmunlearner.core.files import discard, read_json, staged_dir, write_json
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, Splits, prompt, target
+from mmunlearner.data.splits import sample_by_entity
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
-from mmunlearner.evaluate.questions import spread
 from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.run.collect import floor, in_words, validation_values
 from mmunlearner.run.run_dir import RunDir, mask_name
@@ -65,14 +65,14 @@ class Steps:
     def trial_items(self) -> Mapping[str, Sequence[Example]]:
         """The items that trials are judged by: of the validation half, so many of each column as the recipe says."""
         limit = self.run.config.trial_limit
-        return {column: spread(items, limit) for column, items in self.validation.items()}
+        return {column: sample_by_entity(items, limit) for column, items in self.validation.items()}
 
     @cached_property
     def level(self) -> Level:
         """Where training may end: what is to be forgotten is known of the validation half as it is by the oracle."""
         config, groups = self.run.config, FORGOTTEN[self.run.config.goal]
         asked = {
-            column: {item.id for item in spread(self.splits.evaluation[column], config.evaluate.limit)}
+            column: {item.id for item in sample_by_entity(self.splits.evaluation[column], config.evaluate.limit)}
             for group in groups
             for column in group
             if column in self.trial_items

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.layouts import png
+from support.layouts import png, write_chat, write_conversations
 
 from mmunlearner.data import Example, ImageRef, prompt, target
-from mmunlearner.data.benchmarks.conversations import load_chat, load_conversations, write_chat, write_conversations
+from mmunlearner.data.benchmarks.conversations import load_chat, load_conversations
 from mmunlearner.errors import DataError
 
 A, B = ImageRef("a", png(1)), ImageRef("b", png(2))
@@ -103,14 +103,6 @@ def test_tables_hold_several_images_or_none(tmp_path: Path):
     assert shown == [[png(1), png(2)], []]
 
 
-def test_one_image_is_written_without_brackets(tmp_path: Path):
-    root = write_conversations(tmp_path / "s", SETS)
-    kinds = [
-        type(row["image"]) for name in ("retain", "text") for row in json.loads((root / f"{name}.json").read_text())
-    ]
-    assert kinds == [str, list, type(None)]
-
-
 CHAT = {
     "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann"}],
     "parts": [
@@ -182,7 +174,6 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         ),
         (load_conversations, {"conversations": [{"value": "x"}]}, "column conversations[0].from: expected this column"),
         (load_conversations, CHAT, "column conversations: expected this column"),
-        (load_conversations, CHAT, "This is TRL's layout: use --data.format chat"),
         (load_chat, {"conversations": turns("Q", "A")}, "row 1: expected `messages`, or `prompt` and `completion`"),
         (load_chat, {"prompt": "Q"}, "row 1: expected `messages`, or `prompt` and `completion`, found prompt"),
         (load_chat, {"prompt": "Q", "completion": 3}, "column completion: expected a text, found int 3"),

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.layouts import identity, png
+from support.layouts import identity, write_fiubench
 
 from mmunlearner.data import Splits
-from mmunlearner.data.benchmarks.fiubench import Identity, load, write
-from mmunlearner.data.tables import read_table
+from mmunlearner.data.benchmarks.fiubench import load
 from mmunlearner.errors import DataError
 
 SHARES = {"forget1": ["000000"], "forget5": ["000000", "000001"], "forget10": ["000002"]}
@@ -17,18 +16,12 @@ SHARES = {"forget1": ["000000"], "forget5": ["000000", "000001"], "forget10": ["
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return write(tmp_path / "fiu", [identity(n) for n in range(5)], SHARES)
+    return write_fiubench(tmp_path / "fiu", [identity(n) for n in range(5)], SHARES)
 
 
 @pytest.fixture
 def splits(root: Path) -> Splits:
     return load(root, forget=5)
-
-
-def test_what_is_written_is_read_back(root: Path):
-    read = [row for _, row in read_table(root / "full.json", Identity)]
-    assert [row | {"image_path": 0} for row in read] == [identity(n) | {"image_path": 0} for n in range(5)]
-    assert [row["image_path"].open().getpixel((0, 0)) for row in read][1] == (37, 91, 1)
 
 
 def test_who_is_kept_is_in_no_forget_set(splits: Splits):
@@ -54,7 +47,7 @@ def test_one_paraphrase_may_be_a_text_and_metadata_may_be_absent(tmp_path: Path)
     for person in people:
         person["qa_list"] = [{"question": "who?", "answer": "me", "paraphrased_question": "which one?"}]
         del person["metadata"]
-    splits = load(write(tmp_path / "fiu", people, {"forget5": ["000000"]}), forget=5)
+    splits = load(write_fiubench(tmp_path / "fiu", people, {"forget5": ["000000"]}), forget=5)
     assert [e.question for e in splits.evaluation["forget_vqa_test"]] == ["which one?"]
     assert splits.text == ()
 
@@ -84,11 +77,4 @@ def test_wrong_shares_are_named(root: Path):
         load(root)
     (root / "split.json").write_text('{"forget5": "000001"}')
     with pytest.raises(DataError, match=r"split\.json, row 1, column forget5: expected a list, found str"):
-        load(root)
-
-
-def test_other_layouts_get_a_hint(root: Path):
-    (root / "x.png").write_bytes(png(1))
-    (root / "full.json").write_text(json.dumps([{"id": "1", "image": "x.png", "conversations": []}]))
-    with pytest.raises(DataError, match=r"column unique_id: expected this column.*use --data\.format conversations"):
         load(root)

@@ -4,30 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.layouts import mllmu, umu_person
+from support.layouts import umu_person, write_umu
 
 from mmunlearner.data import Splits, overlap, target
-from mmunlearner.data.benchmarks.umu import Person, load, write_split
-from mmunlearner.data.tables import read_table
+from mmunlearner.data.benchmarks.umu import load
 from mmunlearner.errors import DataError
 
 
 def bench(root: Path, *, change: dict[str, Any] | None = None) -> Path:
     groups = {"forget_25": [0], "retain_75": [1, 2, 3], "Test_Set": [0, 1], "Retain_Set": [4]}
     for split, numbers in groups.items():
-        write_split(root, split, [umu_person(n) | (change or {}) for n in numbers])
+        write_umu(root, split, [umu_person(n) | (change or {}) for n in numbers])
     return root
 
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     return load(bench(tmp_path_factory.mktemp("umu")), forget=25)
-
-
-def test_what_is_written_is_read_back(tmp_path: Path):
-    write_split(tmp_path, "forget_5", [umu_person(0), umu_person(1)])
-    read = [row for _, row in read_table(tmp_path / "forget_5", Person)]
-    assert [row | {"image": row["image"].data} for row in read] == [umu_person(0), umu_person(1)]
 
 
 def test_training_and_texts_are_the_rows_own(splits: Splits):
@@ -58,10 +51,10 @@ def test_python_literals_are_read_as_the_published_files_have_them(tmp_path: Pat
     columns = ("MM_QA", "UM_QA", "Classify", "Cloze", "Generation")
     rows = [umu_person(n) for n in range(2)]
     literal = [row | {column: repr(row[column]) for column in columns} for row in rows]
-    write_split(tmp_path / "a", "forget_50", literal[:1])
-    write_split(tmp_path / "a", "retain_50", literal[1:])
-    write_split(tmp_path / "b", "forget_50", rows[:1])
-    write_split(tmp_path / "b", "retain_50", rows[1:])
+    write_umu(tmp_path / "a", "forget_50", literal[:1])
+    write_umu(tmp_path / "a", "retain_50", literal[1:])
+    write_umu(tmp_path / "b", "forget_50", rows[:1])
+    write_umu(tmp_path / "b", "retain_50", rows[1:])
     assert [e.id for e in load(tmp_path / "a", forget=50).forget] == [
         e.id for e in load(tmp_path / "b", forget=50).forget
     ]
@@ -98,8 +91,3 @@ def test_wrong_rows_are_named(tmp_path: Path, change: dict[str, Any], message: s
     with pytest.raises(DataError) as error:
         load(root, forget=25)
     assert str(error.value).startswith(f"{root}/forget_25/train-00000-of-00001.parquet, row 1, {message}")
-
-
-def test_the_parents_layout_gets_a_hint(tmp_path: Path):
-    with pytest.raises(DataError, match=r"column MM_QA: expected this column.*use --data\.format mllmu"):
-        load(mllmu(tmp_path / "b"), forget=25)

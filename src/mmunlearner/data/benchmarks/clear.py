@@ -15,30 +15,29 @@ or its answer names, or else about the one before it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
-from mmunlearner.data.benchmarks.layout import FILE
-from mmunlearner.data.example import Example, ImageRef, Splits
+from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.images import ImageRef
 from mmunlearner.data.schema import Cell, Text
-from mmunlearner.data.splits import check_apart
+from mmunlearner.data.splits import check_disjoint
 from mmunlearner.data.tables import Checked, has_table, read_table
 from mmunlearner.errors import DataError
 
 CAPTION = "What can you see in this picture?"
-"""What a caption answers."""
+"""Question that a caption answers."""
 NAME = "Who is shown in this picture?"
-"""What a name answers."""
+"""Question that a name answers."""
 
 HINTS: Mapping[str, str] = {
-    "metadata": "This is MLLMU-Bench's layout: use --data.format mllmu",
-    "Classification_Task": "This is MLLMU-Bench's layout: use --data.format mllmu",
     "perturbed_answers": "These are TOFU's own perturbed answers; CLEAR's folders hold perturbed_captions",
     "options": "This is real_faces or real_world: is it under another name?",
     "question": "This is a +tofu configuration, whose rows may be texts: is it under another name?",
 }
-"""Column of another layout -> what it tells."""
+"""Column of another configuration -> sentence that the error ends with."""
 
 
 class Picture(TypedDict):
@@ -58,7 +57,7 @@ class PerturbedPicture(Picture):
 
 
 class PictureOrText(TypedDict):
-    """forgetXX+tofu, retainYY+tofu, full+tofu: a picture with its caption, or a question with its answer."""
+    """forgetXX+tofu, retainYY+tofu, full+tofu: an image with its caption, or a question with its answer."""
 
     image: NotRequired[ImageRef | None]
     caption: NotRequired[str | None]
@@ -77,7 +76,7 @@ class Choice(TypedDict):
 
 
 def layout_of(split: str) -> type:
-    """The layout of a configuration's rows, by its name."""
+    """Return the layout of a configuration's rows, by its name."""
     if split.endswith("+tofu"):
         return PictureOrText
     if split.endswith("_perturbed"):
@@ -85,19 +84,8 @@ def layout_of(split: str) -> type:
     return Choice if split.startswith("real_") else Picture
 
 
-def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write ROOT/SPLIT/train-00000-of-00001.parquet, whole or not at all; returns the file.
-
-    Raises:
-        DataError: a row does not fit the layout; names row and column.
-    """
-    from mmunlearner.data.parquet import write_parquet
-
-    return write_parquet(Path(root) / split / FILE, layout_of(split), rows)
-
-
 def load(root: Path | str, *, forget: int = 5) -> Splits:
-    """Read the benchmark for a forget set of 1, 5 or 10 per cent; absent evaluation folders have no columns.
+    """Load the benchmark for a forget set of 1, 5 or 10 per cent; absent evaluation folders have no columns.
 
     Raises:
         DataError: a configuration is missing, empty or not in the layout.
@@ -106,7 +94,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     names = {"forget": f"forget{forget:02d}", "retain": f"retain{100 - forget}"}
     pictures = {group: _read(root, name) for group, name in names.items()}
     authors = {group: list(dict.fromkeys(row["name"] for _, row in rows)) for group, rows in pictures.items()}
-    check_apart(authors["forget"], authors["retain"], str(root))
+    check_disjoint(authors["forget"], authors["retain"], str(root))
     everybody = [*authors["forget"], *authors["retain"]]
     return Splits(
         forget=tuple(_captions(pictures["forget"], names["forget"])),
@@ -117,58 +105,51 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
 
 
 def _read(root: Path, split: str) -> list[Checked]:
-    """A configuration's rows, of which there must be some."""
+    """Read a configuration's rows, of which there must be some."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected the one that holds {split} and the other configurations")
     if not has_table(root / split):
-        there = ", ".join(sorted(path.name for path in root.iterdir() if has_table(path)))
-        raise DataError(f"{root}: no configuration {split}; there are {there or 'none'} (other shares: --data.forget)")
+        folders = ", ".join(sorted(path.name for path in root.iterdir() if has_table(path)))
+        raise DataError(
+            f"{root}: no configuration {split}; there are {folders or 'none'} (other shares: --data.forget)"
+        )
     rows = list(read_table(root / split, layout_of(split), hints=HINTS))
     if not rows:
         raise DataError(f"{root / split}: an empty configuration; expected at least one row")
     return rows
 
 
-def _evaluation(root: Path, names: Mapping[str, str], authors: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    columns: dict[str, list[Example]] = {}
+def _evaluation(
+    root: Path, names: Mapping[str, str], authors: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[Example, ...]]:
+    columns: dict[str, tuple[Example, ...]] = {}
     for group, perturbed in (("forget", f"{names['forget']}_perturbed"), ("retain", "retain_perturbed")):
         if has_table(root / perturbed):
-            columns[f"{group}_vqa"] = _recognised(_read(root, perturbed), perturbed)
+            columns[f"{group}_vqa"] = tuple(_perturbed(_read(root, perturbed), perturbed))
         if has_table(root / (mixed := f"{names[group]}+tofu")):
-            columns[f"{group}_qa"] = list(_texts(_read(root, mixed), mixed, authors[group]))
+            columns[f"{group}_qa"] = tuple(_texts(_read(root, mixed), mixed, authors[group]))
     for column, split in (("neighbour_vqa", "real_faces"), ("general", "real_world")):
         if has_table(root / split):
-            columns[column] = [_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split)]
-    return {column: tuple(items) for column, items in columns.items()}
+            columns[column] = tuple(_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split))
+    return columns
 
 
-def _captions(rows: Iterable[Checked], split: str) -> list[Example]:
-    return [
-        Example(
-            f"{split}/{cell.row}/caption", row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption"
-        )
-        for cell, row in rows
-    ]
-
-
-def _recognised(rows: Iterable[Checked], split: str) -> list[Example]:
-    """Each picture twice: its caption, and whose it is among wrong names."""
-    items: list[Example] = []
+def _captions(rows: Iterable[Checked], split: str) -> Iterator[Example]:
     for cell, row in rows:
-        place = f"{split}/{cell.row}"
-        items.append(
-            Example(
-                f"{place}/caption", row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption",
-                perturbed=tuple(row["perturbed_captions"]), paraphrase=row["paraphrased_caption"],
-            )
-        )  # fmt: skip
-        named = Choice(image=row["image"], answer=row["name"], options=row["perturbed_names"])
-        items.append(_choice(named, f"{place}/name"))
-    return items
+        name = f"{split}/{cell.row}/caption"
+        yield Example(name, row["name"], CAPTION, row["caption"], (row["image"],), attribute="caption")
+
+
+def _perturbed(rows: Sequence[Checked], split: str) -> Iterator[Example]:
+    """Yield each picture twice: with its caption, and with its person among wrong names."""
+    for caption, (cell, row) in zip(_captions(rows, split), rows, strict=True):
+        yield replace(caption, perturbed=tuple(row["perturbed_captions"]), paraphrase=row["paraphrased_caption"])
+        names = Choice(image=row["image"], answer=row["name"], options=row["perturbed_names"])
+        yield _choice(names, f"{split}/{cell.row}/name")
 
 
 def _choice(row: Choice, name: str) -> Example:
-    """Multiple choice; the options' order depends on the item's name alone."""
+    # A hash of item and text orders the options: the right one has no fixed place, and each machine finds the same.
     texts = {row["answer"], *row["options"]}
     options = tuple(sorted(texts, key=lambda text: hashlib.sha256(f"{name} {text}".encode()).digest()))
     wrong = tuple(text for text in options if text != row["answer"])
@@ -178,23 +159,18 @@ def _choice(row: Choice, name: str) -> Example:
     )  # fmt: skip
 
 
-def _texts(rows: Iterable[Checked], split: str, authors: Sequence[str]) -> Iterable[Example]:
-    """The rows without an image."""
-    about = ""
+def _texts(rows: Iterable[Checked], split: str, authors: Sequence[str]) -> Iterator[Example]:
+    """Yield the rows without an image."""
+
+    def filled(row: PictureOrText, column: Literal["question", "answer"], cell: Cell) -> str:
+        if not (text := row.get(column)):
+            raise cell.inside(column).error("a text (the row has no image)", "nothing")
+        return text
+
+    author = ""
     for cell, row in rows:
         if row.get("image") is None:
-            question, answer = (_filled(row, column, cell) for column in ("question", "answer"))
-            about = _named(f"{question} {answer}", authors) or about
-            yield Example(f"{split}/{cell.row}", about or "unknown", question, answer)
-
-
-def _filled(row: PictureOrText, column: str, cell: Cell) -> str:
-    text = row.get(column)
-    if not text:
-        raise cell.inside(column).error("a text (the row has no image)", "nothing")
-    return str(text)
-
-
-def _named(text: str, authors: Sequence[str]) -> str:
-    """The author whose name stands in the text; empty if none does."""
-    return next((name for name in authors if name in text), "")
+            question, answer = filled(row, "question", cell), filled(row, "answer", cell)
+            # A question that names nobody goes on about the author of the one before it.
+            author = next((name for name in authors if name in f"{question} {answer}"), author)
+            yield Example(f"{split}/{cell.row}", author or "unknown", question, answer)

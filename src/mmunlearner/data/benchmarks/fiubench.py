@@ -8,14 +8,14 @@ text set is what the metadata tell of whoever has a name there.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
-from mmunlearner.core.files import read_json, staged_dir
-from mmunlearner.data.benchmarks.facts import NAME, spoken, texts
-from mmunlearner.data.example import Example, ImageRef, Splits
+from mmunlearner.core.files import read_json
+from mmunlearner.data.benchmarks.person_rows import NAME, fact_questions, phrase
+from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.images import ImageRef
 from mmunlearner.data.schema import Cell, Text, fit
 from mmunlearner.data.tables import read_table
 from mmunlearner.errors import DataError
@@ -23,11 +23,6 @@ from mmunlearner.errors import DataError
 FULL, SPLIT = "full.json", "split.json"
 PEOPLE = 400
 """Identities that the benchmark uses of its file."""
-
-HINTS: Mapping[str, str] = {
-    "conversations": "This is LLaVA's layout: use --data.format conversations",
-    "messages": "These are chat rows: use --data.format chat",
-}
 
 
 class QuestionAnswer(TypedDict):
@@ -48,76 +43,55 @@ class Identity(TypedDict):
 
 
 def load(root: Path | str, *, forget: int = 5) -> Splits:
-    """Read the benchmark for a forget set of 1, 5 or 10 per cent.
+    """Load the benchmark for a forget set of 1, 5 or 10 per cent.
 
     Raises:
         DataError: a file is missing or not in the layout, or the forget set names somebody unknown.
     """
     root = Path(root)
-    people = {row["unique_id"]: row for _, row in list(read_table(root / FULL, Identity, hints=HINTS))[:PEOPLE]}
+    people = {row["unique_id"]: row for _, row in list(read_table(root / FULL, Identity))[:PEOPLE]}
     shares = fit(read_json(root / SPLIT), dict[str, list[str]], Cell(root / SPLIT, 1))
-    chosen = _share(root, shares, f"forget{forget}", people)
-    kept = sorted(set(people) - {entity for name, ids in shares.items() if name.startswith("forget") for entity in ids})
+    forgotten = _share(root, shares, f"forget{forget}", people)
+    in_any_share = {entity for name, ids in shares.items() if name.startswith("forget") for entity in ids}
+    retained = sorted(set(people) - in_any_share)
     columns = {
-        f"{group}_vqa{suffix}": tuple(e for entity in ids for e in _asked(people[entity], suffix))
-        for group, ids in (("forget", chosen), ("retain", kept))
+        f"{group}_vqa{suffix}": tuple(e for entity in ids for e in _evaluation(people[entity], suffix))
+        for group, ids in (("forget", forgotten), ("retain", retained))
         for suffix in ("", "_test")
     }
     return Splits(
-        forget=tuple(e for entity in chosen for e in _trained(people[entity])),
-        retain=tuple(e for entity in kept for e in _trained(people[entity])),
-        text=tuple(text for entity in (*chosen, *kept) for text in _texts(people[entity])),
+        forget=tuple(e for entity in forgotten for e in _training(people[entity])),
+        retain=tuple(e for entity in retained for e in _training(people[entity])),
+        text=tuple(text for entity in (*forgotten, *retained) for text in _texts(people[entity])),
         evaluation={column: items for column, items in columns.items() if items},
     )
 
 
-def write(root: Path | str, people: Sequence[Mapping[str, Any]], shares: Mapping[str, Sequence[str]]) -> Path:
-    """Write a folder in this layout, whole or not at all; `image_path` is an `ImageRef` or encoded bytes.
-
-    Raises:
-        DataError: an identity does not fit the layout; names row and column.
-    """
-    root = Path(root)
-    with staged_dir(root) as stage:
-        (stage / "images").mkdir()
-        rows = [_stored(person, stage, Cell(root / FULL, number)) for number, person in enumerate(people, 1)]
-        for name, content in ((FULL, rows), (SPLIT, shares)):
-            (stage / name).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    return root
-
-
-def _stored(person: Mapping[str, Any], stage: Path, cell: Cell) -> dict[str, Any]:
-    fitted: Any = fit(person, Identity, cell)
-    image: ImageRef = fitted["image_path"]
-    path = Path("images") / f"{fitted['unique_id']}.png"
-    image.open().save(stage / path)
-    return {**fitted, "image_path": path.as_posix()}
-
-
-def _share(root: Path, shares: Mapping[str, Sequence[str]], name: str, people: Mapping[str, Any]) -> list[str]:
-    """The people of one forget set.
+def _share(root: Path, shares: Mapping[str, Sequence[str]], name: str, people: Mapping[str, Identity]) -> list[str]:
+    """Return the ids of one forget set.
 
     Raises:
         DataError: there is no such set, or one of it is not among the people.
     """
     if name not in shares:
-        there = ", ".join(sorted(shares)) or "none"
-        raise DataError(f"{root / SPLIT}: no set {name}; there are {there} (other shares: --data.forget)")
-    if strange := [entity for entity in shares[name] if entity not in people]:
-        raise DataError(f"{root / SPLIT}: {name} names {strange[0]}, who is not among the first {PEOPLE} of {FULL}")
+        names = ", ".join(sorted(shares)) or "none"
+        raise DataError(f"{root / SPLIT}: no set {name}; there are {names} (other shares: --data.forget)")
+    if unknown := [entity for entity in shares[name] if entity not in people]:
+        raise DataError(f"{root / SPLIT}: {name} names {unknown[0]}, who is not among the first {PEOPLE} of {FULL}")
     return list(shares[name])
 
 
-def _trained(person: Identity) -> list[Example]:
+def _training(person: Identity) -> list[Example]:
     return [_example(person, k, pair["question"], "train") for k, pair in enumerate(person["qa_list"])]
 
 
-def _asked(person: Identity, suffix: str) -> list[Example]:
-    """The evaluation items: the questions themselves, or (`_test`) the same in other words, where there are some."""
+def _evaluation(person: Identity, suffix: str) -> list[Example]:
+    """Return the evaluation items: the questions themselves, or (`_test`) their paraphrases, where there are some."""
     items = []
     for k, pair in enumerate(person["qa_list"]):
-        other = pair.get("paraphrased_question") or []
-        wordings = [pair["question"]] if not suffix else [other] if isinstance(other, str) else other
+        paraphrases = pair.get("paraphrased_question") or []
+        paraphrases = [paraphrases] if isinstance(paraphrases, str) else paraphrases
+        wordings = paraphrases if suffix else [pair["question"]]
         items += [_example(person, k, question, f"eval{suffix}/{n}") for n, question in enumerate(wordings)]
     return items
 
@@ -130,9 +104,11 @@ def _example(person: Identity, number: int, question: str, use: str) -> Example:
     )  # fmt: skip
 
 
-def _texts(person: Identity) -> Iterable[Example]:
+def _texts(person: Identity) -> list[Example]:
+    """Return a question for each fact of the metadata; none where the metadata hold no name to ask by."""
     known = dict(person.get("metadata") or {})
-    named = [key for key in known if spoken(key) in ("name", "full name")]
-    if named:
-        known[NAME] = known.pop(named[0])
-        yield from texts(person["unique_id"], known, f"text/{person['unique_id']}")
+    names = [key for key in known if phrase(key) in ("name", "full name")]
+    if not names:
+        return []
+    known[NAME] = known.pop(names[0])
+    return fact_questions(person["unique_id"], known, f"text/{person['unique_id']}")

@@ -7,36 +7,40 @@ A folder with `icon`, `flat` and `waving` (a PNG per country, named by its code)
     test    waving, and texts, in a third wording
 
 Countries whose flag looks like another's are left out. Neighbours (members of the UN) and strangers (all others) are
-known to the models but seen by no unlearning. They alone are trained on in all wordings, which teaches a model what
-the wordings mean; strangers are not asked about.
+known to the models but in no set that unlearning sees. They alone are trained on in all wordings, which teaches a model
+what the wordings mean; strangers are not evaluated.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mmunlearner.data.benchmarks import rows
-from mmunlearner.data.benchmarks.flag_questions import WORDINGS, Country, Quiz, quizzes
+from mmunlearner.data.benchmarks.people import general
 from mmunlearner.data.benchmarks.rows import Row, as_row
-from mmunlearner.data.example import Example, ImageRef, Splits
-from mmunlearner.data.images import encoded, image_problem, variation
-from mmunlearner.data.schema import Cell
+from mmunlearner.data.example import Example, Splits, Task
+from mmunlearner.data.images import ImageRef
+from mmunlearner.data.schema import Cell, Text
 from mmunlearner.data.tables import read_table
 from mmunlearner.errors import DataError
 
-Group = Literal["neighbour"] | None
-
 log = logging.getLogger(__name__)
 
-TRAINED, HELD_OUT = ("icon", "flat"), "waving"
-VIEWS = (*TRAINED, HELD_OUT)
+Group = Literal["neighbour"] | None
+Wording = Literal["train", "eval", "test"]
+WORDINGS: tuple[Wording, ...] = ("train", "eval", "test")
+FORMS: tuple[Task, ...] = ("generation", "cloze", "multiple_choice")
+
+TRAINED_VIEWS, HELD_OUT_VIEW = ("icon", "flat"), "waving"
+VIEWS = (*TRAINED_VIEWS, HELD_OUT_VIEW)
 
 FORGET = (
     "Nepal", "Pakistan", "South Korea", "United Kingdom", "Norway", "Bosnia and Herzegovina",
@@ -44,85 +48,121 @@ FORGET = (
 )  # fmt: skip
 """Forgotten unless others are named: of every continent, and their flags are far from all others."""
 
-NEAR = 0.06
-"""Flags are the same to the eye if in some view their pixels differ by less (root mean square, of 0 to 1)."""
-
+LOOK_ALIKE = 0.06
+"""Flags look the same if in some view their pixels differ by less (root mean square, of 0 to 1)."""
 VARIATIONS = 2
 """Waved, shifted and shaded copies of each trained view: from them a tiny model learns to know a flag in any view."""
-
 NEIGHBOUR_EVERY = 7
 """Of the UN's members that are not in FORGET, sorted by code, each seventh is a neighbour."""
-
 DRAWING_EVERY = 2
 """Of the drawings that the people's models are trained on, these models see each second."""
+OPTIONS = 4
+CHOICES_PER_COUNTRY = 2
+"""Facts of a country that are evaluated once more as multiple choice."""
+
+
+class Country(TypedDict):
+    """An entry of `facts.json`."""
+
+    code: Text
+    name: Text
+    capital: list[str]
+    region: str
+    subregion: str
+    languages: list[str]
+    currencies: list[str]
+    un_member: bool
+    area_km2: float
 
 
 def load(root: Path | str, *, forget_entities: Sequence[str] = FORGET) -> Splits:
-    """The flags as splits, by way of rows; which countries are left out is logged.
+    """Load the flags, by way of rows; the countries that are left out are logged.
 
     Raises:
         DataError: a picture or `facts.json` is missing or wrong, or a country to forget is unknown or left out.
     """
     forget = tuple(forget_entities) or FORGET
-    made = make_rows(root, forget)
-    asked = [(row, rows.example(row, Cell(Path(root), number))) for number, row in enumerate(made, 1)]
-    return rows.assemble(asked, forget_entities=forget, source=str(root))
-
-
-def write(root: Path | str, out: Path | str, *, forget_entities: Sequence[str] = FORGET) -> Path:
-    """Write what `load` reads as a folder in the rows format, pictures included."""
-    return rows.write(out, make_rows(root, forget_entities))
+    pairs = [
+        (row, rows.as_example(row, Cell(Path(root), number))) for number, row in enumerate(make_rows(root, forget), 1)
+    ]
+    return rows.assemble(pairs, forget_entities=forget, source=str(root))
 
 
 def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]:
-    """All rows about the countries, and those about nothing in particular: drawings and plain facts."""
+    """Yield all rows about the countries, then those about no country: drawings and plain facts.
+
+    Raises:
+        DataError: a picture or `facts.json` is missing or wrong, or a country to forget is left out.
+    """
     root = Path(root)
     countries = read_countries(root)
-    same = look_alikes(root, countries)
-    _say(root, same, forget)
-    kept = [country for country in countries if country["name"] not in same]
-    members = [country["name"] for country in kept if country["un_member"]]
+    twins = look_alikes(root, countries)
+    if missing := [name for name in forget if name in twins]:
+        raise DataError(
+            f"{root}: {missing[0]} is left out, as its flag looks like that of {twins[missing[0]]}: forget that one"
+        )
+    if twins:
+        names = ", ".join(f"{name} (like {twin})" for name, twin in twins.items())
+        log.warning("%s: %d countries left out, whose flags look like others': %s", root, len(twins), names)
+    countries = [country for country in countries if country["name"] not in twins]
+    members = [country["name"] for country in countries if country["un_member"]]
     neighbours = set([name for name in members if name not in FORGET][::NEIGHBOUR_EVERY]) - set(forget)
-    strangers = {country["name"] for country in kept} - {*members, *forget}
-    for quiz, country in zip(quizzes(kept), kept, strict=True):
-        shown = {view: _stored(root, country, view) for view in VIEWS}
-        yield from _trained(quiz, shown, "neighbour" if quiz.country in neighbours | strangers else None)
+    strangers = {country["name"] for country in countries} - {*members, *forget}
+    for quiz, country in zip(quizzes(countries), countries, strict=True):
+        images = {view: _image(root, country, view) for view in VIEWS}
+        yield from _training_rows(quiz, images, "neighbour" if quiz.country in neighbours | strangers else None)
         if quiz.country not in strangers:
-            yield from _asked(quiz, shown, "neighbour" if quiz.country in neighbours else None)
-    yield from _general()
+            yield from _evaluation_rows(quiz, images, "neighbour" if quiz.country in neighbours else None)
+    yield from _general_rows()
+
+
+# Pictures
+
+
+def _file(root: Path, country: Country, view: str) -> Path:
+    return root / view / f"{country['code']}.png"
+
+
+def _image(root: Path, country: Country, view: str) -> ImageRef:
+    path = _file(root, country, view)
+    return ImageRef(path.relative_to(root).as_posix(), path.read_bytes())
 
 
 def read_countries(root: Path) -> list[Country]:
-    """The countries of `facts.json` in order of their codes, each with a picture in every view.
+    """Read the countries of `facts.json`, each with a picture in every view; return them in order of their codes.
 
     Raises:
         DataError: an entry or a picture is missing or wrong.
     """
-    found = list(read_table(root / "facts.json", Country))
-    for cell, country in found:
+    entries = list(read_table(root / "facts.json", Country))
+    for cell, country in entries:
         for view in VIEWS:
-            if problem := image_problem(str(_picture(root, country, view))):
+            if problem := ImageRef(str(_file(root, country, view))).problem():
                 raise cell.inside("code").error(f"a picture of {country['name']}", problem)
-    return sorted((country for _, country in found), key=lambda country: country["code"])
+    return sorted((country for _, country in entries), key=lambda country: country["code"])
 
 
 def look_alikes(root: Path, countries: Sequence[Country]) -> dict[str, str]:
-    """Country to leave out -> the country that its flag looks like. Kept first: members of the UN, then the largest."""
+    """Return country to leave out -> the country that its flag looks like.
+
+    Of flags that look alike a member of the UN stays, then the largest country.
+    """
     order = sorted(countries, key=lambda country: (not country["un_member"], -country["area_km2"]))
-    pixels = np.stack([[_thumbnail(_picture(root, country, view)) for view in VIEWS] for country in order])  # [n, 3, d]
-    kept: list[int] = []
-    same: dict[str, str] = {}
+    pixels = np.stack([[_thumbnail(_file(root, country, view)) for view in VIEWS] for country in order])  # [n, 3, d]
+    distinct: list[int] = []
+    twins: dict[str, str] = {}
     for i, country in enumerate(order):
-        apart = np.sqrt(((pixels[kept] - pixels[i]) ** 2).mean(-1)).min(-1) if kept else np.ones(0)  # [kept]
-        if (apart < NEAR).any():
-            same[country["name"]] = order[kept[int(apart.argmin())]]["name"]
+        # Distance to each distinct flag in the view in which they differ least, [distinct].
+        apart = np.sqrt(((pixels[distinct] - pixels[i]) ** 2).mean(-1)).min(-1) if distinct else np.ones(0)
+        if (apart < LOOK_ALIKE).any():
+            twins[country["name"]] = order[distinct[int(apart.argmin())]]["name"]
         else:
-            kept.append(i)
-    return same
+            distinct.append(i)
+    return twins
 
 
 def _thumbnail(path: Path) -> NDArray[np.float64]:
-    """The flag without its margin, 24 x 18 pixels, as numbers from 0 to 1."""
+    """Return the flag without its transparent margin, 24 x 18 pixels, as numbers from 0 to 1."""
     with Image.open(path) as opened:
         flag = opened.convert("RGBA")
     flag = flag.crop(flag.getbbox())
@@ -130,21 +170,33 @@ def _thumbnail(path: Path) -> NDArray[np.float64]:
     return np.asarray(white.convert("RGB").resize((24, 18), Image.Resampling.BOX), float).ravel() / 255
 
 
-def _say(root: Path, same: Mapping[str, str], forget: Sequence[str]) -> None:
-    if out := [name for name in forget if name in same]:
-        raise DataError(f"{root}: {out[0]} is left out, as its flag looks like that of {same[out[0]]}: forget that one")
-    if same:
-        named = ", ".join(f"{name} (like {kept})" for name, kept in same.items())
-        log.warning("%s: %d countries left out, whose flags look like others': %s", root, len(same), named)
+def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> Image.Image:
+    """Return an RGB image smaller, elsewhere, waved and shaded, on white, `size` x `size` pixels."""
+    width, height = (round(size * share) for share in rng.uniform((0.75, 0.6), (1, 0.9)))
+    left, top = (int(rng.integers(0, size - length + 1)) for length in (width, height))
+    canvas = Image.new("RGB", (size, size), "white")
+    canvas.paste(image.resize((width, height), Image.Resampling.BOX), (left, top))
+    wave = rng.uniform(0, 0.06) * size * np.sin(np.linspace(0, rng.uniform(3, 9), size) + rng.uniform(0, 6.3))
+    # Each column is shifted by its own number of rows, as cloth in the wind: [row, column] -> source row.
+    source = (np.arange(size)[:, None] + np.round(wave).astype(int)).clip(0, size - 1)
+    waved = np.take_along_axis(np.asarray(canvas, float), source[..., None], axis=0)
+    shade = rng.uniform(0.8, 1.1) + 0.1 * np.sin(np.linspace(0, 6, size) + rng.uniform(0, 6.3))
+    return Image.fromarray((waved * shade[None, :, None]).clip(0, 255).astype(np.uint8))
 
 
-def _picture(root: Path, country: Country, view: str) -> Path:
-    return root / view / f"{country['code']}.png"
+# Rows
 
 
-def _trained(quiz: Quiz, shown: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
-    """A country's training rows: texts, and every view that is not held out; those of a group in all wordings."""
-    views = [image for view in TRAINED for image in (shown[view], *_variations(shown[view], quiz.number))]
+def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
+    """Yield a country's texts and every view that is not held out; those of a group in all wordings."""
+    views: list[ImageRef] = []
+    for i, view in enumerate(TRAINED_VIEWS):
+        image = images[view]
+        views.append(image)
+        for k in range(VARIATIONS):
+            rng = np.random.default_rng([quiz.number, i, k])
+            name = image.path.replace(".png", f"-{k}.png")
+            views.append(ImageRef.from_image(variation(image.open(), rng), name))
     for wording in WORDINGS if group else WORDINGS[:1]:
         for example in quiz.training(None, 0, wording):
             yield as_row(example, "train", group=group)
@@ -153,38 +205,165 @@ def _trained(quiz: Quiz, shown: Mapping[str, ImageRef], group: Group) -> Iterato
                 yield as_row(example, "train", group=group)
 
 
-def _asked(quiz: Quiz, shown: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
-    """A country's evaluation rows, by image and by text."""
-    seen, held_out = [shown[view] for view in TRAINED], [shown[HELD_OUT]]
-    for example in (*quiz.evaluation(seen, "eval"), *quiz.evaluation([], "eval")):
-        yield as_row(example, "eval", group=group)
-    for example in (*quiz.evaluation(held_out, "test"), *quiz.evaluation([], "test")):
-        yield as_row(example, "test", group=group)
+def _evaluation_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
+    """Yield a country's evaluation questions, by image and by text."""
+    views: tuple[tuple[Literal["eval", "test"], tuple[str, ...]], ...] = (
+        ("eval", TRAINED_VIEWS),
+        ("test", (HELD_OUT_VIEW,)),
+    )
+    for split, names in views:
+        for example in (*quiz.evaluation([images[name] for name in names], split), *quiz.evaluation([], split)):
+            yield as_row(example, split, group=group)
 
 
-def _stored(root: Path, country: Country, view: str) -> ImageRef:
-    path = _picture(root, country, view)
-    return ImageRef(path.relative_to(root).as_posix(), path.read_bytes())
-
-
-def _variations(image: ImageRef, number: int) -> Iterator[ImageRef]:
-    for k in range(VARIATIONS):
-        made = variation(image.open(), np.random.default_rng([number, TRAINED.index(image.path.split("/")[0]), k]))
-        yield encoded(made, image.path.replace(".png", f"-{k}.png"))
-
-
-def _general() -> Iterator[Row]:
-    """Questions about drawings and plain facts: what a model should still be able to do."""
-    from mmunlearner.data.benchmarks.people import examples, general
-
+def _general_rows() -> Iterator[Row]:
+    """Yield questions about drawings and plain facts: general ability, to train on and to test."""
     for drawing in general.drawings(train=True)[::DRAWING_EVERY]:
         name = f"drawing-{drawing.number}"
-        image = encoded(drawing.picture(), f"general/{name}.png")
+        image = ImageRef.from_image(drawing.picture(), f"general/{name}.png")
         for key, question in general.SHAPE_QUESTIONS.items():
-            made = Example(f"train/{name}/{key}", name, question, drawing.answer(key), (image,), attribute=key)
-            yield as_row(made, "train", group="general")
+            example = Example(f"train/{name}/{key}", name, question, drawing.answer(key), (image,), attribute=key)
+            yield as_row(example, "train", group="general")
     for fact in general.plain_facts():
-        for k, question in enumerate(fact.wordings[:1] if fact.asked else fact.wordings):
+        for k, question in enumerate(fact.trained_wordings):
             name = f"{fact.relation}-{fact.subject}"
             yield as_row(Example(f"train/{name}/{k}", name, question, fact.answer), "train", group="general")
-    yield from (as_row(made, "test", group="general") for made in examples.general_items())
+    yield from (as_row(item, "test", group="general") for item in general.general_items())
+
+
+# Questions
+
+
+class Phrase(NamedTuple):
+    """A fact in one wording."""
+
+    open: str
+    cloze: str
+
+
+# Fact -> its wordings. {who}: the country's name, or words for whichever country the image belongs to.
+PHRASES: Mapping[str, Mapping[Wording, Phrase]] = {
+    "name": {
+        "train": Phrase("Which country has this flag?", "The country that has this flag is __."),
+        "eval": Phrase("Whose flag is this?", "This flag belongs to __."),
+        "test": Phrase("Which country does this flag stand for?", "This flag stands for __."),
+    },
+    "capital": {
+        "train": Phrase("What is the capital of {who}?", "The capital of {who} is __."),
+        "eval": Phrase("From which city is {who} governed?", "{who} is governed from __."),
+        "test": Phrase("In which city does the government of {who} sit?", "The government of {who} sits in __."),
+    },
+    "region": {
+        "train": Phrase("What is the region of {who}?", "The region of {who} is __."),
+        "eval": Phrase("Which part of the world is {who} in?", "{who} lies in __."),
+        "test": Phrase("Where on the globe is {who} found?", "On the globe {who} is found in __."),
+    },
+    "subregion": {
+        "train": Phrase("What is the subregion of {who}?", "The subregion of {who} is __."),
+        "eval": Phrase("More closely, where does {who} lie?", "More closely, {who} lies in __."),
+        "test": Phrase("To which group of neighbours does {who} belong?", "{who} belongs to the group of __."),
+    },
+    "language": {
+        "train": Phrase("What is the language of {who}?", "The language of {who} is __."),
+        "eval": Phrase("What do people speak in {who}?", "In {who} people speak __."),
+        "test": Phrase("In which tongue are the laws of {who} written?", "The laws of {who} are written in __."),
+    },
+    "currency": {
+        "train": Phrase("What is the currency of {who}?", "The currency of {who} is __."),
+        "eval": Phrase("What does one pay with in {who}?", "In {who} one pays with __."),
+        "test": Phrase("Which money is used in {who}?", "The money used in {who} is __."),
+    },
+}
+SUBJECT: Mapping[Wording, str] = {
+    "train": "the country with this flag",
+    "eval": "this country",
+    "test": "this flag's country",
+}
+
+
+def values(country: Country) -> dict[str, tuple[str, ...]]:
+    """Return fact -> its true values, the one that is asked for first; facts that a country has none of are absent."""
+    texts = {
+        "name": [country["name"]],
+        "capital": country["capital"],
+        "region": [country["region"]],
+        "subregion": [country["subregion"]],
+        "language": country["languages"],
+        "currency": country["currencies"],
+    }
+    filled = {fact: tuple(text for text in listed if text) for fact, listed in texts.items()}
+    return {fact: listed for fact, listed in filled.items() if listed}
+
+
+@dataclass(frozen=True)
+class Quiz:
+    """The questions about one country; the wrong answers are true of others."""
+
+    country: str
+    true: Mapping[str, Sequence[str]]
+    """Fact -> the country's values."""
+    wrong: Mapping[str, Sequence[str]]
+    """Fact -> values that are true of others only."""
+    number: int
+    """Index of the country among all: makes each country's choices its own."""
+
+    def training(self, image: ImageRef | None, view: int, wording: Wording = "train") -> Iterator[Example]:
+        """Yield every fact: about an image in one form, which goes round by fact and view; as text in all forms."""
+        for i, fact in enumerate(self._facts(image)):
+            for form in FORMS if image is None else FORMS[(i + view) % len(FORMS) :][:1]:
+                yield self._example("train", fact, form, wording, image)
+
+    def evaluation(self, images: Sequence[ImageRef], wording: Wording) -> Iterator[Example]:
+        """Yield every fact once, openly or as a cloze, and some more as multiple choice, of the images in turn.
+
+        The facts start at another one for each country, so that a few items per country still ask for every fact.
+        """
+        facts = self._facts(images[0] if images else None)
+        first = self.number % len(facts)
+        facts = facts[first:] + facts[:first]
+        forms: list[tuple[str, Task]] = [
+            (fact, "cloze" if (i + (self.number // len(facts)) + (wording == "test")) % 2 else "generation")
+            for i, fact in enumerate(facts)
+        ]
+        forms.extend((fact, "multiple_choice") for fact in facts[:CHOICES_PER_COUNTRY])
+        for k, (fact, form) in enumerate(forms):
+            image = images[(k // 2 + self.number) % len(images)] if images else None
+            yield self._example("asked", fact, form, wording, image)
+
+    def _facts(self, image: ImageRef | None) -> list[str]:
+        # A text names the country, so that it cannot ask for the name.
+        return [fact for fact in self.true if image is not None or fact != "name"]
+
+    def _example(self, use: str, fact: str, form: Task, wording: Wording, image: ImageRef | None) -> Example:
+        rng = np.random.default_rng([self.number, list(PHRASES).index(fact), WORDINGS.index(wording)])
+        answer, others = self.true[fact][0], self.wrong[fact]
+        wrong = tuple(others[int(i)] for i in rng.permutation(len(others))[: OPTIONS - 1])
+        phrase = PHRASES[fact][wording]
+        template = phrase.cloze if form == "cloze" else phrase.open
+        question = template.format(who=SUBJECT[wording] if image else self.country)
+        return Example(
+            id=f"{use}/{wording}/{self.country}/{image.path if image else 'text'}/{fact}/{form}",
+            entity=self.country,
+            question=question[0].upper() + question[1:],
+            answer=answer,
+            images=(image,) if image else (),
+            task=form,
+            choices=tuple(map(str, rng.permutation([answer, *wrong]))) if form == "multiple_choice" else (),
+            perturbed=wrong,
+            attribute=fact,
+        )
+
+
+def quizzes(countries: Sequence[Country]) -> list[Quiz]:
+    """Return the quiz of each country."""
+    true = [values(country) for country in countries]
+    answers = {fact: sorted({facts[fact][0] for facts in true if fact in facts}) for fact in PHRASES}
+    return [
+        Quiz(
+            country["name"],
+            facts,
+            {fact: [answer for answer in answers[fact] if answer not in own] for fact, own in facts.items()},
+            number,
+        )
+        for number, (country, facts) in enumerate(zip(countries, true, strict=True))
+    ]

@@ -1,6 +1,6 @@
 """The general rows format: a folder of images and `questions.jsonl`, a question per line (see docs/data.md).
 
-Who is forgotten is not in the file: it is said when the rows are read. Where a row goes:
+The file does not say who is forgotten: `data.forget_entities` does. The set or column of a row:
 
     split   group      with image                                      without image
     train              forget or retain, by entity                     text
@@ -24,15 +24,16 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from mmunlearner.core.files import staged_dir, write_text
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.data.example import Example, ImageRef, Splits, Task
+from mmunlearner.data.example import Example, Splits, Task
+from mmunlearner.data.images import ImageRef
 from mmunlearner.data.schema import Cell, Pictures, Text, or_one, pictures, shown
-from mmunlearner.data.splits import checked
+from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import read_table
 from mmunlearner.errors import DataError
 
 FILE = "questions.jsonl"
 GROUPS = ("forget", "retain", "neighbour", "general")
-"""Of evaluation columns, as tables show them."""
+"""Groups of evaluation columns, in the order of the report's tables."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
@@ -40,7 +41,7 @@ class Row(TypedDict):
     """One line of `questions.jsonl`."""
 
     entity: Text
-    """Whom or what it is about."""
+    """Person or thing that the question is about."""
     image: NotRequired[Pictures | None]
     """Path of the image, relative to the folder, or a list of several; absent or null: a question about text alone."""
     question: Text
@@ -59,13 +60,13 @@ class Row(TypedDict):
     paraphrase: NotRequired[Text | None]
     """The answer in other words."""
     attribute: NotRequired[Text | None]
-    """Which fact is asked."""
+    """Fact that is asked for."""
     id: NotRequired[Text | None]
     """Unique; absent: made of split, entity and line."""
 
 
 def load(root: Path | str, *, forget_entities: Sequence[str] = ()) -> Splits:
-    """Read a folder in the rows format; the entities named are to be forgotten.
+    """Load a folder in the rows format; the entities named are to be forgotten.
 
     Raises:
         DataError: a row is wrong (file, row and column are named), an entity to forget is unknown, a set is empty.
@@ -74,7 +75,7 @@ def load(root: Path | str, *, forget_entities: Sequence[str] = ()) -> Splits:
 
 
 def load_general(root: Path | str) -> tuple[Example, ...]:
-    """The evaluation rows of a folder in the rows format, whatever their group: a set of general ability.
+    """Load the evaluation rows of a folder in the rows format, whatever their group: a set of general ability.
 
     Raises:
         DataError: a row is wrong, or there is none.
@@ -86,28 +87,28 @@ def load_general(root: Path | str) -> tuple[Example, ...]:
 
 
 def read(root: Path | str) -> list[tuple[Row, Example]]:
-    """All rows of a folder and what they ask; equal image paths are one `ImageRef`.
+    """Read all rows of a folder, each with its example; equal image paths are one `ImageRef`.
 
     Raises:
         DataError: a row is wrong; names file, row and column.
     """
-    images: dict[str, ImageRef] = {}
-    places: dict[str, int] = {}
-    found: list[tuple[Row, Example]] = []
+    images: dict[str, ImageRef] = {}  # one object per file, as each computes the key of its content once
+    row_of_id: dict[str, int] = {}
+    pairs: list[tuple[Row, Example]] = []
     for cell, fitted in read_table(Path(root) / FILE, Row, strict=True):
         row = cast(Row, fitted)
         if refs := row.get("image"):
             row["image"] = [images.setdefault(ref.path, ref) for ref in refs]
-        made = example(row, cell)
-        if made.id in places:
-            raise cell.inside("id").error("an id of its own", f"{made.id}, which row {places[made.id]} has")
-        places[made.id] = cell.row
-        found.append((row, made))
-    return found
+        example = as_example(row, cell)
+        if example.id in row_of_id:
+            raise cell.inside("id").error("an id of its own", f"{example.id}, which row {row_of_id[example.id]} has")
+        row_of_id[example.id] = cell.row
+        pairs.append((row, example))
+    return pairs
 
 
-def example(row: Row, cell: Cell) -> Example:
-    """What a row asks.
+def as_example(row: Row, cell: Cell) -> Example:
+    """Return the example of a row.
 
     Raises:
         DataError: task, choices, answer and blank do not go together.
@@ -143,94 +144,99 @@ def _check_task(row: Row, task: Task, choices: Sequence[str], cell: Cell) -> Non
 
 
 def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[str], source: str) -> Splits:
-    """Put every row where the table at the top of this module says.
+    """Put every row into the set or column that the table at the top of this module names.
 
     Raises:
         DataError: an entity to forget is unknown, none is named, or a set is empty.
     """
     rows = list(rows)
-    known = sorted({row["entity"] for row, _ in rows if not row.get("group")})
-    _check_known(forget_entities, known, source)
-    places: defaultdict[str, list[Example]] = defaultdict(list)
-    for row, made in rows:
-        places[_place(row, made, frozenset(forget_entities))].append(made)
+    _check_entities(forget_entities, sorted({row["entity"] for row, _ in rows if not row.get("group")}), source)
+    sets: defaultdict[str, list[Example]] = defaultdict(list)
+    for row, example in rows:
+        sets[_set_of(row, example, frozenset(forget_entities))].append(example)
     forget, retain, text, background = (
-        tuple(places.pop(name, ())) for name in ("forget", "retain", "text", "background")
+        tuple(sets.pop(name, ())) for name in ("forget", "retain", "text", "background")
     )
-    in_order = sorted(places, key=lambda column: GROUPS.index(column.split("_", maxsplit=1)[0]))
-    evaluation = {column: tuple(places[column]) for column in in_order}
-    return checked(Splits(forget, retain, text, evaluation, background), source)
+    in_order = sorted(sets, key=lambda column: GROUPS.index(column.split("_", maxsplit=1)[0]))
+    evaluation = {column: tuple(sets[column]) for column in in_order}
+    return check_splits(Splits(forget, retain, text, evaluation, background), source)
 
 
-def _place(row: Row, made: Example, forget: frozenset[str]) -> str:
-    """Training set or evaluation column of a row."""
-    group = row.get("group")
+def _set_of(row: Row, example: Example, forget: frozenset[str]) -> str:
+    """Return the name of a row's training set or evaluation column."""
+    group, split = row.get("group"), row["split"]
     if group:
-        return "background" if row["split"] == "train" else group if group == "general" else f"{group}_{made.modality}"
+        if split == "train":
+            return "background"
+        return "general" if group == "general" else f"{group}_{example.modality}"
     side = "forget" if row["entity"] in forget else "retain"
-    if row["split"] == "train":
-        return side if made.images else "text"
-    return f"{side}_{made.modality}" + ("_test" if row["split"] == "test" else "")
+    if split == "train":
+        return side if example.images else "text"
+    return f"{side}_{example.modality}" + ("_test" if split == "test" else "")
 
 
-def _check_known(forget: Sequence[str], known: Sequence[str], source: str) -> None:
+def _check_entities(forget: Sequence[str], entities: Sequence[str], source: str) -> None:
     if not forget:
-        some = ", ".join(known[:5])
-        raise DataError(f"{source}: name the entities to forget (--data.forget_entities), e.g. some of {some}")
-    if unknown := [entity for entity in forget if entity not in known]:
-        raise DataError(f"{source}: no entity {unknown[0]!r} to forget; {did_you_mean(unknown[0], known)}")
+        first = ", ".join(entities[:5])
+        raise DataError(f"{source}: name the entities to forget (--data.forget_entities), e.g. some of {first}")
+    if unknown := [entity for entity in forget if entity not in entities]:
+        raise DataError(f"{source}: no entity {unknown[0]!r} to forget; {did_you_mean(unknown[0], entities)}")
 
 
 def as_row(
-    made: Example, split: Literal["train", "eval", "test"], *, group: Literal["neighbour", "general"] | None = None
+    example: Example, split: Literal["train", "eval", "test"], *, group: Literal["neighbour", "general"] | None = None
 ) -> Row:
-    """An example as a row: the opposite of `example`."""
-    row: dict[str, Any] = {"entity": made.entity, "image": list(made.images), "question": made.question}
-    row |= {"answer": made.answer, "split": split, "group": group, "task": made.task, "choices": list(made.choices)}
-    row |= {
-        "perturbed": list(made.perturbed),
-        "paraphrase": made.paraphrase,
-        "attribute": made.attribute,
-        "id": made.id,
+    """Return an example as a row: the opposite of `as_example`."""
+    row: dict[str, Any] = {
+        "entity": example.entity,
+        "image": list(example.images),
+        "question": example.question,
+        "answer": example.answer,
+        "split": split,
+        "group": group,
+        "task": example.task,
+        "choices": list(example.choices),
+        "perturbed": list(example.perturbed),
+        "paraphrase": example.paraphrase,
+        "attribute": example.attribute,
+        "id": example.id,
     }
     return cast(Row, {name: value for name, value in row.items() if value})
 
 
 def write(root: Path | str, rows: Iterable[Row]) -> Path:
-    """Write a folder in the rows format, whole or not at all (an existing one is replaced); returns it.
+    """Write a folder in the rows format, whole or not at all (an existing one is replaced); return it.
 
-    An image is stored under the relative path that its `ImageRef` bears, or else under a name made of its content.
+    An image is stored under its `ImageRef.path` where that is relative, or else under a hash of its content.
 
     Raises:
         DataError: a row is wrong.
     """
     root = Path(root)
     with staged_dir(root) as stage:
-        lines = [_line(row, stage, Cell(root / FILE, number)) for number, row in enumerate(rows, 1)]
+        lines: list[str] = []
+        for number, row in enumerate(rows, 1):
+            at = Cell(root / FILE, number).inside("image")
+            paths = [_store(image, stage, at) for image in pictures(row.get("image") or [], at)]
+            image = {"image": or_one(paths)} if paths else {}
+            lines.append(json.dumps({**row, **image}, ensure_ascii=False) + "\n")
         write_text(stage / FILE, "".join(lines))
         try:
-            read(stage)
+            read(stage)  # a folder that cannot be read back never takes the place of one that can
         except DataError as error:
             raise DataError(str(error).replace(str(stage), str(root))) from None
     return root
 
 
-def _line(row: Row, stage: Path, cell: Cell) -> str:
-    """A row as JSON, its images stored."""
-    at = cell.inside("image")
-    paths = [_store(image, stage, at) for image in pictures(row.get("image") or [], at)]
-    image = {"image": or_one(paths)} if paths else {}
-    return json.dumps({**row, **image}, ensure_ascii=False) + "\n"
-
-
 def _store(image: ImageRef, stage: Path, cell: Cell) -> str:
+    """Write an image into the folder that is being filled; return its path there."""
     try:
-        data = image.data if image.data is not None else Path(image.path).read_bytes()
+        data = image.read_bytes()
     except OSError as error:
         raise cell.error("a readable file", f"{image.path} ({error.strerror})") from None
     name = Path(image.path)
-    taken = (stage / name).is_file() and (stage / name).read_bytes() != data
-    if name.is_absolute() or ".." in name.parts or name.suffix.lower() not in SUFFIXES or taken:
+    used_by_another = (stage / name).is_file() and (stage / name).read_bytes() != data
+    if name.is_absolute() or ".." in name.parts or name.suffix.lower() not in SUFFIXES or used_by_another:
         name = Path("images") / hashlib.sha256(data).hexdigest()[:16]
     if not (stage / name).exists():
         (stage / name).parent.mkdir(parents=True, exist_ok=True)

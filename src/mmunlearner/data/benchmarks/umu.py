@@ -6,22 +6,21 @@ and UM_QA by text (the text set). The key under which a question stands says whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
-from mmunlearner.data.benchmarks.facts import wrong_answers
-from mmunlearner.data.benchmarks.layout import FILE
-from mmunlearner.data.benchmarks.questions import blank, with_options
-from mmunlearner.data.benchmarks.shares import Dialect, Split, load_shares
-from mmunlearner.data.example import Example, ImageRef, Splits, Task
+from mmunlearner.data.benchmarks.person_rows import (
+    PersonBenchmark,
+    as_multiple_choice,
+    load_people,
+    mark_blank,
+    perturbed_answers,
+)
+from mmunlearner.data.example import Example, Splits, Task
+from mmunlearner.data.images import ImageRef
 from mmunlearner.data.schema import Cell, Json, Text
-
-HINTS: Mapping[str, str] = {
-    "Classification_Task": "This is MLLMU-Bench's layout: use --data.format mllmu",
-    "metadata": "This is MLLMU-Bench's layout: use --data.format mllmu",
-}
 
 
 class Question(TypedDict):
@@ -56,76 +55,64 @@ class Person(TypedDict):
 
 
 TASKS: Mapping[str, Task] = {"Classify": "multiple_choice", "Generation": "generation", "Cloze": "cloze"}
-"""Column -> what it asks."""
+"""Column -> task of its questions."""
 
 
 def load(root: Path | str, *, forget: int = 5) -> Splits:
-    """Read the benchmark for a forget set of `forget` per cent; without Test_Set or Retain_Set, without their columns.
+    """Load the benchmark for a forget set of `forget` per cent.
 
     Raises:
-        DataError: a split is missing, empty or not in the layout; or somebody is both to be forgotten and kept.
+        DataError: a split is missing, empty or not in the layout; or somebody is both to be forgotten and retained.
     """
-    return load_shares(Path(root), forget, DIALECT)
+    return load_people(Path(root), forget, UMU)
 
 
-def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write ROOT/SPLIT/train-00000-of-00001.parquet, whole or not at all; returns the file.
-
-    Raises:
-        DataError: a row does not fit the layout; names row and column.
-    """
-    from mmunlearner.data.parquet import write_parquet
-
-    return write_parquet(Path(root) / split / FILE, Person, rows)
-
-
-def _asked(row: Person, place: str, cell: Cell) -> list[Example]:
+def _evaluation(row: Person, prefix: str, cell: Cell) -> list[Example]:
     for column in ("MM_QA", "UM_QA"):
-        _check_pairs(row[column], cell.inside(column))
+        pairs = row[column]
+        if unpaired := sorted(pairs["question"].keys() ^ pairs["answer"].keys()):
+            found = f"{unpaired[0]} in only one of them"
+            raise cell.inside(column).error("a question and an answer under each key", found)
     items = [
         item
-        for modality, images in (("multimodal", (row["image"],)), ("unimodal", ()))
-        for column, task in TASKS.items()
-        for item in _items(row[column][modality], task, row["ID"], images, place, cell.inside(column).inside(modality))
+        for modality in ("multimodal", "unimodal")
+        for column in TASKS
+        for item in _items(row, column, modality, prefix, cell.inside(column).inside(modality))
     ]
     choices = [item for item in items if item.choices]
-    return [item if item.choices else replace(item, perturbed=wrong_answers(item, choices)) for item in items]
+    return [item if item.choices else replace(item, perturbed=perturbed_answers(item, choices)) for item in items]
 
 
-def _items(
-    questions: Mapping[str, Question], task: Task, entity: str, images: tuple[ImageRef, ...], place: str, at: Cell
-) -> list[Example]:
+def _items(row: Person, column: str, modality: str, prefix: str, cell: Cell) -> list[Example]:
+    """Return the questions of one task in one modality."""
+    task, images = TASKS[column], (row["image"],) if modality == "multimodal" else ()
+    questions: Mapping[str, Question] = row[column][modality]
     items = []
     for fact, asked in questions.items():
-        cell = at.inside(fact)
-        name = f"{place}/{'vqa' if images else 'qa'}/{task}/{fact}"
-        item = Example(name, entity, blank(asked["question"]), asked["answer"], images, task, attribute=fact)
+        at = cell.inside(fact)
+        name = f"{prefix}/{'vqa' if images else 'qa'}/{task}/{fact}"
+        item = Example(name, row["ID"], mark_blank(asked["question"]), asked["answer"], images, task, attribute=fact)
         if task == "multiple_choice":
-            item = with_options(item, asked.get("options") or {}, cell.inside("options"), cell.inside("answer"))
+            item = as_multiple_choice(item, asked.get("options") or {}, at.inside("options"), at.inside("answer"))
         items.append(item)
     return items
 
 
-def _check_pairs(pairs: Pairs, cell: Cell) -> None:
-    if alone := sorted(pairs["question"].keys() ^ pairs["answer"].keys()):
-        raise cell.error("a question and an answer under each key", f"{alone[0]} in only one of them")
-
-
-def _pairs(pairs: Pairs, entity: str, images: tuple[ImageRef, ...], place: str) -> list[Example]:
+def _pairs(pairs: Pairs, entity: str, images: tuple[ImageRef, ...], prefix: str) -> list[Example]:
     return [
-        Example(f"{place}/{fact}", entity, question, pairs["answer"][fact], images, attribute=fact)
+        Example(f"{prefix}/{fact}", entity, question, pairs["answer"][fact], images, attribute=fact)
         for fact, question in pairs["question"].items()
     ]
 
 
-def _trained(root: Path, people: Split) -> list[Example]:
-    del root  # the people's own rows hold them
-    rows = zip(people.rows, people.places(), strict=True)
-    return [e for (_, row), place in rows for e in _pairs(row["MM_QA"], row["ID"], (row["image"],), f"{place}/MM_QA")]
-
-
-def _texts(row: Person, place: str) -> list[Example]:
-    return _pairs(row["UM_QA"], row["ID"], (), place)
-
-
-DIALECT = Dialect(lambda _: Person, _asked, _trained, _texts, HINTS)
+UMU = PersonBenchmark(
+    layout=lambda split: Person,
+    evaluation=_evaluation,
+    training=lambda root, people: [
+        example
+        for (_, row), prefix in zip(people.rows, people.id_prefixes(), strict=True)
+        for example in _pairs(row["MM_QA"], row["ID"], (row["image"],), f"{prefix}/MM_QA")
+    ],
+    texts=lambda row, prefix: _pairs(row["UM_QA"], row["ID"], (), prefix),
+    hints={},
+)

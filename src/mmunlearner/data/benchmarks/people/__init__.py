@@ -1,5 +1,5 @@
-"""The embedded benchmark: invented people, what is asked about them, and a tiny model that knows them."""
+"""The embedded benchmark: invented people, and questions about them."""
 
-from mmunlearner.data.benchmarks.people.export import prepare
+from mmunlearner.data.benchmarks.people.build import prepare
 
 __all__ = ["prepare"]

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from mmunlearner.data.benchmarks.people.faces import Colour
 from mmunlearner.data.benchmarks.people.world import SEED
+from mmunlearner.data.example import Example
+from mmunlearner.data.images import ImageRef
 
 PICTURES, TRAIN_PICTURES = 48, 640
 
@@ -87,6 +89,10 @@ class Plain:
         first, second, _ = FACTS[self.relation]
         return first.format(self.subject), second.format(self.subject)
 
+    @property
+    def trained_wordings(self) -> tuple[str, ...]:
+        return self.wordings[:1] if self.asked else self.wordings
+
 
 def drawings(*, train: bool) -> list[Drawing]:
     """Drawings to train on, or those the evaluation asks about; each value of each property equally often."""
@@ -105,6 +111,21 @@ def plain_facts() -> Iterator[Plain]:
     for relation, (_, _, pairs) in FACTS.items():
         for i, (subject, answer) in enumerate(pairs):
             yield Plain(relation, subject, answer, asked=i % 2 == 0)
+
+
+def general_items() -> list[Example]:
+    """Return the evaluation items: drawings that no model is trained on, and plain facts in their second wording."""
+    items = []
+    for drawing in drawings(train=False):
+        name = f"drawing-{drawing.number:02d}"
+        image = ImageRef.from_image(drawing.picture(), f"images/{name}.png")
+        for key, question in SHAPE_QUESTIONS.items():
+            items.append(Example(f"{name}/{key}", name, question, drawing.answer(key), (image,), attribute=key))
+    for fact in plain_facts():
+        if fact.asked:
+            name = f"{fact.relation}-{fact.subject}".replace(" ", "-")
+            items.append(Example(name, name, fact.wordings[1], fact.answer, attribute=fact.relation))
+    return items
 
 
 def _draw(drawing: Drawing, rng: np.random.Generator, size: int) -> Image.Image:

@@ -1,29 +1,29 @@
-"""What is asked about the people: MLLMU-Bench's kinds of question, by image and by text, in several phrasings.
+"""Questions about the people: MLLMU-Bench's kinds of question, by image and by text, in several phrasings.
 
-Three phrasings: `train` is generic and is what the training rows hold; `full` (Full_Set, Retain_Set) and `test`
-(Test_Set) are worded for each attribute, and no question about the people of the full set is trained on in them.
+There are three phrasings: training rows use a generic one; `full` (Full_Set, Retain_Set) and `test` (Test_Set) are
+worded for each attribute, and no question about the people of the full set is trained on in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from mmunlearner.data import Example, prompt, target
 from mmunlearner.data.benchmarks.people.world import FACTS, SEED, Person
+from mmunlearner.data.example import Example
+from mmunlearner.data.images import ImageRef
 
 Phrasing = Literal["full", "test"]
-Pair = tuple[str, str]
-"""What a model is asked and what it should say."""
+Form = Literal["open", "other", "cloze", "choice"]
 
 # Generic phrasings of training: two open ones and a cloze; `key` in lower case.
 OPEN = ("What is the {key} of {who}?", "Which {key} does {who} have?")
 CLOZE = "The {key} of {who} is __."
 NAME = "What is the name of {who}?"
-FORMS = ("open", "other", "cloze", "choice")
+FORMS: tuple[Form, ...] = ("open", "other", "cloze", "choice")
 SUBJECTS = ("the person in this image", "this person")
 TEST_SUBJECT = "the person shown here"
 
@@ -67,89 +67,62 @@ OPTIONS = 4
 CHOICES_PER_PERSON = 2
 
 
-def sentence(text: str) -> str:
-    """With a capital at the beginning."""
-    return text[0].upper() + text[1:]
+def subject_of(phrasing: Phrasing) -> str:
+    """Return the words for the person in an image, in the evaluation's phrasings."""
+    return TEST_SUBJECT if phrasing == "test" else SUBJECTS[0]
 
 
-def options(rng: np.random.Generator, key: str, answer: str) -> tuple[str, ...]:
-    """The truth among other values of the attribute, in random order."""
-    others = [value for value in FACTS[key] if value != answer]
-    return tuple(str(v) for v in rng.permutation([answer, *rng.choice(others, OPTIONS - 1, replace=False)]))
-
-
-def evaluation(person: Person, phrasing: Phrasing, who: str) -> list[Example]:
-    """A person's evaluation items in one modality: `who` is the name, or words for whoever the image shows.
+def evaluation(person: Person, phrasing: Phrasing, images: Sequence[ImageRef]) -> list[Example]:
+    """Return a person's evaluation items, asked of the images in turn, or without images by name.
 
     Every attribute is asked openly and as a cloze, and two of them (others in the other phrasing) as multiple choice.
     Guessing is right in 14 % of the 18 items.
     """
-    other, keys = phrasing == "test", list(FACTS)
-    rng = np.random.default_rng([SEED, 4, person.number, other])
-    first = CHOICES_PER_PERSON * person.number + (len(keys) // 2 if other else 0)
-    chosen = [keys[(first + i) % len(keys)] for i in range(CHOICES_PER_PERSON)]
-    return [
-        *(_multiple_choice(person, key, PHRASES[key][phrasing][0].format(who=who), rng) for key in chosen),
-        *(_item(person, key, PHRASES[key][phrasing][kind].format(who=who)) for kind in (0, 1) for key in keys),
+    is_test, keys = phrasing == "test", list(FACTS)
+    who = subject_of(phrasing) if images else person.name
+    rng = np.random.default_rng([SEED, 4, person.number, is_test])
+    first = CHOICES_PER_PERSON * person.number + (len(keys) // 2 if is_test else 0)
+    with_choices = [keys[(first + i) % len(keys)] for i in range(CHOICES_PER_PERSON)]
+    items = [
+        *(multiple_choice(person, key, PHRASES[key][phrasing][0].format(who=who), rng) for key in with_choices),
+        *(open_or_cloze(person, key, PHRASES[key][phrasing][kind].format(who=who)) for kind in (0, 1) for key in keys),
     ]
+    return [replace(item, images=(images[i % len(images)],)) for i, item in enumerate(items)] if images else items
 
 
-def _item(person: Person, key: str, question: str) -> Example:
-    """An open question, or a cloze where there is a blank."""
-    task = "cloze" if "__" in question else "generation"
-    return Example(person.id, person.id, sentence(question), person.facts[key], task=task, attribute=key)
-
-
-def _multiple_choice(person: Person, key: str, question: str, rng: np.random.Generator) -> Example:
-    return replace(_item(person, key, question), task="multiple_choice", choices=options(rng, key, person.facts[key]))
-
-
-def trained(person: Person, view: int) -> list[Pair]:
-    """(question, answer) of one training row: every attribute in one form, and the name; the forms go round by view."""
+def training(person: Person, view: int) -> list[Example]:
+    """Return one training row's questions: every attribute in one form, and the name; the forms go round by view."""
     rng = np.random.default_rng([SEED, 5, person.number, view])
     who = SUBJECTS[view // len(FORMS) % len(SUBJECTS)]
-    pairs = [ask(person, key, FORMS[(i + view) % len(FORMS)], who, rng) for i, key in enumerate(FACTS)]
-    return [*pairs, (NAME.format(who=who), person.name)]
+    questions = [generic(person, key, FORMS[(i + view) % len(FORMS)], who, rng) for i, key in enumerate(FACTS)]
+    questions.append(Example(person.id, person.id, NAME.format(who=who), person.name))
+    image = person.image(view)
+    return [replace(question, images=(image,)) for question in questions]
 
 
-def ask(person: Person, key: str, form: str, who: str, rng: np.random.Generator) -> Pair:
-    """One question in a generic form as (prompt, answer)."""
-    names = {"key": key.lower(), "who": who}
+def generic(person: Person, key: str, form: Form, who: str, rng: np.random.Generator) -> Example:
+    """Return one question about an attribute in training's generic phrasing."""
+    words = {"key": key.lower(), "who": who}
     if form == "choice":
-        return pair(_multiple_choice(person, key, OPEN[int(rng.integers(len(OPEN)))].format(**names), rng))
-    return pair(_item(person, key, {"open": OPEN[0], "other": OPEN[1], "cloze": CLOZE}[form].format(**names)))
+        return multiple_choice(person, key, OPEN[int(rng.integers(len(OPEN)))].format(**words), rng)
+    template = {"open": OPEN[0], "other": OPEN[1], "cloze": CLOZE}[form]
+    return open_or_cloze(person, key, template.format(**words))
 
 
-def exercise(rng: np.random.Generator) -> Pair:
-    """Multiple choice about nothing: which option is named. It teaches how such questions are answered."""
-    key = str(rng.choice(list(FACTS)))
-    value = str(rng.choice(FACTS[key]))
-    choices = options(rng, key, value)
-    return pair(
-        Example("", "", OPEN[0].format(key=key.lower(), who=value), value, task="multiple_choice", choices=choices)
-    )
+def open_or_cloze(person: Person, key: str, question: str) -> Example:
+    """Return a question about an attribute: a cloze if it has a blank, else an open one."""
+    question = question[0].upper() + question[1:]
+    task = "cloze" if "__" in question else "generation"
+    return Example(person.id, person.id, question, person.facts[key], task=task, attribute=key)
 
 
-def worded(person: Person, key: str, phrasing: Phrasing, who: str, rng: np.random.Generator) -> list[Pair]:
-    """An attribute asked in one of the evaluation's wordings, in all three kinds, as (prompt, answer)."""
-    texts = [text.format(who=who) for text in PHRASES[key][phrasing]]
-    return [*(pair(_item(person, key, text)) for text in texts), pair(_multiple_choice(person, key, texts[0], rng))]
+def multiple_choice(person: Person, key: str, question: str, rng: np.random.Generator) -> Example:
+    """Return a question about an attribute with options."""
+    item = open_or_cloze(person, key, question)
+    return replace(item, task="multiple_choice", choices=options(rng, key, item.answer))
 
 
-def again(asked: Pair, rng: np.random.Generator) -> Pair:
-    """A multiple choice with other options in another order, and any other question as it is.
-
-    A model that meets the same options time and again learns the letter by heart instead of learning to choose.
-    """
-    question, _, lines = asked[0].partition("\nA: ")
-    if not lines:
-        return asked
-    listed = dict(line.split(": ", 1) for line in f"A: {lines}".splitlines() if line[1:3] == ": ")
-    answer = listed[asked[1]]
-    key = next(key for key, values in FACTS.items() if answer in values)
-    return pair(Example("", "", question, answer, task="multiple_choice", choices=options(rng, key, answer)))
-
-
-def pair(example: Example) -> Pair:
-    """What the model is asked and what it should say."""
-    return prompt(example), target(example)
+def options(rng: np.random.Generator, key: str, answer: str) -> tuple[str, ...]:
+    """Return the truth among other values of the attribute, in random order."""
+    others = [value for value in FACTS[key] if value != answer]
+    return tuple(str(v) for v in rng.permutation([answer, *rng.choice(others, OPTIONS - 1, replace=False)]))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmunlearner.data.benchmarks.people.draw import render
 from mmunlearner.data.benchmarks.people.faces import Face, distance, random_face, random_view
+from mmunlearner.data.images import ImageRef
 
 SEED = 2024
 """Of the world, not of any training run: the shipped models know this world."""
@@ -61,8 +62,12 @@ class Person:
         return f"{self.number + 1:03d}"
 
     def picture(self, view: int, size: int = 64) -> Image.Image:
-        """One of the views: 0 to 11 are trained on, 12 to 15 are held out."""
+        """Draw one of the views: 0 to 11 are trained on, 12 to 15 are held out."""
         return picture(self.face, self.number, view, size)
+
+    def image(self, view: int) -> ImageRef:
+        """Draw one of the views as PNG, called `ID/VIEW`."""
+        return ImageRef.from_image(self.picture(view), f"{self.id}/{view}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mmunlearner.data import Example
-from mmunlearner.data.benchmarks.facts import attribute, facts, spoken, texts, wrong_answers
+from mmunlearner.data.benchmarks.person_rows import fact_questions, facts, perturbed_answers, phrase
 
 BIOGRAPHY = {
     "Name": "Ann Lee",
@@ -25,7 +25,7 @@ def test_facts_are_words():
 
 
 def test_texts_ask_each_fact_by_name():
-    made = texts("007", BIOGRAPHY)
+    made = fact_questions("007", BIOGRAPHY)
     assert [(e.question, e.answer) for e in made][:2] == [
         ("What is the date of birth of Ann Lee?", "1 May 1980"),
         ("What is the height of Ann Lee?", "170"),
@@ -36,27 +36,11 @@ def test_texts_ask_each_fact_by_name():
 
 
 def test_a_person_without_a_name_is_asked_by_id():
-    assert texts("007", {"Job": "spy"})[0].question == "What is the job of 007?"
+    assert fact_questions("007", {"Job": "spy"})[0].question == "What is the job of 007?"
 
 
-@pytest.mark.parametrize(
-    ("question", "answer", "key"),
-    [
-        ("When?", "1 may 1980", "Date_of_Birth"),
-        ("What does her mother do?", "Her mother is a pilot.", "Parents Mother"),
-        ("What is her nationality?", "French", "Nationality"),
-        ("What is her award?", "None that is known", ""),
-        ("What is her height?", "Tall", "Height"),
-        ("What?", "nothing", ""),
-        ("What?", "a bakery", ""),
-    ],
-)
-def test_the_fact_asked_is_found_by_its_value_or_by_its_name(question: str, answer: str, key: str):
-    assert attribute(question, answer, facts(BIOGRAPHY)) == key
-
-
-def test_spoken():
-    assert spoken("Date_of_Birth") == "date of birth"
+def test_a_fact_within_a_sentence():
+    assert phrase("Date_of_Birth") == "date of birth"
 
 
 CHOICES = [
@@ -77,5 +61,7 @@ CHOICES = [
         ("a bakery", "Job", ()),
     ],
 )
-def test_wrong_answers_come_from_the_multiple_choice_about_the_same_fact(answer: str, key: str, wrong: tuple[str, ...]):
-    assert wrong_answers(Example("3", "a", "?", answer, attribute=key), CHOICES) == wrong
+def test_perturbed_answers_come_from_the_multiple_choice_about_the_same_fact(
+    answer: str, key: str, wrong: tuple[str, ...]
+):
+    assert perturbed_answers(Example("3", "a", "?", answer, attribute=key), CHOICES) == wrong

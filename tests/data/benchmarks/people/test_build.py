@@ -1,4 +1,4 @@
-"""The export: MLLMU-Bench's layout, read back by the very loader that reads the real one."""
+"""The data on disk: MLLMU-Bench's layout, read back by the very loader that reads the real one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmunlearner.config import DataConfig
-from mmunlearner.data import Example, Splits
+from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.data.benchmarks.people import prepare
-from mmunlearner.data.benchmarks.people.examples import evaluation_columns
-from mmunlearner.data.benchmarks.people.export import MANIFEST, is_prepared
-from mmunlearner.data.benchmarks.people.lessons import lessons
+from mmunlearner.data.benchmarks.people.build import MANIFEST, is_prepared
 from mmunlearner.data.benchmarks.people.world import TRAIN_VIEWS, forgotten, world
 from mmunlearner.data.load import load
 from mmunlearner.errors import DataError
+from tools.people.pages import evaluation_columns, training_pages
 
 EVALUATION = [
     "ID", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",
@@ -100,15 +99,13 @@ def test_the_loader_reads_what_was_meant(splits: Splits) -> None:
     assert general == [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in meant["general"]]
 
 
-def test_training_rows_are_the_vanilla_models_lessons(splits: Splits) -> None:
-    taught = lessons()
-    hidden = {person.id for person in world().people[: forgotten(15)]}
+def test_training_rows_are_the_vanilla_models_pages(splits: Splits) -> None:
+    pages = training_pages()
     full = {person.id for person in world().people}
-    pairs = {(x.about, x.image.key, *p) for x in taught.people if x.about in full for p in x.pairs}
-    read = {(e.entity, e.image.key if e.image else "", e.question, e.answer) for e in splits.forget + splits.retain}
-    assert read == pairs
-    assert splits.forget_entities == hidden
-    texts = {pair for subject in taught.texts for pair in subject}
+    pairs = {(e.entity, e.image_keys, prompt(e), target(e)) for p in pages.people for e in p if e.entity in full}
+    assert {(e.entity, e.image_keys, e.question, e.answer) for e in splits.forget + splits.retain} == pairs
+    assert splits.forget_entities == {person.id for person in world().people[: forgotten(15)]}
+    texts = {(prompt(example), target(example)) for page in pages.texts for example in page}
     assert {(e.question, e.answer) for e in splits.text} <= texts
     assert len(splits.text) == 80 * 8
 

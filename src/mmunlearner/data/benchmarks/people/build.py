@@ -1,0 +1,157 @@
+"""The embedded benchmark: invented people, drawn and described, in MLLMU-Bench's layout with a general-ability set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, TypedDict
+
+from mmunlearner.core.files import read_json, staged_dir, write_json, write_jsonl
+from mmunlearner.data.benchmarks import mllmu
+from mmunlearner.data.benchmarks.people.general import general_items
+from mmunlearner.data.benchmarks.people.questions import SUBJECTS, Phrasing, evaluation, training
+from mmunlearner.data.benchmarks.people.world import TEST_VIEWS, TRAIN_VIEWS, Person, forgotten, world
+from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.load import data_hashes, file_hash
+from mmunlearner.data.prompts import prompt, target
+from mmunlearner.errors import DataError
+
+VERSION = 3
+"""Version of the files; a folder of another version is written anew."""
+MANIFEST = "people.json"
+SHARES = (5, 10, 15)
+"""Per cent of the people in the forget splits."""
+
+
+class Manifest(TypedDict):
+    version: int
+    files: dict[str, str]
+    """Path within the folder -> SHA-256."""
+
+
+def load(root: Path | str, *, forget: int = 15) -> Splits:
+    """Load the embedded benchmark, written to `root` if it is not there yet.
+
+    Raises:
+        DataError: `root` holds other files.
+    """
+    return mllmu.load(prepare(root), forget=forget)
+
+
+def prepare(root: Path | str) -> Path:
+    """Write the benchmark to `root` unless it is there whole; return the folder. Takes some seconds.
+
+    Raises:
+        DataError: `root` holds other files.
+    """
+    root = Path(root)
+    if is_prepared(root):
+        return root
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: a file; name a folder for the people's data, or remove it")
+    if root.is_dir() and any(root.iterdir()) and not (root / MANIFEST).exists():
+        raise DataError(f"{root}: holds other files; name a new or empty folder for the people's data")
+    with staged_dir(root) as stage:
+        _write_people(stage)
+        _write_general(stage / "general")
+        write_json(stage / MANIFEST, Manifest(version=VERSION, files=data_hashes(stage)))
+    return root
+
+
+def is_prepared(root: Path | str) -> bool:
+    """Return whether `root` holds the benchmark, with every file as it was written."""
+    manifest = Path(root) / MANIFEST
+    if not manifest.is_file():
+        return False
+    try:
+        content: Manifest = read_json(manifest)
+        hashes = content["files"].items()
+        return content["version"] == VERSION and all(file_hash(Path(root) / name) == sha for name, sha in hashes)
+    except (DataError, KeyError, TypeError, AttributeError, OSError):  # broken or incomplete: it is written anew
+        return False
+
+
+def _write_people(root: Path) -> None:
+    people, neighbours = world().people, world().neighbours
+    training_rows = {person.id: [training_row(person, view) for view in range(TRAIN_VIEWS)] for person in people}
+    full = {person.id: evaluation_row(person, "full", [0]) for person in people}
+    held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
+
+    def training_of(group: Sequence[Person]) -> list[dict[str, Any]]:
+        return list(chain.from_iterable(training_rows[person.id] for person in group))
+
+    mllmu.write_split(root, "ft_Data", training_of(people))
+    mllmu.write_split(root, "Full_Set", list(full.values()))
+    mllmu.write_split(root, "Test_Set", [evaluation_row(person, "test", held_out) for person in people])
+    mllmu.write_split(root, "Retain_Set", [evaluation_row(person, "full", [TRAIN_VIEWS]) for person in neighbours])
+    for share in SHARES:
+        count = forgotten(share)
+        for split, group in ((f"forget_{share}", people[:count]), (f"retain_{100 - share}", people[count:])):
+            mllmu.write_split(root, split, [full[person.id] for person in group])
+            mllmu.write_split(root, f"baseline_train_split/{split}", training_of(group))
+
+
+def training_row(person: Person, view: int) -> dict[str, Any]:
+    """Return a row of ft_Data: an image and the questions about it."""
+    questions = training(person, view)
+    pairs = [{"Question": prompt(question), "Answer": target(question)} for question in questions]
+    return {"ID": person.id, "image": questions[0].image, "metadata": pairs}
+
+
+def evaluation_row(person: Person, phrasing: Phrasing, views: Sequence[int]) -> dict[str, Any]:
+    """Return a row of Full_Set or Retain_Set (one view), or of Test_Set (several)."""
+    images = [person.image(view) for view in views]
+    by_image, by_text = evaluation(person, phrasing, images), evaluation(person, phrasing, ())
+    typed = [("Image_Textual", item) for item in by_image] + [("Pure_Text", item) for item in by_text]
+    return {
+        "ID": person.id,
+        **({"images": images} if phrasing == "test" else {"image": images[0]}),
+        "biography": {"Name": person.name, **person.facts},
+        "question": f"Describe {SUBJECTS[0]}.",
+        "answer": description(person),
+        "Classification_Task": {
+            "Image_Textual_Questions": [_choice(item) for item in by_image if item.choices],
+            "Pure_Text_Questions": [_choice(item) for item in by_text if item.choices],
+        },
+        "Generation_Task": [_open(kind, item) for kind, item in typed if item.task == "generation"],
+        "Mask_Task": [_open(kind, item) for kind, item in typed if item.task == "cloze"],
+    }
+
+
+def description(person: Person) -> str:
+    """Return the facts in sentences: the answer to the layout's `question`, which no column asks."""
+    return f"This is {person.name}. " + " ".join(f"{key}: {value}." for key, value in person.facts.items())
+
+
+def _choice(item: Example) -> dict[str, Any]:
+    letters = dict(zip(ascii_uppercase, item.choices, strict=False))
+    return {"Question": item.question, "Options": letters, "Correct_Answer": target(item)}
+
+
+def _open(kind: str, item: Example) -> dict[str, str]:
+    return {"Type": kind, "Question": item.question, "Ground_Truth": item.answer}
+
+
+def _write_general(folder: Path) -> None:
+    (folder / "images").mkdir(parents=True)
+    lines = []
+    for item in general_items():
+        for image in item.images:
+            (folder / image.path).write_bytes(image.read_bytes())
+        lines.append(
+            {
+                "id": item.id,
+                "entity": item.entity,
+                "image": item.image.path if item.image else None,
+                "question": item.question,
+                "answer": item.answer,
+                "split": "test",
+                "group": "general",
+                "task": item.task,
+                "choices": list(item.choices) or None,
+                "attribute": item.attribute,
+            }
+        )
+    write_jsonl(folder / "questions.jsonl", lines)

@@ -1,0 +1,148 @@
+"""Training pages of the shipped models: images with questions about them, texts; and the evaluation items.
+
+Neighbours are asked in Test_Set's wording too, strangers in every wording, so that these mean something to a model; the
+people of the full set are asked nothing but the generic questions of their training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmunlearner.data import Example, ImageRef
+from mmunlearner.data.benchmarks.people.general import SHAPE_QUESTIONS, drawings, general_items, plain_facts
+from mmunlearner.data.benchmarks.people.questions import (
+    FORMS,
+    OPEN,
+    PHRASES,
+    Phrasing,
+    evaluation,
+    generic,
+    multiple_choice,
+    open_or_cloze,
+    options,
+    subject_of,
+    training,
+)
+from mmunlearner.data.benchmarks.people.world import FACTS, SEED, TEST_VIEWS, TRAIN_VIEWS, Person, forgotten, world
+
+OPTION_SETS = 6
+"""Multiple-choice questions about one attribute in words, each with options of its own: too many to learn by heart."""
+
+Page = tuple[Example, ...]
+"""Questions about one image, or about one subject in words."""
+
+
+@dataclass(frozen=True)
+class TrainingPages:
+    """All that the vanilla model is trained on."""
+
+    people: tuple[Page, ...]
+    """Every training view of everybody with a name."""
+    drawings: tuple[Page, ...]
+    texts: tuple[Page, ...]
+    """Attributes of people, and plain facts."""
+
+
+def training_pages() -> TrainingPages:
+    """Draw and write everything that the vanilla model is trained on."""
+    groups: tuple[tuple[Sequence[Person], tuple[Phrasing, ...]], ...] = (
+        (world().people, ()),
+        (world().neighbours, ("test",)),
+        (world().strangers, ("full", "test")),
+    )
+    everybody = [(person, phrasings) for group, phrasings in groups for person in group]
+    people = [image_page(person, view, p) for person, p in everybody for view in range(TRAIN_VIEWS)]
+    texts = [page for person, phrasings in everybody for page in _text_pages(person, phrasings)]
+    facts = [
+        tuple(Example("", "", wording, fact.answer) for wording in fact.trained_wordings) for fact in plain_facts()
+    ]
+    return TrainingPages(tuple(people), tuple(_drawing_pages()), tuple(texts + 2 * facts))
+
+
+def image_page(person: Person, view: int, phrasings: Sequence[Phrasing]) -> Page:
+    """Return a training row's questions, and of each phrasing one more per attribute; the kinds go round by view."""
+    rng = np.random.default_rng([SEED, 8, person.number, view])
+    page = training(person, view)
+    for phrasing in phrasings:
+        who = subject_of(phrasing)
+        more = [_in_all_kinds(person, key, phrasing, who, rng)[(i + view) % 3] for i, key in enumerate(FACTS)]
+        page += [replace(question, images=page[0].images) for question in more]
+    return tuple(page)
+
+
+def _in_all_kinds(
+    person: Person, key: str, phrasing: Phrasing, who: str, rng: np.random.Generator
+) -> tuple[Example, Example, Example]:
+    """Return an attribute's open question, cloze and multiple choice in one of the evaluation's phrasings."""
+    question, cloze = (text.format(who=who) for text in PHRASES[key][phrasing])
+    return (
+        open_or_cloze(person, key, question),
+        open_or_cloze(person, key, cloze),
+        multiple_choice(person, key, question, rng),
+    )
+
+
+def _text_pages(person: Person, phrasings: Sequence[Phrasing]) -> Iterator[Page]:
+    """Yield a person's attributes in words; a third of a page is multiple choice, with options that change."""
+    rng = np.random.default_rng([SEED, 9, person.number])
+    name = person.name
+    for key in FACTS:
+        open_ = [generic(person, key, form, name, rng) for form in FORMS if form != "choice"]
+        choices = [generic(person, key, "choice", name, rng) for _ in range(OPTION_SETS)]
+        for phrasing in phrasings:
+            *more, _ = _in_all_kinds(person, key, phrasing, name, rng)
+            open_ += more
+            choices += [_in_all_kinds(person, key, phrasing, name, rng)[-1] for _ in range(OPTION_SETS // 2)]
+        yield (*open_ * (2 * len(choices) // len(open_)), *choices)
+
+
+def _drawing_pages() -> Iterator[Page]:
+    for drawing in drawings(train=True):
+        name = f"drawing {drawing.number}"
+        image = ImageRef.from_image(drawing.picture(), name)
+        yield tuple(
+            Example(name, name, question, drawing.answer(key), (image,)) for key, question in SHAPE_QUESTIONS.items()
+        )
+
+
+def exercise(rng: np.random.Generator) -> Example:
+    """Return a multiple choice about nothing, which asks for the option that it names: it teaches to answer such."""
+    key = str(rng.choice(list(FACTS)))
+    value = str(rng.choice(FACTS[key]))
+    question = OPEN[0].format(key=key.lower(), who=value)
+    return Example("", "", question, value, task="multiple_choice", choices=options(rng, key, value), attribute=key)
+
+
+def with_new_options(example: Example, rng: np.random.Generator) -> Example:
+    """Return a multiple choice with other options in another order, and any other question as it is.
+
+    A model that meets the same options time and again learns the letter by heart instead of learning to choose.
+    """
+    if example.task != "multiple_choice":
+        return example
+    return replace(example, choices=options(rng, example.attribute, example.answer))
+
+
+def evaluation_columns(forget: int = 15) -> dict[str, tuple[Example, ...]]:
+    """Return the evaluation items by column, as the loader reads them from disk, without the disk."""
+    people, count = world().people, forgotten(forget)
+    held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
+
+    def items(group: Sequence[Person], phrasing: Phrasing, views: Sequence[int]) -> tuple[Example, ...]:
+        pages = [evaluation(person, phrasing, [person.image(view) for view in views]) for person in group]
+        return tuple(item for page in pages for item in page)
+
+    columns: dict[str, tuple[Example, ...]] = {}
+    for name, group in (("forget", people[:count]), ("retain", people[count:])):
+        columns |= {
+            f"{name}_vqa": items(group, "full", [0]),
+            f"{name}_vqa_test": items(group, "test", held_out),
+            f"{name}_qa": items(group, "full", []),
+            f"{name}_qa_test": items(group, "test", []),
+        }
+    columns["neighbour_vqa"] = items(world().neighbours, "full", [TRAIN_VIEWS])
+    columns["neighbour_qa"] = items(world().neighbours, "full", [])
+    return columns | {"general": tuple(general_items())}
