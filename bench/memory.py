@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForImageTextToText, LlavaConfig, Qwen2VLConfig
 
 from mmunlearner.config import TrainConfig
-from mmunlearner.run.memory import ORDER, Load, Memory, saliency, sizes, training
+from mmunlearner.run.memory import ORDER, ForwardSize, Memory, saliency, sizes, training
 
 LLAVA = LlavaConfig(text_config={"model_type": "llama", "vocab_size": 32064})
 QWEN = Qwen2VLConfig(
@@ -18,7 +18,7 @@ QWEN = Qwen2VLConfig(
     },
     vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 3584, "num_heads": 16},
 )  # fmt: skip
-LOAD = Load(language=2048, vision=4 * 577, answers=18 * 20)
+LOAD = ForwardSize(language=2048, vision=4 * 577, answers=18 * 20)
 """An image of 576 tokens (of four times as many patches where they are merged) and 18 questions of 80."""
 SEEING = ("vision", "projector")
 

@@ -14,11 +14,13 @@ from support.tiny import VOCABULARY, llava
 from mmunlearner import cli, models
 from mmunlearner.config import LoraConfig, MethodConfig, RunConfig, TrainConfig
 from mmunlearner.core.files import read_json
+from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import load_config, shipped_recipes
 from mmunlearner.errors import ConfigError
 from mmunlearner.run.forecast import Forecast, forecast, measured_speed
+from mmunlearner.run.plan import needed, plan
 from mmunlearner.run.run_dir import open_run
-from mmunlearner.run.steps import Steps
+from mmunlearner.run.workers import execute
 
 SPEED = 1e12
 PUBLISHED = sorted(name for name in shipped_recipes() if name.startswith(("mllmu-", "clear-")))
@@ -90,16 +92,17 @@ def test_every_published_experiment_is_told_without_its_weights(name: str, model
     config = load_config(name)
     data = replace(config.data, root=str(benchmarks / config.data.format))
     found = forecast(replace(config, data=data, model=replace(config.model, base=str(model))), speed=SPEED)
-    assert found.untold == ()
-    works = {work.name: work for work in found.works}
-    assert list(works) == [
-        "fine-tuning vanilla", "fine-tuning oracle", "saliency, retain-question-2000", "saliency, forget-question-2000",
-        "saliency, text-question-2000", *METHODS, "evaluation of 9 models",
-    ]  # fmt: skip
+    assert found.unknown == ()
+    steps = {step.name: step for step in found.steps}
+    assert set(steps) == {
+        "finetune vanilla", "finetune oracle", "measure retain-question-2000", "measure forget-question-2000",
+        "measure text-question-2000", *(f"unlearn {name}" for name in METHODS),
+        *(f"evaluate {name}" for name in ("vanilla", "oracle", *METHODS)),
+    }  # fmt: skip
     each = config.train.retain_per_forget
-    assert [(works[n].steps or 0) / config.train.steps for n in METHODS] == [1, 1, 1, 1, each, each, each]
-    assert all(work.tokens and work.operations for work in found.works)
-    assert all(work.memory for work in found.works[:-1])
+    assert [(steps[f"unlearn {n}"].steps or 0) / config.train.steps for n in METHODS] == [1, 1, 1, 1, each, each, each]
+    assert all(step.tokens and step.operations for step in found.steps)
+    assert all(step.memory or name.startswith("evaluate") for name, step in steps.items())
     counts = {each.name: each for each in found.sets}
     assert counts["forget"].entities == 1
     assert counts["retain"].entities == 3
@@ -115,22 +118,24 @@ def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path, tokens: int) -> N
     methods["anchor"] = replace(methods["vision"], options={"anchor": 1.0, "retain_weight": 0.0})
     given = replace(config.model, vanilla=config.model.base, base="")
     config = replace(config, train=train, methods=methods, model=given)
-    told = {work.name: work for work in forecast(config, speed=SPEED).works}
-    steps = Steps(open_run(config))
+    costs = {step.name: step for step in forecast(config, speed=SPEED).steps}
+    run = open_run(config)
+    execute(run, needed(plan(run), *(f"unlearn {name}" for name in methods)), 1, Progress())
     for name in methods:
-        steps.unlearn(name)
-        made = read_json(steps.run.trained(name))
-        assert (told[name].steps, told[name].tokens) == (made["steps"], made["tokens"])
-    measured = read_json(steps.run.mask("vision-projector").with_suffix(".json"))["units"]
-    passes = {name: work.steps for name, work in told.items() if name.startswith("saliency")}
-    assert passes == {f"saliency, {data}-image-512": measured[data] for data in ("retain", "forget")}
+        trained = read_json(run.trained(name))
+        assert (costs[f"unlearn {name}"].steps, costs[f"unlearn {name}"].tokens) == (
+            trained["steps"], trained["tokens"]
+        )  # fmt: skip
+    units = read_json(run.mask("vision-projector").with_suffix(".json"))["units"]
+    passes = {name: step.steps for name, step in costs.items() if name.startswith("measure")}
+    assert passes == {f"measure {data}-image-512": units[data] for data in ("retain", "forget")}
 
 
 def test_smaller_passes_take_less_memory(model: Path, benchmarks: Path) -> None:
     overrides = {"model.base": str(model), "data.root": str(benchmarks / "clear")}
     overrides |= {"train.batch_size": "8", "methods.ga_diff.train.tokens_per_batch": "40"}
-    works = {work.name: work for work in forecast(load_config("clear-10-llava-1.5-7b", overrides), speed=SPEED).works}
-    small, whole = works["ga_diff"].memory, works["kl_min"].memory
+    costs = {s.name: s for s in forecast(load_config("clear-10-llava-1.5-7b", overrides), speed=SPEED).steps}
+    small, whole = costs["unlearn ga_diff"].memory, costs["unlearn kl_min"].memory
     assert small is not None
     assert whole is not None
     assert small.activations < 0.8 * whole.activations
@@ -142,16 +147,17 @@ def test_what_is_not_at_hand_is_said_and_the_rest_told(
 ) -> None:
     """Neither hub nor data; then a configuration without a processor."""
     found = forecast(load_config("mllmu-5-llava-1.5-7b"), speed=SPEED)
-    assert [reason.split(":")[0] for reason in found.untold] == ["data", "memory and time"]
-    assert [work.steps for work in found.works if work.name in METHODS] == [103, 103, 103, 103, 1957, 1957, 1957]
+    assert [reason.split(":")[0] for reason in found.unknown] == ["data", "memory and time"]
+    steps = {step.name: step.steps for step in found.steps}
+    assert [steps[f"unlearn {name}"] for name in METHODS] == [103, 103, 103, 103, 1957, 1957, 1957]
     assert (found.sets, found.seconds) == ((), None)
-    assert [work.steps for work in found.works if work.name.startswith(("saliency", "evaluation"))] == [None] * 4
+    assert {steps[name] for name in steps if name.startswith(("measure", "evaluate"))} == {None}
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
     overrides = {"model.base": str(tmp_path), "data.root": str(benchmarks / "mllmu")}
     half = forecast(load_config("mllmu-5-llava-1.5-7b", overrides), speed=SPEED)
-    assert [reason.split(":")[0] for reason in half.untold] == ["tokens, activations and time"]
-    assert half.works[0].memory is not None
-    assert half.works[0].tokens is None
+    assert [reason.split(":")[0] for reason in half.unknown] == ["tokens, activations and time"]
+    assert half.steps[0].memory is not None
+    assert half.steps[0].tokens is None
     assert [s.questions for s in half.sets if s.name == "forget"] == [3]
 
 
@@ -160,9 +166,9 @@ def test_fine_tuning_by_adapters_takes_less_memory(model: Path, benchmarks: Path
     data = replace(config.data, root=str(benchmarks / "clear"))
     config = replace(config, data=data, model=replace(config.model, base=str(model)))
     full = replace(config, finetune=replace(config.finetune, lora=LoraConfig()))
-    adapted, whole = ({w.name: w.memory for w in forecast(each, speed=SPEED).works} for each in (config, full))
-    assert adapted["fine-tuning vanilla"].optimizer < whole["fine-tuning vanilla"].optimizer
-    assert adapted["ga"] == whole["ga"]
+    adapted, whole = ({s.name: s.memory for s in forecast(each, speed=SPEED).steps} for each in (config, full))
+    assert adapted["finetune vanilla"].optimizer < whole["finetune vanilla"].optimizer
+    assert adapted["unlearn ga"] == whole["unlearn ga"]
 
 
 def test_wrong_options_are_errors_as_in_a_run() -> None:
@@ -184,7 +190,7 @@ def test_the_command_tells_and_leaves_nothing(
     assert not ended.value.code
     assert os.listdir(tmp_path) == []
     told = capsys.readouterr().out
-    assert all(words in told for words in ("fine-tuning oracle", "mmunlearner_both", "at declared: 1e+12 FLOP/s"))
+    assert all(words in told for words in ("finetune oracle", "mmunlearner_both", "at declared: 1e+12 FLOP/s"))
     assert "of the evaluated image questions are in the forget or retain set" in told
 
 

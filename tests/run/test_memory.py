@@ -23,15 +23,15 @@ from mmunlearner.errors import ModelError
 from mmunlearner.models import part_of
 from mmunlearner.run.memory import (
     ORDER,
-    Load,
+    ForwardSize,
     Memory,
     activations,
-    held,
     meta_model,
     patches,
     saliency,
     sizes,
     training,
+    weight_bytes,
 )
 from mmunlearner.saliency.fisher import candidate_names, squared_gradients
 
@@ -82,7 +82,7 @@ def test_activations_are_within_a_quarter_of_what_autograd_saves(loaded, parts):
     encoder = Encoder(loaded)
     batch = share_prefixes(encoder.rows(examples(4, 2)), encoder)
     images = batch.passes[0].inputs["pixel_values"].shape[0]
-    load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
+    load = ForwardSize(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
     assert activations(sizes(loaded.model), load, parts) == pytest.approx(saved_bytes(loaded, batch, parts), rel=0.25)
 
 
@@ -93,7 +93,7 @@ def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
 ):
     encoder, asked, size = Encoder(loaded), examples(8, 3), sizes(loaded.model)
     batch = share_prefixes(encoder.rows(asked), encoder)
-    load = Load(batch.size, len(batch.images) * patches(loaded.model, 4), len(batch.tokens))
+    load = ForwardSize(batch.size, len(batch.images) * patches(loaded.model, 4), len(batch.tokens))
     monkeypatch.setattr("mmunlearner.saliency.fisher.RECOMPUTE_FROM", recompute_from)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         squared_gradients(encoder, [asked], candidate_names(loaded.model, parts))
@@ -101,21 +101,21 @@ def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
     changes = sorted((e.start_ns(), e.nbytes()) for e in events.kineto_results.events() if e.name() == "[memory]")
     peak = max(accumulate(change for _, change in changes))
     needed = saliency(size, load, parts)
-    assert needed.gradients + needed.saliency + activations(size, load, parts, kept=kept) == pytest.approx(
+    assert needed.gradients + needed.saliency + activations(size, load, parts, stored=kept) == pytest.approx(
         peak, rel=0.25
     )
 
 
 def test_nothing_is_kept_of_what_comes_before_the_first_part_that_trains(loaded):
     size = sizes(loaded.model)
-    assert activations(size, Load(0, vision=1000), ("language",)) == 0
-    assert activations(size, Load(100, vision=0), ()) == 0
-    assert activations(size, Load(100), ("vision",)) > 0
+    assert activations(size, ForwardSize(0, vision=1000), ("language",)) == 0
+    assert activations(size, ForwardSize(100, vision=0), ()) == 0
+    assert activations(size, ForwardSize(100), ("vision",)) > 0
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_gradients_and_states_are_exact(loaded, optimizer: str):
-    needed = training(sizes(loaded.model), Load(0), TrainConfig(optimizer=optimizer), parts=("language",))
+    needed = training(sizes(loaded.model), ForwardSize(0), TrainConfig(optimizer=optimizer), parts=("language",))
     owner = part_of(loaded.model)
     chosen = [p for name, p in loaded.model.named_parameters() if owner[name] == "language"]
     made = torch.optim.AdamW(chosen) if optimizer == "adamw" else torch.optim.SGD(chosen)
@@ -131,8 +131,8 @@ def test_gradients_and_states_are_exact(loaded, optimizer: str):
 
 def test_adapters_train_in_the_place_of_weights(loaded):
     size = sizes(loaded.model)
-    full = training(size, Load(0), TrainConfig(), masked=True)
-    low = training(size, Load(0), TrainConfig(), lora=LoraConfig(rank=2), masked=True)
+    full = training(size, ForwardSize(0), TrainConfig(), masked=True)
+    low = training(size, ForwardSize(0), TrainConfig(), lora=LoraConfig(rank=2), masked=True)
     weights, chosen = dict(loaded.model.named_parameters()), models.candidates(loaded.model)
     factors = 2 * sum(sum(weights[name].shape) for name in chosen if weights[name].dim() == 2)
     assert low.gradients == 4 * (factors + size.largest)
@@ -156,17 +156,24 @@ def test_quantised_weights_take_what_they_take(quantize, tmp_path):
         elif (scales := getattr(weight, "SCB", None)) is not None:
             there += 4 * scales.numel()
     size = sizes(meta_model(str(tmp_path / "model")))
-    assert held(size, "float32", quantize) == pytest.approx(there, rel=0.02)
-    assert held(size, "bfloat16", quantize) < held(size, "float32", quantize) < held(size, "float32") / 2
+    assert weight_bytes(size, "float32", quantize) == pytest.approx(there, rel=0.02)
+    assert (
+        weight_bytes(size, "bfloat16", quantize)
+        < weight_bytes(size, "float32", quantize)
+        < weight_bytes(size, "float32") / 2
+    )
 
 
 def test_adapters_on_quantised_weights_save_the_weights_alone(loaded):
-    size, load = sizes(loaded.model), Load(100, 10)
+    size, load = sizes(loaded.model), ForwardSize(100, 10)
     whole, small = (
         training(size, load, TrainConfig(), lora=LoraConfig(rank=2), masked=True, quantize=each)
         for each in ("none", "nf4")
     )
-    assert whole.weights - small.weights == held(size, "float32") - held(size, "float32", "nf4") - 4 * size.largest
+    assert (
+        whole.weights - small.weights
+        == weight_bytes(size, "float32") - weight_bytes(size, "float32", "nf4") - 4 * size.largest
+    )
     assert replace(small, weights=whole.weights, copy=whole.copy) == whole
     assert small.copy == 2 * whole.copy
 
@@ -178,15 +185,15 @@ def test_the_copy_counts_where_the_device_is_the_cpu():
 def test_saliency_holds_one_accumulator_per_candidate(loaded):
     size = sizes(loaded.model)
     vision = size.candidates["vision"]
-    alone = saliency(size, Load(0), ("vision",))
+    alone = saliency(size, ForwardSize(0), ("vision",))
     assert alone.saliency == 4 * vision
-    half = saliency(size, Load(0), ("vision",), dtype="bfloat16", on_host=True)
+    half = saliency(size, ForwardSize(0), ("vision",), dtype="bfloat16", on_host=True)
     assert (half.saliency, 2 * half.weights) == (0, alone.weights)
 
 
 def test_of_large_models_what_layers_hand_on_is_kept(loaded, monkeypatch):
-    size, load = sizes(loaded.model), Load(100, vision=10)
-    assert (size.handed["language"], size.handed["vision"]) == (2 * 128, 2 * 128)
+    size, load = sizes(loaded.model), ForwardSize(100, vision=10)
+    assert (size.hidden_widths["language"], size.hidden_widths["vision"]) == (2 * 128, 2 * 128)
     kept = saliency(size, load, ORDER).activations
     monkeypatch.setattr("mmunlearner.run.memory.RECOMPUTE_FROM", 0)
     assert saliency(size, load, ORDER).activations < kept

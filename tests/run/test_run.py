@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
@@ -24,8 +25,8 @@ from mmunlearner.core.recipes import to_yaml
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.models import load
 from mmunlearner.run import run as pipeline
+from mmunlearner.run.plan import plan
 from mmunlearner.run.run_dir import open_run
-from mmunlearner.run.steps import Steps
 
 VOLATILE = {"seconds", "peak_memory_bytes", "created"}
 PATHS = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
@@ -155,21 +156,20 @@ def test_masks_share_their_passes_and_go_on_from_them(tmp_path, monkeypatch):
     """Killed after the passes, a run measures nothing again; the model is read once for all cuts."""
     config = recipe(tmp_path, trials=0)
     folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
-    seen: list[str] = []
-    steps = Steps(folder, Listener(lambda title, done, total: seen.append(title)))
-    for name in steps.passes:
-        steps.measure(name)
-    assert {title: seen.count(title) for title in seen} == {
-        "masks: saliency, retain": 6, "masks: saliency, forget": 6, "masks: saliency, text": 4
-    }  # fmt: skip
-    seen.clear()
+    titles: list[str] = []
+    steps, progress = plan(folder), Listener(lambda title, done, total: titles.append(title))
+    for step in steps.values():
+        if step.name.startswith("measure"):
+            step.do(progress)
+    assert Counter(titles) == {"saliency, retain": 6, "saliency, forget": 6, "saliency, text": 4}
+    titles.clear()
     loads: list[object] = []
     monkeypatch.setattr("mmunlearner.run.steps.load", lambda *a, **options: loads.append(a) or load(*a, **options))
-    steps.masks()
-    assert seen == []
+    steps["masks"].do(progress)
+    assert titles == []
     assert len(loads) == 1
     assert len(list((folder.path / "masks").glob("*.safetensors"))) == 3
-    assert not folder.squares("").parent.exists()
+    assert not folder.all_squares.exists()
     assert all(read_json(path)["seconds"] > 0 for path in (folder.path / "masks").glob("*.json"))
 
 

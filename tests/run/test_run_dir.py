@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmunlearner.config import DataConfig, MaskConfig, MethodConfig, RunConfig
+from mmunlearner.config import DataConfig, MaskConfig, RunConfig
 from mmunlearner.core.recipes import load_config
 from mmunlearner.errors import ConfigError
 from mmunlearner.run.run_dir import find_run, mask_name, open_run
@@ -50,11 +50,6 @@ def test_a_folder_of_something_else_is_refused(config: RunConfig, tmp_path: Path
     with pytest.raises(ConfigError, match="holds no run"):
         find_run(tmp_path / "it")
     assert (tmp_path / "it" / "thesis.tex").read_text() == "years of work"
-
-
-def test_names_of_the_references_are_taken(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match=r"methods.oracle: this name is taken"):
-        open_run(replace(config, methods={"oracle": MethodConfig()}))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import cli, models, saliency
 from mmunlearner.data.benchmarks import rows
-from mmunlearner.run import single
 
 DATA = ["--data.format", "rows", "--data.forget_entities", "ann"]
 BUDGET = ["--train.steps", "2", "--train.batch_size", "2", "--train.retain_per_forget", "1", "--device", "cpu"]
@@ -213,11 +212,3 @@ def test_an_interrupted_step_goes_on_with_the_same_command(
     assert run(work, "unlearn", *told, "--out", "halves") == 0
     assert hidden(work) == []
     assert (work / "halves" / "model.safetensors").read_bytes() == (work / "whole" / "model.safetensors").read_bytes()
-
-
-def test_a_mask_that_changed_under_an_interrupted_step_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "new").write_bytes(b"new")
-    (tmp_path / "run" / "masks").mkdir(parents=True)
-    (tmp_path / "run" / "masks" / "old").write_bytes(b"old")
-    with pytest.raises(single.MaskError, match="differs from that of the interrupted run"):
-        single._lay(tmp_path / "new", tmp_path / "run" / "masks" / "old")

@@ -3,13 +3,47 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mmunlearner.run.workers import _start, _stop
+import pytest
+from support.miniature import recipe
+from support.progress import Listener
+
+from mmunlearner.core.progress import Progress
+from mmunlearner.errors import TrainingError
+from mmunlearner.run.plan import Step
+from mmunlearner.run.run_dir import RunDir
+from mmunlearner.run.workers import _width, _Worker, execute
+
+
+def row(name: str, *needs: str, done: bool = False) -> Step:
+    return Step(name, lambda: done, lambda progress: progress.update(name, 1, 1), lambda: 1, needs=needs)
+
+
+def table(*rows: Step) -> dict[str, Step]:
+    return {step.name: step for step in rows}
 
 
 def test_the_user_s_interrupt_reaches_the_run_and_not_its_workers(tmp_path: Path) -> None:
-    process = _start(tmp_path, threads=1)
+    worker = _Worker.start(tmp_path, threads=1)
     try:
-        assert os.getsid(process.pid) == process.pid != os.getsid(0)
+        assert os.getsid(worker.process.pid) == worker.process.pid != os.getsid(0)
     finally:
-        _stop(process)
-    assert process.returncode is not None
+        worker.stop()
+    assert worker.process.returncode is not None
+
+
+def test_steps_that_are_done_are_skipped(tmp_path: Path) -> None:
+    titles: list[str] = []
+    steps = table(row("a", done=True), row("b", "a"), row("c", "b"))
+    execute(RunDir(tmp_path, recipe(tmp_path)), steps, 4, Listener(lambda title, *_: titles.append(title)))
+    assert titles == ["b: b", "c: c"]
+
+
+def test_width_is_the_number_of_steps_that_can_go_side_by_side() -> None:
+    assert _width(table(row("a"), row("b", "a"), row("c", "a"), row("d", "b", "c"), row("e", "elsewhere"))) == 2
+    assert _width({}) == 0
+
+
+def test_a_worker_that_ends_names_its_step(tmp_path: Path) -> None:
+    """There is no run in this directory, so that the worker ends at once."""
+    with pytest.raises(TrainingError, match=r"[ab]: its process ended \(code 1\)"):
+        execute(RunDir(tmp_path, recipe(tmp_path)), table(row("a"), row("b")), 2, Progress())

@@ -13,7 +13,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.core.cost import measured
 from mmunlearner.data import Splits
-from mmunlearner.run.memory import Load, patches, sizes, training
+from mmunlearner.run.memory import ForwardSize, patches, sizes, training
 from mmunlearner.saliency import Mask, compute
 from mmunlearner.unlearn import unlearn
 from mmunlearner.unlearn.sampler import plan
@@ -48,7 +48,7 @@ def _run(splits: Splits, method: MethodConfig, config: TrainConfig, width: int):
         key=lambda b: b.size,
     )
     images = sum(map(len, batch.images))
-    load = Load(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
+    load = ForwardSize(batch.size, images * patches(loaded.model, 4), len(batch.tokens))
     with tempfile.TemporaryDirectory() as work, measured() as cost:
         unlearn(loaded, splits, method, config, Path(work), mask=mask)
     return size, load, cost.peak_memory_bytes

@@ -214,7 +214,7 @@ def test_what_cannot_be_trained_is_said_before_anything_begins(tmp_path):
     with pytest.raises(ConfigError, match=told):
         single.unlearn("gone", tmp_path / "made", method=MethodConfig("npo"), data=DataConfig(), train=TRAIN, load=load)
     with pytest.raises(ConfigError, match="such weights have no gradients to make a mask of"):
-        single.mask("gone", tmp_path / "mask", data=DataConfig(), wanted=MaskConfig(), load=load)
+        single.mask("gone", tmp_path / "mask", data=DataConfig(), mask=MaskConfig(), load=load)
 
 
 def test_fine_tuning_may_have_adapters_of_its_own():

@@ -188,7 +188,7 @@ def mask(
     from mmunlearner.cli import tables as show
     from mmunlearner.run import single
 
-    show.mask(single.mask(model, out, data=data, wanted=mask, load=load, seed=seed))
+    show.mask(single.mask(model, out, data=data, mask=mask, load=load, seed=seed))
 
 
 @app.command

@@ -63,7 +63,7 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
 
     model = memory.meta_model(source)
     size = memory.sizes(model)
-    load = memory.Load(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
+    load = memory.ForwardSize(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
     adapters = LoraConfig(rank=16)
     needs = {
         f"mask of {name}": memory.saliency(size, load, parts) for name, parts in MASKED.items()

@@ -18,8 +18,8 @@ from mmunlearner.core.recipes import check
 
 if TYPE_CHECKING:
     from mmunlearner.evaluate import ModelScores, Score
+    from mmunlearner.run.costs import StepCost
     from mmunlearner.run.forecast import Forecast
-    from mmunlearner.run.reckoning import Work
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
@@ -150,22 +150,22 @@ def forecast(found: Forecast) -> None:
     for part, count in found.weights.items():
         print(f"{part}: {count / 1e6:,.1f} million weights")
     heads = ("", "steps", "tokens", "memory", "time")
-    table(f"{found.name}: work", heads, [_work(work, found.speed) for work in found.works])
+    table(f"{found.name}: work", heads, [_step_cost(step, found.speed) for step in found.steps])
     if found.seconds is not None:
-        print(f"time: about {duration(found.seconds)} at {found.speed_is}.")
+        print(f"time: about {duration(found.seconds)} at {found.speed_source}.")
         print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")
         print("without the allocator's own. A mask's steps are gradients, an evaluation's are questions.")
-    for reason in found.untold:
+    for reason in found.unknown:
         print(f"not counted: {reason}")
 
 
-def _work(work: Work, speed: float) -> tuple[str, ...]:
+def _step_cost(step: StepCost, speed: float) -> tuple[str, ...]:
     from mmunlearner.report.template import duration, memory
 
-    tokens = "" if work.tokens is None else f"{work.tokens:,.0f}"
-    needed = "" if work.memory is None else memory(work.memory.on_device)
-    seconds = "" if work.operations is None else duration(work.operations / speed)
-    return work.name, "" if work.steps is None else f"{work.steps:,}", tokens, needed, seconds
+    tokens = "" if step.tokens is None else f"{step.tokens:,.0f}"
+    needed = "" if step.memory is None else memory(step.memory.on_device)
+    seconds = "" if step.operations is None else duration(step.operations / speed)
+    return step.name, "" if step.steps is None else f"{step.steps:,}", tokens, needed, seconds
 
 
 def _distances(folder: Path, oracle: Path) -> None:

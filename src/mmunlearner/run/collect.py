@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmunlearner.config import MethodConfig
 from mmunlearner.core.files import read_json, write_bytes
@@ -24,50 +24,17 @@ from mmunlearner.evaluate.scores import ModelScores, score_lines
 from mmunlearner.report import results
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
-from mmunlearner.run.tuning import FORGOTTEN
+from mmunlearner.run.tuning import FORGOTTEN, TITLES
+from mmunlearner.run.validation import chance
 
-TITLES = {"vqa": "VQA", "qa": "QA", "test": "(unseen)"}
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12
 """Pictures of the gallery at most."""
 Lines = dict[str, list[Line]]
-Columns = Mapping[str, Sequence[Example]]
-"""Column -> the items of it."""
 NOT_WEIGHED = (
     "Candidate answers were not weighed (evaluate.candidates: false): likelihoods, their agreement with the letters "
     "written, truth ratios and forget quality are absent."
 )
-
-
-def chance(items: Sequence[Example]) -> float:
-    """Accuracy of guessing: one of the options, or one of the answers that the column gives for the same fact."""
-    answers: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        answers[item.attribute].add(item.answer)
-    guesses = [
-        1 / len(i.choices) if i.choices else (1 / len(answers[i.attribute]) if i.attribute else 0.0) for i in items
-    ]
-    return sum(guesses) / max(len(guesses), 1)
-
-
-def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, float]:
-    """Accuracy of an evaluated model on the validation items."""
-    lines = read_columns(run.evaluation(name))
-    ids = {column: {item.id for item in items} for column, items in validation.items()}
-    chosen = {c: [line for line in lines.get(c, []) if line["id"] in ids[c]] for c in validation}
-    return {c: score_lines(some)["accuracy"].value for c, some in chosen.items() if some}
-
-
-def floor(run: RunDir, validation: Columns) -> tuple[dict[str, float], Literal["oracle", "chance"]]:
-    """The level to which forgotten columns should come down, and whose it is: chance where there is no oracle."""
-    if (run.evaluation("oracle") / "scores.json").exists():
-        return validation_values(run, "oracle", validation), "oracle"
-    return {column: chance(items) for column, items in validation.items()}, "chance"
-
-
-def in_words(column: str) -> str:
-    """`forget_vqa_test` -> `forget VQA (unseen)`"""
-    return " ".join(TITLES.get(word, word) for word in column.split("_"))
 
 
 def collect(

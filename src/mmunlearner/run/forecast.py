@@ -1,14 +1,15 @@
-"""What a recipe would do, without doing it: counts, tokens, steps, memory, time. Touches no weights, writes no run.
+"""What a recipe would do, without doing it: counts, tokens, steps, memory, time. Reads no weights, writes no run.
 
-What cannot be told here (no data, no processor, no configuration at hand) is said, with the reason, in its place.
+What cannot be told here (no data, no processor, no configuration at hand) is listed with the reason.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,79 +19,78 @@ from mmunlearner import data
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.data import Splits
-from mmunlearner.data.load import find_format
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device, resolve_source
 from mmunlearner.models.processor import load_processor
-from mmunlearner.models.quantization import check_quantization
 from mmunlearner.run import memory
-from mmunlearner.run.checks import check_methods
-from mmunlearner.run.reckoning import Reckoning, SetCount, Work
-from mmunlearner.run.steps import NO_MODEL, read_splits
+from mmunlearner.run.checks import check
+from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
+from mmunlearner.run.plan import plan
+from mmunlearner.run.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class SetCount:
+    """Counts of one data set or evaluation column."""
+
+    name: str
+    questions: int
+    images: int
+    entities: int
+    tokens: float | None
+    """Mean tokens of a row, image tokens included; None where no processor is at hand."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """All that can be told of a recipe."""
+    """Everything that can be told of a recipe."""
 
     name: str
     sets: tuple[SetCount, ...]
     overlap: str
-    works: tuple[Work, ...]
+    steps: tuple[StepCost, ...]
     weights: Mapping[Part, int]
     """Part -> weights; empty where no configuration is at hand."""
     speed: float
-    """Floating-point operations per second that times are reckoned with."""
-    speed_is: str
-    """Where the speed is from."""
-    untold: tuple[str, ...]
+    """Floating-point operations per second that times are computed with."""
+    speed_source: str
+    unknown: tuple[str, ...]
     """What could not be counted, and why."""
 
     @property
     def seconds(self) -> float | None:
-        """All operations at that speed, which no run quite reaches, as if every weight were differentiated."""
-        known = [work.operations for work in self.works if work.operations is not None]
-        return sum(known) / self.speed if known else None
+        """Time of all operations at that speed, which no run quite reaches."""
+        operations = [step.operations for step in self.steps if step.operations is not None]
+        return sum(operations) / self.speed if operations else None
 
 
 def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
-    """Reckon a recipe; `speed` (FLOP/s) is measured on this machine where it is 0.
+    """Estimate what a recipe takes; `speed` (FLOP/s) is measured on this machine where it is 0.
 
     Raises:
         ConfigError: the recipe is wrong: an option, a method, no model to unlearn.
     """
-    check_methods(config)
-    check_quantization(config)
-    if not config.model.vanilla and not config.model.base:
-        raise ConfigError(NO_MODEL)
-    with tempfile.TemporaryDirectory() as folder:
-        return _forecast(config, _Teller(config, folder), speed)
-
-
-def _forecast(config: RunConfig, told: _Teller, speed: float) -> Forecast:
-    splits = told.splits()
-    model = told.model()
-    encoder = told.encoder(model)
-    size = memory.sizes(model) if model is not None else None
-    speed_is = f"declared: {speed:.3g} FLOP/s" if speed else ""
+    config = check(config, installed=False)
+    with tempfile.TemporaryDirectory() as folder:  # where the embedded benchmark makes its data
+        run = RunDir(Path(folder), config)
+        unknown: list[str] = []
+        splits = _splits(run, unknown)
+        model = _model(config, unknown)
+        encoder = _encoder(config, model, unknown)
+        sizes = memory.sizes(model) if model is not None else None
+        estimator = Estimator(config, splits, sizes, encoder, model)
+        steps = tuple(step.cost(estimator) for step in plan(run).values() if step.cost)
+        sets = tuple(_set_counts(splits, encoder)) if splits else ()
+    speed_source = f"declared: {speed:.3g} FLOP/s"
     if not speed:
         speed = measured_speed(config.model.device, config.model.dtype)
-        speed_is = f"that of a matrix product in {config.model.dtype} on this machine: {speed:.3g} FLOP/s"
-    reckoning = Reckoning(config, splits, size, encoder, model)
-    return Forecast(
-        config.name,
-        tuple(reckoning.counts()),
-        str(data.overlap(splits)) if splits else "",
-        tuple(reckoning.works()),
-        dict(size.weights) if size else {},
-        speed,
-        speed_is,
-        tuple(told.untold),
-    )
+        speed_source = f"that of a matrix product in {config.model.dtype} on this machine: {speed:.3g} FLOP/s"
+    overlap, weights = str(data.overlap(splits)) if splits else "", dict(sizes.weights) if sizes else {}
+    return Forecast(config.name, sets, overlap, steps, weights, speed, speed_source, tuple(unknown))
 
 
 def measured_speed(device: str, dtype: str) -> float:
-    """Floating-point operations per second of the best of three products of square matrices."""
+    """Return the floating-point operations per second of the best of three products of square matrices."""
     where, side = pick_device(device), 1024
     a = torch.randn(side, side, device=where, dtype=getattr(torch, dtype))
     best = 0.0
@@ -101,51 +101,52 @@ def measured_speed(device: str, dtype: str) -> float:
     return best
 
 
-@dataclass
-class _Teller:
-    """Fetches what there is, and remembers why the rest is not."""
+def _splits(run: RunDir, unknown: list[str]) -> Splits | None:
+    try:
+        return run.splits
+    except ConfigError:
+        raise
+    except MMUnlearnerError as error:
+        unknown.append(f"data: {error}")
+        return None
 
-    config: RunConfig
-    folder: str
-    """Where `people` may make its own data."""
-    untold: list[str] = field(default_factory=list)
 
-    def splits(self) -> Splits | None:
-        config = self.config
-        root = config.data.root or (self.folder if find_format(config.data.format).embedded else "")
-        try:
-            return read_splits(config, root)
-        except ConfigError:
-            raise
-        except MMUnlearnerError as error:
-            self.untold.append(f"data: {error}")
-            return None
+def _model(config: RunConfig, unknown: list[str]) -> Any:
+    if config.model.base == "tiny":
+        unknown.append("model: `tiny` is made with the data's own words; it has two million weights")
+        return None
+    try:
+        return memory.meta_model(_source(config), trust_remote_code=config.model.trust_remote_code)
+    except MMUnlearnerError as error:
+        unknown.append(f"memory and time: {error}")
+        return None
 
-    @property
-    def source(self) -> str:
-        """Where configuration and processor are read."""
-        return self.config.model.base or self.config.model.vanilla
 
-    def model(self) -> Any:
-        if self.source == "tiny":
-            self.untold.append("model: `tiny` is made with the data's own words; it has two million weights")
-            return None
-        try:
-            return memory.meta_model(self.source, trust_remote_code=self.config.model.trust_remote_code)
-        except MMUnlearnerError as error:
-            self.untold.append(f"memory and time: {error}")
-            return None
+def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | None:
+    if model is None:
+        return None
+    source = _source(config)
+    try:
+        processor = load_processor(resolve_source(source), trust_remote_code=config.model.trust_remote_code)
+        if not isinstance(processor, ProcessorMixin):
+            raise ValueError(f"{type(processor).__name__} is no processor of images and text")
+        return Encoder(Loaded(model, processor, source))
+    except (OSError, ValueError, KeyError, ImportError, MMUnlearnerError) as error:
+        unknown.append(f"tokens, activations and time: no processor of {source} ({reason(error)})")
+        return None
 
-    def encoder(self, model: Any) -> Encoder | None:
-        if model is None:
-            return None
-        try:
-            processor = load_processor(
-                resolve_source(self.source), trust_remote_code=self.config.model.trust_remote_code
-            )
-            if not isinstance(processor, ProcessorMixin):
-                raise ValueError(f"{type(processor).__name__} is no processor of images and text")
-            return Encoder(Loaded(model, processor, self.source))
-        except (OSError, ValueError, KeyError, ImportError, MMUnlearnerError) as error:
-            self.untold.append(f"tokens, activations and time: no processor of {self.source} ({reason(error)})")
-            return None
+
+def _source(config: RunConfig) -> str:
+    return config.model.base or config.model.vanilla
+
+
+def _set_counts(splits: Splits, encoder: Encoder | None) -> Iterator[SetCount]:
+    sets = {name: getattr(splits, name) for name in ("forget", "retain", "text", "background")}
+    for name, examples in {**sets, **splits.evaluation}.items():
+        images = {key for e in examples for key in e.image_keys}
+        entities = {e.entity for e in examples}
+        tokens = None
+        if encoder is not None and examples:
+            rows = encoder.rows(sample(examples, SAMPLED_ITEMS))
+            tokens = sum(len(row.input_ids) for row in rows) / len(rows)
+        yield SetCount(name, len(examples), len(images), len(entities), tokens)

@@ -32,7 +32,7 @@ STATES: Mapping[str, int] = {"adamw": 2, "sgd": 0, "muon": 2}
 """Optimizer -> numbers kept per trainable weight; of `muon` at most, as its matrices keep one."""
 LOGIT_COPIES = 3
 """Logits of answer tokens, their log-probabilities, their gradient."""
-Kept = Literal["all", "products", "inputs"]
+Stored = Literal["all", "products", "inputs"]
 """What a transformer layer keeps for its gradient: everything, its input and matrix products, or its input alone."""
 ORDER: tuple[Part, ...] = ("vision", "projector", "language")
 """The parts in the order in which a forward pass goes through them."""
@@ -49,9 +49,9 @@ class Sizes:
     """Sum of the linear layers' input widths: what they keep of each token."""
     outputs: Mapping[Part, int]
     """Sum of their output widths."""
-    handed: Mapping[Part, int]
+    hidden_widths: Mapping[Part, int]
     """Sum of the widths at which one transformer layer hands on to the next."""
-    inside: Mapping[Part, int]
+    widest_layer: Mapping[Part, int]
     """Widths of the linear layers of its widest transformer layer."""
     linear: int
     """Weights of the linear layers, the output head's left out: what can be quantised."""
@@ -65,7 +65,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Load:
+class ForwardSize:
     """What one forward pass sees."""
 
     language: int
@@ -145,8 +145,8 @@ def sizes(model: nn.Module) -> Sizes:
         candidates=by_part({name: parameters[name].numel() for name in selectable}),
         inputs=by_part({name: module.in_features for name, module in linear.items()}),
         outputs=by_part({name: module.out_features for name, module in linear.items()}),
-        handed={part: sum(widths[0] for widths in layers[part]) for part in ORDER},
-        inside={part: max(map(sum, layers[part]), default=0) for part in ORDER},
+        hidden_widths={part: sum(widths[0] for widths in layers[part]) for part in ORDER},
+        widest_layer={part: max(map(sum, layers[part]), default=0) for part in ORDER},
         linear=sum(parameters[name].numel() for name in linear),
         vocabulary=int(cast(Any, model).config.get_text_config().vocab_size),
         largest=max((parameters[name].numel() for name in selectable), default=0),
@@ -155,7 +155,7 @@ def sizes(model: nn.Module) -> Sizes:
 
 def training(
     size: Sizes,
-    load: Load,
+    load: ForwardSize,
     train: TrainConfig,
     *,
     parts: Sequence[Part] = ORDER,
@@ -178,8 +178,8 @@ def training(
     written = number * (cast_again if quantize == "none" else size.largest)
     dense = FLOAT * size.largest if adapters and masked else 0  # one layer's gradient of the effective weight
     return Memory(
-        weights=held(size, weights, quantize) + FLOAT * adapters + written,
-        copy=held(size, weights) * (1 if quantize == "none" else 2),
+        weights=weight_bytes(size, weights, quantize) + FLOAT * adapters + written,
+        copy=weight_bytes(size, weights) * (1 if quantize == "none" else 2),
         gradients=FLOAT * trained + dense,
         optimizer=FLOAT * trained * STATES[train.optimizer],
         mask=_bits(size, parts) if masked else 0,
@@ -188,7 +188,7 @@ def training(
 
 
 def saliency(
-    size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32", on_host: bool = False
+    size: Sizes, load: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", on_host: bool = False
 ) -> Memory:
     """One pass of a mask over these parts, as a run makes it: a float32 accumulator per candidate.
 
@@ -202,17 +202,19 @@ def saliency(
         saliency=0 if on_host else FLOAT * sum(size.candidates[part] for part in parts),
         mask=_bits(size, parts),
         activations=activations(
-            size, load, parts, dtype=dtype, kept="inputs" if size.total >= RECOMPUTE_FROM else "products"
+            size, load, parts, dtype=dtype, stored="inputs" if size.total >= RECOMPUTE_FROM else "products"
         ),
     )
 
 
-def activations(size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = "float32", kept: Kept = "all") -> int:
+def activations(
+    size: Sizes, load: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", stored: Stored = "all"
+) -> int:
     """What autograd keeps of a forward pass: nothing before the first part that trains.
 
     A layer that trains keeps its input and, for what follows it, its output; of a frozen one behind it the input is
     kept about half the time, by the norms and activation functions around it. Where a transformer layer is computed
-    again, what it was handed is kept, and one layer at a time in full; of `products` the outputs of its linear layers
+    again, its input is kept, and one layer at a time in full; of `products` the outputs of its linear layers
     and of its attention (about as wide as what it hands on) as well.
     """
     first = min((ORDER.index(part) for part in parts), default=len(ORDER))
@@ -220,14 +222,14 @@ def activations(size: Sizes, load: Load, parts: Sequence[Part], *, dtype: str = 
     for part in ORDER[first:]:
         widths = {
             "all": size.outputs[part] + size.inputs[part] // (1 if part in parts else 2),
-            "products": size.outputs[part] + 2 * size.handed[part] + size.inside[part],
-            "inputs": size.handed[part] + size.inside[part],
+            "products": size.outputs[part] + 2 * size.hidden_widths[part] + size.widest_layer[part],
+            "inputs": size.hidden_widths[part] + size.widest_layer[part],
         }
-        numbers += load.tokens(part) * widths[kept]
+        numbers += load.tokens(part) * widths[stored]
     return numbers * (HALF if dtype == "bfloat16" else FLOAT) + LOGIT_COPIES * FLOAT * load.answers * size.vocabulary
 
 
-def held(size: Sizes, weights: str, quantize: Quantize = "none") -> int:
+def weight_bytes(size: Sizes, weights: str, quantize: Quantize = "none") -> int:
     """Bytes of a model's weights in this number format, linear layers but the output head quantised."""
     number = HALF if weights == "bfloat16" else FLOAT
     if quantize == "none":

@@ -1,22 +1,23 @@
-"""The whole run on one page: data, models, masks, unlearning, evaluation, report."""
+"""The whole run on one page: data, references, masks, unlearned models, report."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from mmunlearner import data, report
+from mmunlearner import report
 from mmunlearner.config import RunConfig
 from mmunlearner.core.files import sweep, write_json
-from mmunlearner.core.progress import Progress, ProgressBar
-from mmunlearner.errors import ConfigError
+from mmunlearner.core.progress import ProgressBar
 from mmunlearner.evaluate import memorisation_gate, read_columns
-from mmunlearner.models.quantization import check_quantization, require_bitsandbytes
-from mmunlearner.run import collect as results
-from mmunlearner.run.checks import check_methods
+from mmunlearner.run.checks import check
+from mmunlearner.run.collect import collect, manifest
+from mmunlearner.run.plan import Plan, needed, plan
 from mmunlearner.run.run_dir import REFERENCES, RunDir, open_run
-from mmunlearner.run.steps import NO_MODEL, Steps
-from mmunlearner.run.workers import Job, run_jobs
+from mmunlearner.run.steps import prepare
+from mmunlearner.run.validation import validation_items
+from mmunlearner.run.workers import execute
 
 
 def run(config: RunConfig) -> Path:
@@ -27,48 +28,40 @@ def run(config: RunConfig) -> Path:
     Raises:
         MMUnlearnerError: the user's data, options or models are not what they should be; nothing is half-written.
     """
-    folder = open_run(config)
-    sweep(folder.path)
-    with ProgressBar(work(folder)) as progress:
-        for name in folder.config.methods:
-            if folder.trained(name).exists():
+    directory = open_run(check(config))
+    sweep(directory.path)
+    overlap = prepare(directory)
+    steps = plan(directory)
+    references, masks, models = _phases(directory, steps)
+    with ProgressBar({name: step.work() for name, step in steps.items()}) as progress:
+        for name, step in steps.items():
+            if step.done():
                 progress.skip(name)
-        steps = Steps(folder, progress)
-        progress.note(f"data: {_check(folder, steps)}")
-        references = _references(folder, steps)
-        workers = _workers(config)
-        _do(folder, [("finetune", name) for name in references], workers, progress)
-        _do(folder, [("evaluate", name) for name in references], workers, progress)
-        progress.note(_gate(folder))
-        if any(map(folder.needs_mask, folder.config.methods)):
-            _do(folder, [("measure", name) for name in steps.passes], workers, progress)
-        steps.masks()
-        _do(folder, [("make", name) for name in _longest_first(folder)], workers, progress)
-        results.collect(folder, steps.splits.evaluation, steps.validation)
-    page = report.write(folder.path)
-    write_json(folder.path / "manifest.json", results.manifest(folder))
+        progress.note(f"data: {overlap}")
+        execute(directory, references, workers(config), progress)
+        progress.note(_memorisation(directory))
+        execute(directory, masks, workers(config), progress)
+        execute(directory, models, workers(config), progress)
+    collect(directory, directory.splits.evaluation, validation_items(directory))
+    page = report.write(directory.path)
+    write_json(directory.path / "manifest.json", manifest(directory))
     return page
 
 
-def _check(folder: RunDir, steps: Steps) -> data.Overlap:
-    """What can be wrong is found before anything long begins; returns which evaluated questions are trained on."""
-    check_methods(folder.config)
-    check_quantization(folder.config)
-    require_bitsandbytes(folder.config.model.quantize)
-    overlap = data.overlap(steps.splits)
-    if not (folder.path / "data.json").exists():
-        hashes = data.data_hashes(folder.root) if folder.root else {}
-        write_json(folder.path / "data.json", {"hashes": hashes, "overlap": overlap._asdict()})
-    return overlap
+def _phases(directory: RunDir, steps: Plan) -> Iterator[Plan]:
+    """Yield the steps that make and evaluate the references, those of the masks, and the rest.
+
+    Each phase has its own number of processes, and so of threads to each.
+    """
+    targets = [f"evaluate {name}" for name in directory.references], [name for name in steps if name == "masks"], steps
+    earlier: set[str] = set()
+    for names in targets:
+        yield {name: step for name, step in needed(steps, *names).items() if name not in earlier}
+        earlier |= needed(steps, *names).keys()
 
 
-def _references(folder: RunDir, steps: Steps) -> list[str]:
-    if not steps.source("vanilla"):
-        raise ConfigError(NO_MODEL)
-    return [name for name in REFERENCES if steps.source(name)]
-
-
-def _workers(config: RunConfig) -> int:
+def workers(config: RunConfig) -> int:
+    """Return how many steps are done side by side: by default one per core on a CPU, one on an accelerator."""
     if config.jobs:
         return config.jobs
     import torch
@@ -77,39 +70,8 @@ def _workers(config: RunConfig) -> int:
     return (os.cpu_count() or 1) if on_cpu else 1
 
 
-def _do(folder: RunDir, jobs: list[Job], workers: int, progress: Progress) -> None:
-    left = [job for job in jobs if not _is_done(folder, job)]
-    if left:
-        run_jobs(folder.path, left, min(workers, len(left)), progress)
-
-
-def _is_done(folder: RunDir, job: Job) -> bool:
-    step, name = job
-    given = name in REFERENCES and bool(getattr(folder.config.model, name) or not folder.config.model.base)
-    done = {
-        "finetune": given or folder.trained(name).exists(),
-        "evaluate": (folder.evaluation(name) / "cost.json").exists(),
-        "measure": folder.squares(name).exists(),
-        "make": (folder.evaluation(name) / "cost.json").exists(),
-    }
-    return done[step]
-
-
-def _longest_first(folder: RunDir) -> list[str]:
-    """So that no worker is left with a long job at the end."""
-    return sorted(folder.config.methods, key=lambda name: -folder.work_units(name))
-
-
-def work(folder: RunDir) -> dict[str, int]:
-    """Optimizer steps of each model that the run trains: what its progress is measured in."""
-    references = [name for name in REFERENCES if not getattr(folder.config.model, name) and folder.config.model.base]
-    return dict.fromkeys(references, folder.config.finetune.steps) | {
-        name: folder.work_units(name) for name in folder.config.methods
-    }
-
-
-def _gate(folder: RunDir) -> str:
-    if not folder.evaluation("oracle").exists():
+def _memorisation(directory: RunDir) -> str:
+    if "oracle" not in directory.references:
         return "No oracle: what is forgotten is held against chance, and no memorisation gate was passed."
-    lines = {name: read_columns(folder.evaluation(name)) for name in REFERENCES}
+    lines = {name: read_columns(directory.evaluation(name)) for name in REFERENCES}
     return memorisation_gate(lines["vanilla"]["forget_vqa"], lines["oracle"]["forget_vqa"]).text

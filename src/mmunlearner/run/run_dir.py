@@ -1,44 +1,81 @@
-"""Where a run keeps what: the run directory is the interface between its steps."""
+"""The run directory: what each step of a run reads and writes, and so the interface between them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mmunlearner import data
 from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
 from mmunlearner.core.files import write_text
-from mmunlearner.core.recipes import check, config_hash, load_config, plain, to_yaml
+from mmunlearner.core.recipes import config_hash, load_config, plain, to_yaml
+from mmunlearner.data import Splits
 from mmunlearner.data.load import find_format
 from mmunlearner.errors import ConfigError
-from mmunlearner.methods import METHODS
 
 REFERENCES = ("vanilla", "oracle")
 PREPARED = {"config.yaml", "data", "data.json"}
-"""What a run's folder holds before its first step."""
+"""Content of a run directory before the first step."""
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """A run's folder; names are those of the recipe's methods, or `vanilla` and `oracle`."""
+    """A run's directory, its recipe and its data.
+
+    A model's name is that of a method of the recipe, `vanilla` or `oracle`, or whatever a step calls what it makes.
+    """
 
     path: Path
     config: RunConfig
+    user_mask: Path | None = None
+    """A mask file in place of those that the run would compute."""
 
     @property
     def root(self) -> str:
         """Folder of the data; the embedded benchmark makes its own within the run."""
-        made = self.path / "data" if find_format(self.config.data.format).embedded else ""
-        return self.config.data.root or str(made)
+        embedded = self.path / "data" if find_format(self.config.data.format).embedded else ""
+        return self.config.data.root or str(embedded)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The recipe's data, with the shots of its evaluation.
+
+        Raises:
+            DataError: the data cannot be read, or there are too few shots.
+        """
+        config = self.config
+        splits = data.load(replace(config.data, root=self.root), seed=config.seed)
+        return replace(splits, evaluation=data.with_shots(splits.evaluation, config.evaluate.shots, seed=config.seed))
+
+    def source(self, name: str) -> str:
+        """Return the directory or hub id of a model; empty for a reference that the run does not have."""
+        if name in REFERENCES:
+            reference: str = getattr(self.config.model, name)
+            if reference or not self.config.model.base:
+                return reference
+        return str(self.model(name))
+
+    @property
+    def references(self) -> list[str]:
+        """Those of `vanilla` and `oracle` that the run has."""
+        return [name for name in REFERENCES if self.source(name)]
+
+    @property
+    def masks(self) -> dict[str, MaskConfig]:
+        """The masks that the methods ask for, by name."""
+        masks = (method.mask for method in self.config.methods.values())
+        return {} if self.user_mask else {mask_name(mask): mask for mask in masks if mask is not None}
 
     def model(self, name: str) -> Path:
         return self.path / "models" / name
 
     def trained(self, name: str) -> Path:
-        """What a training step leaves last: its existence means that the model is complete."""
+        """Return the file that training writes last: it exists if the model is complete."""
         return self.model(name) / "train.json"
 
     def mask(self, name: str) -> Path:
@@ -46,79 +83,61 @@ class RunDir:
 
     @property
     def all_squares(self) -> Path:
-        """What masks are cut from; gone when all masks are there."""
+        """Squared gradients, from which masks are computed; removed once all masks are there."""
         return self.path / "masks" / "squares"
-
-    def squares(self, name: str) -> Path:
-        """Those of one pass."""
-        return self.all_squares / f"{name}.safetensors"
 
     def evaluation(self, name: str) -> Path:
         return self.path / "evaluation" / name
 
+    def evaluated(self, name: str) -> Path:
+        """Return the file that an evaluation writes last."""
+        return self.evaluation(name) / "cost.json"
+
     def trial(self, name: str, number: int) -> Path:
         return self.path / "trials" / name / f"{number}.json"
+
+    def best_trial(self, name: str) -> Path:
+        """Return the directory of the best model of the trials so far."""
+        return self.path / "trials" / name / "best"
 
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.jsonl"
 
     def work(self, name: str) -> Path:
-        """Checkpoints of a step under way; gone when it is done."""
+        """Return the directory for checkpoints; it is removed with the end of the step."""
         return self.path / "work" / name
 
     def method(self, name: str) -> MethodConfig:
         return self.config.methods[name]
 
-    def needs_mask(self, name: str) -> bool:
-        """Whether a method's mask is still to be made."""
-        wanted = self.method(name).mask
-        return wanted is not None and not self.mask(mask_name(wanted)).exists()
 
-    def work_units(self, name: str) -> int:
-        """Optimizer steps that making this model takes, trials included; the last training is a trial's own."""
-        method = self.method(name)
-        settings = {**plain(self.config.train), **method.train}
-        known = METHODS.get(method.method)
-        both = known is None or (known.forget is not None and known.retain is not None)
-        steps = int(settings["steps"]) * (int(settings["retain_per_forget"]) if both else 1)
-        return steps * max(1, len(method.trials))
-
-
-def open_run(config: RunConfig) -> RunDir:
-    """Make the run's folder, or go on in it if it holds this very configuration.
+def open_run(config: RunConfig, user_mask: Path | None = None) -> RunDir:
+    """Make a run's directory, or resume the run in it if it has the same configuration.
 
     Raises:
-        ConfigError: an option is wrong, or the folder holds a run of another configuration.
+        ConfigError: the directory holds a run of another configuration, or something else.
     """
-    config = check(config)
-    reserved = [name for name in config.methods if name in REFERENCES]
-    if reserved:
-        raise ConfigError(f"methods.{reserved[0]}: this name is taken by a reference model; choose another")
     path = Path(config.out) / config.name
     recorded = path / "config.yaml"
     if recorded.exists():
-        there = load_config(recorded)
-        if config_hash(there) == config_hash(config):
-            return RunDir(path, config)
-        if not _only_prepared(path):
+        earlier = load_config(recorded)
+        if config_hash(earlier) == config_hash(config):
+            return RunDir(path, config, user_mask)
+        # Before the first step, a recipe that was wrong can be put right under the same name.
+        if not {entry.name for entry in path.iterdir()} <= PREPARED:
             raise ConfigError(
-                f"{path}: holds a run of another configuration ({_first_difference(plain(there), plain(config))}); "
+                f"{path}: holds a run of another configuration ({_first_difference(plain(earlier), plain(config))}); "
                 "choose another name, or remove the folder"
             )
         (path / "data.json").unlink(missing_ok=True)
     elif path.exists() and any(path.iterdir()):
         raise ConfigError(f"{path}: is not empty and holds no run; choose another name")
     write_text(recorded, to_yaml(config))
-    return RunDir(path, config)
-
-
-def _only_prepared(path: Path) -> bool:
-    """Whether no step has begun: a recipe that was wrong can be put right under the same name."""
-    return {entry.name for entry in path.iterdir()} <= PREPARED
+    return RunDir(path, config, user_mask)
 
 
 def find_run(path: Path | str) -> RunDir:
-    """A run by its folder.
+    """Return the run of a directory.
 
     Raises:
         ConfigError: there is no run.
@@ -150,12 +169,10 @@ def mask_name(mask: MaskConfig) -> str:
     return "-".join(words)
 
 
-def _first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    flat_there, flat_here = dict(_flat(there)), dict(_flat(here))
-    names = [
-        n for n in {**flat_there, **flat_here} if n not in ("name", "out") and flat_there.get(n) != flat_here.get(n)
-    ]
-    return f"{names[0]}: {flat_there.get(names[0])} there, {flat_here.get(names[0])} here" if names else "unknown"
+def _first_difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    before, now = dict(_flat(earlier)), dict(_flat(config))
+    names = [n for n in {**before, **now} if n not in ("name", "out") and before.get(n) != now.get(n)]
+    return f"{names[0]}: {before.get(names[0])} there, {now.get(names[0])} here" if names else "unknown"
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

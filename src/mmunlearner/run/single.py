@@ -1,15 +1,15 @@
-"""One step on its own, by paths: a run of that step alone, beside its outcome, which is then moved into place.
+"""One step on its own, by paths: the plan of one target in a hidden run directory beside the result.
 
-So a single step is resumed by the same command, and does exactly what it does in a recipe.
+So a single command is resumed by the same command, and does exactly what the step does in a run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from mmunlearner import saliency
 from mmunlearner.config import (
@@ -20,22 +20,24 @@ from mmunlearner.config import (
     MaskConfig,
     MethodConfig,
     ModelConfig,
+    Quantize,
     RunConfig,
     TrainConfig,
 )
-from mmunlearner.core.files import discard, read_json, write_bytes, write_json, write_text
+from mmunlearner.core.files import discard, read_json, write_json, write_text
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.core.recipes import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
-from mmunlearner.models.quantization import check_quantization, require_bitsandbytes
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
-from mmunlearner.run.run_dir import mask_name, open_run
-from mmunlearner.run.steps import Steps
+from mmunlearner.run.checks import check
+from mmunlearner.run.plan import needed, plan
+from mmunlearner.run.run_dir import RunDir, mask_name, open_run
+from mmunlearner.run.workers import execute
 
 _log = logging.getLogger(__name__)
 NAME = "model"
-"""What the single model is called in its run."""
+"""Name of the single model in its run."""
 
 
 def finetune(
@@ -53,18 +55,14 @@ def finetune(
     Raises:
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
-    finetune = build(FinetuneConfig, plain(train))
-    config = RunConfig(data=data, finetune=finetune, model=_model(load, base=model), seed=seed)
-    role = "oracle" if oracle else "vanilla"
-
-    def step(steps: Steps) -> Path:
-        steps.finetune(role)
-        return steps.run.model(role)
-
-    return _do(config, out, step, role, lambda _: train.steps)
+    name = "oracle" if oracle else "vanilla"
+    config = RunConfig(
+        data=data, finetune=build(FinetuneConfig, plain(train)), model=_model(load, base=model), seed=seed
+    )
+    return _make(config, out, f"finetune {name}", lambda run: run.model(name))
 
 
-def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: LoadConfig, seed: int = 0) -> Path:
+def mask(model: str, out: Path, *, data: DataConfig, mask: MaskConfig, load: LoadConfig, seed: int = 0) -> Path:
     """Write the saliency mask of a model to the file `out`, and its statistics beside it (.json, .svg).
 
     Raises:
@@ -74,16 +72,18 @@ def mask(model: str, out: Path, *, data: DataConfig, wanted: MaskConfig, load: L
         raise ConfigError(
             f"model.quantize {load.quantize}: such weights have no gradients to make a mask of; leave it out"
         )
-    method = MethodConfig(mask=wanted)
-    config = RunConfig(data=data, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
+    methods = {NAME: MethodConfig(mask=mask)}
+    config = RunConfig(data=data, model=_model(load, vanilla=model), methods=methods, seed=seed)
 
-    def step(steps: Steps) -> Path:
-        made = steps.mask(NAME)
-        if made is not None:
-            _tell(saliency.statistics(made), out)
-        return steps.run.mask(mask_name(wanted))
+    def result(run: RunDir) -> Path:
+        path = run.mask(mask_name(mask))
+        statistics = saliency.statistics(saliency.load(path))
+        write_json(out.with_suffix(".json"), statistics)
+        if plot := saliency_layers(statistics):
+            write_text(out.with_suffix(".svg"), standalone_svg(plot, "Saliency and selected fraction by layer"))
+        return path
 
-    return _do(config, out, step, "masks", _units)
+    return _make(config, out, "masks", result)
 
 
 def unlearn(
@@ -105,17 +105,9 @@ def unlearn(
     Raises:
         MMUnlearnerError: the model, the data, the mask or an option is wrong, or `out` exists.
     """
-    method = replace(method, mask=_config_of(mask)) if mask else method
+    method = replace(method, mask=_mask_options(mask)) if mask else method
     config = RunConfig(data=data, train=train, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
-
-    def step(steps: Steps) -> Path:
-        if mask and method.mask:
-            _lay(mask, steps.run.mask(mask_name(method.mask)))
-        steps.masks()
-        steps.unlearn(NAME)
-        return steps.run.model(NAME)
-
-    return _do(config, out, step, NAME, lambda steps: steps.run.work_units(NAME))
+    return _make(config, out, f"unlearn {NAME}", lambda run: run.model(NAME), user_mask=mask)
 
 
 def evaluate(
@@ -130,60 +122,47 @@ def evaluate(
     trained = Path(model) / "train.json"
     if trained.is_file() and read_json(trained).get("look"):
         _log.warning("%s: training was to end by half of the forget entities, which these scores are of, too", model)
-
-    def step(steps: Steps) -> Path:
-        steps.evaluate("vanilla", quantize=load.quantize)
-        return steps.run.evaluation("vanilla")
-
-    return _do(config, out, step, "evaluate vanilla", lambda _: 1)
+    return _make(
+        config, out, "evaluate vanilla", lambda run: run.evaluation("vanilla"), quantize=load.quantize
+    )  # fmt: skip
 
 
 def _model(load: LoadConfig, **sources: str) -> ModelConfig:
     return build(ModelConfig, {**plain(load), **sources})
 
 
-def _do(config: RunConfig, out: Path, step: Callable[[Steps], Path], name: str, work: Callable[[Steps], int]) -> Path:
+def _make(
+    config: RunConfig,
+    out: Path,
+    target: str,
+    result: Callable[[RunDir], Path],
+    *,
+    user_mask: Path | None = None,
+    quantize: Quantize = "none",
+) -> Path:
+    """Do one step and those that it needs, then move its `result` to `out`."""
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
-    check_quantization(config)
-    require_bitsandbytes(config.model.quantize)
-    folder = open_run(replace(config, out=str(out.parent), name=f".{out.name}.{config_hash(config)}"))
+    # Named by all that decides the result: other options, or another mask, never go on from its checkpoints.
+    content = config_hash(config) + (hashlib.sha256(user_mask.read_bytes()).hexdigest()[:12] if user_mask else "")
+    run = open_run(check(replace(config, out=str(out.parent), name=f".{out.name}.{content}")), user_mask)
+    steps = needed(plan(run, quantize), target)
     try:
-        with ProgressBar({name: work(Steps(folder))}) as progress:
-            step(Steps(folder, progress)).rename(out)
+        with ProgressBar({name: step.work() for name, step in steps.items()}) as progress:
+            execute(run, steps, 1, progress)
+        result(run).rename(out)
     except MMUnlearnerError:
-        if not (folder.path / "work").exists():  # no checkpoint to go on from
-            discard(folder.path)
+        if not (run.path / "work").exists():  # no checkpoint to go on from
+            discard(run.path)
         raise
-    discard(folder.path)
+    discard(run.path)
     return out
 
 
-def _units(steps: Steps) -> int:
-    """How many gradients the masks take."""
-    return sum(len(each.groups(steps.splits)) for each in steps.passes.values())
-
-
-def _tell(statistics: dict[str, Any], out: Path) -> None:
-    """A mask's statistics beside it, as JSON and as a plot of its layers."""
-    write_json(out.with_suffix(".json"), statistics)
-    plot = saliency_layers(statistics)
-    if plot is not None:
-        write_text(out.with_suffix(".svg"), standalone_svg(plot, "Saliency and selected fraction by layer"))
-
-
-def _config_of(mask: Path) -> MaskConfig:
-    """The options that a mask was made with."""
+def _mask_options(mask: Path) -> MaskConfig:
+    """Return the options that a mask was made with."""
     info = saliency.load(mask).info
     try:
         return build(MaskConfig, {name: info[name] for name in asdict(MaskConfig())})
     except (KeyError, ConfigError) as error:
         raise MaskError(f"mask {mask}: its metadata lack {error}; make it again with `mmunlearner mask`") from None
-
-
-def _lay(mask: Path, place: Path) -> None:
-    """Put the user's mask where the step looks for one."""
-    content = mask.read_bytes()
-    if place.exists() and place.read_bytes() != content:
-        raise MaskError(f"mask {mask}: differs from that of the interrupted run; remove {place.parent.parent}")
-    write_bytes(place, content)

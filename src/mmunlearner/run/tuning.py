@@ -26,6 +26,12 @@ KEPT: Mapping[Goal, tuple[tuple[str, ...], ...]] = {
 """Groups of columns that should stay at vanilla's level."""
 COLUMNS = tuple(column for group in (*FORGOTTEN["full"], *KEPT["full"]) for column in group)
 """What a trial is judged by: forget and retain people only, never neighbours or general ability."""
+TITLES = {"vqa": "VQA", "qa": "QA", "test": "(unseen)"}
+
+
+def in_words(column: str) -> str:
+    """Return the name of a column in words: `forget_vqa_test` -> `forget VQA (unseen)`."""
+    return " ".join(TITLES.get(word, word) for word in column.split("_"))
 
 
 def objective(model: Values, vanilla: Values, floor: Values, goal: Goal) -> float:

@@ -1,7 +1,9 @@
-"""Models made side by side, each in a process of its own: one thread per core suits small models better than many.
+"""Steps done side by side, each in a process of its own: one thread per core suits small models better than many.
 
-A worker is this module run with a run's folder. It reads jobs as lines of JSON and answers with lines of JSON, so that
-nothing is pickled; it ends at once when its standard input closes, so that it never outlives the run that started it.
+A worker is this module run with a run directory. It reads names of steps from its standard input, looks them up in the
+run's plan, and answers with lines of JSON, so that nothing is pickled. It ends at once when its standard input closes,
+so that it never outlives the run that started it. (A process pool of the standard library would import the user's main
+script again in each worker, which fails in a script that is not guarded and in a notebook's cells.)
 """
 
 from __future__ import annotations
@@ -13,142 +15,151 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from mmunlearner import errors
 from mmunlearner.core.progress import Progress
-from mmunlearner.run.run_dir import find_run
-from mmunlearner.run.steps import Steps
-
-Job = tuple[str, str]
-"""(step, name): a method of `Steps` that takes a model's name, and that name."""
+from mmunlearner.run.plan import Step, plan
+from mmunlearner.run.run_dir import RunDir, find_run
 
 
-def run_jobs(run: Path, jobs: Sequence[Job], count: int, progress: Progress) -> None:
-    """Do all jobs, `count` at a time.
+def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Progress) -> None:
+    """Do the steps that are not done, each after those that it needs, up to `workers` at a time.
 
     Raises:
-        MMUnlearnerError: what the first job that failed raised; the others are stopped.
+        MMUnlearnerError: what the first step that failed raised; the others are stopped.
     """
-    if count <= 1:
-        steps = Steps(find_run(run), progress)
-        for step, name in jobs:
-            getattr(steps, step)(name)
+    waiting = {name: step for name, step in steps.items() if not step.done()}
+    # From all steps, done or not: sums depend on the number of threads, so that a resumed run must have as many.
+    workers = min(workers, _width(steps))
+    if workers <= 1 or not waiting:
+        for name, step in waiting.items():
+            step.do(progress.child(name))
         return
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
-    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with ExitStack() as stack:
-        for _ in range(min(count, len(jobs))):
-            process = _start(run, threads=max(1, (os.cpu_count() or 1) // count))
-            stack.callback(_stop, process)
-            threading.Thread(target=_serve, args=(process, waiting, messages), daemon=True).start()
-        for _ in range(len(jobs)):
-            _follow(messages, progress)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+
+    def do(name: str) -> None:
+        worker = idle.get()
+        worker.do(name, progress.child(name))
+        idle.put(worker)
+
+    with ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
+        for _ in range(min(workers, len(waiting))):
+            idle.put(worker := _Worker.start(run.path, threads))
+            stack.callback(worker.stop)  # before the pool waits for its threads, which wait for the workers
+        running: dict[Future[None], str] = {}
+        while waiting or running:
+            unfinished = {*waiting, *running.values()}
+            for name in [name for name, step in waiting.items() if unfinished.isdisjoint(step.needs)]:
+                if len(running) < workers:
+                    del waiting[name]
+                    running[pool.submit(do, name)] = name
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                future.result()
+                del running[future]
 
 
-def _start(run: Path, threads: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "mmunlearner.run.workers", str(run)]
-    # A session of its own: Ctrl-C reaches the run alone, which then stops its workers.
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
+def _width(steps: Mapping[str, Step]) -> int:
+    """Return how many steps can be done at the same time, at most: those as far from the first step as each other."""
+    depth: dict[str, int] = {}
+    for name, step in steps.items():
+        depth[name] = 1 + max((depth[need] for need in step.needs if need in steps), default=0)
+    return max(Counter(depth.values()).values(), default=0)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+@dataclass(frozen=True)
+class _Worker:
+    """The run's side of a worker."""
 
+    process: subprocess.Popen[str]
 
-def _serve(process: subprocess.Popen[str], waiting: queue.SimpleQueue[Job], messages: queue.SimpleQueue[Any]) -> None:
-    """One worker's thread: hand it jobs until none is left."""
-    while True:
+    @classmethod
+    def start(cls, run: Path, threads: int) -> _Worker:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "mmunlearner.run.workers", str(run)]
+        pipe = subprocess.PIPE
+        # A session of its own: Ctrl-C reaches the run alone, which then stops its workers.
+        return cls(
+            subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True)
+        )
+
+    def do(self, name: str, progress: Progress) -> None:
+        """Have a step done.
+
+        Raises:
+            MMUnlearnerError: what the step raised, or the worker ended.
+        """
         try:
-            job = waiting.get_nowait()
-        except queue.Empty:
-            return
-        try:
-            _say(process.stdin, list(job))
-            while not _ends(message := json.loads(next(_lines(process.stdout)))):
-                messages.put(message)
-        except (StopIteration, OSError, ValueError):
-            message = {"failed": "TrainingError", "why": f"{job[1]}: its process ended (code {process.wait()})"}
-        messages.put(message)
+            _send(self.process.stdin, {"step": name})
+            while "done" not in (message := _receive(self.process.stdout)):
+                if "error" in message:
+                    raise getattr(errors, message["error"], errors.TrainingError)(message["text"])
+                progress.update(*message["progress"])
+        except (EOFError, OSError, ValueError):
+            raise errors.TrainingError(f"{name}: its process ended (code {self.process.wait()})") from None
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
 
 
-def _lines(stream: IO[str] | None) -> Any:
-    return iter(stream.readline, "") if stream is not None else iter(())
-
-
-def _say(stream: IO[str] | None, message: Any) -> None:
+def _send(stream: IO[str] | None, message: dict[str, Any]) -> None:
     if stream is not None:
         stream.write(json.dumps(message) + "\n")
         stream.flush()
 
 
-def _ends(message: dict[str, Any]) -> bool:
-    return "done" in message or "failed" in message
-
-
-def _follow(messages: queue.SimpleQueue[Any], progress: Progress) -> None:
-    """Pass on what is said until one job is done."""
-    while True:
-        message = messages.get()
-        if "failed" in message:
-            raise getattr(errors, message["failed"], errors.TrainingError)(message["why"])
-        if "done" in message:
-            return
-        name, title, done, total = message["progress"]
-        (progress.child(name) if name else progress).update(title, done, total)
+def _receive(stream: IO[str] | None) -> dict[str, Any]:
+    line = stream.readline() if stream is not None else ""
+    if not line:
+        raise EOFError
+    return json.loads(line)
 
 
 @dataclass(frozen=True)
-class _Channel(Progress):
+class _Messages(Progress):
     """The worker's side: the real standard output, which nothing else may write to."""
 
     out: IO[str]
-    name: str = ""
 
     def update(self, title: str, done: int, total: int) -> None:
-        _say(self.out, {"progress": [self.name, title, done, total]})
-
-    def child(self, name: str) -> Progress:
-        return super().child(name) if self.name else replace(self, name=name)
+        _send(self.out, {"progress": [title, done, total]})
 
 
-def _work(folder: str) -> None:
-    """Take jobs until the standard input closes."""
-    channel = _Channel(os.fdopen(os.dup(1), "w"))
+def _work(directory: str) -> None:
+    """Do steps until the standard input closes."""
+    messages = _Messages(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # whatever libraries print goes to the standard error
-    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
-    logging.getLogger("mmunlearner.data").setLevel(logging.ERROR)  # the run has read the same data, and said so
-    steps = Steps(find_run(folder), channel)
+    names: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # A thread of its own notices at once, also within a long step, that the run is gone.
+    threading.Thread(target=_listen, args=(names,), daemon=True).start()
+    logging.getLogger("mmunlearner.data").setLevel(logging.ERROR)  # the run has read the same data and reported on it
+    steps = plan(find_run(directory))
     while True:
-        step, name = jobs.get()
+        name = names.get()
         try:
-            getattr(steps, step)(name)
-            _say(channel.out, {"done": [step, name]})
+            steps[name].do(messages)
+            _send(messages.out, {"done": name})
         except errors.MMUnlearnerError as error:
-            _say(channel.out, {"failed": type(error).__name__, "why": str(error)})
+            _send(messages.out, {"error": type(error).__name__, "text": str(error)})
         except OSError as error:
-            _say(channel.out, {"failed": "TrainingError", "why": f"{name}: {error}"})
+            _send(messages.out, {"error": "TrainingError", "text": f"{name}: {error}"})
 
 
-def _listen(jobs: queue.SimpleQueue[Job]) -> None:
+def _listen(names: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
-        step, name = json.loads(line)
-        jobs.put((step, name))
-    os._exit(1)  # the run that started this worker is gone, or has no more for it
+        names.put(json.loads(line)["step"])
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,196 @@
+"""What each step takes: counts, tokens, memory and operations, from data, a model's sizes and its processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
+from mmunlearner.config import LoraConfig, Part, RunConfig, TrainConfig
+from mmunlearner.data import Example, Splits
+from mmunlearner.methods import METHODS, BoundTerm, resolve
+from mmunlearner.run import memory
+from mmunlearner.run.memory import ORDER, ForwardSize, Memory, Sizes
+from mmunlearner.saliency import FisherPass
+from mmunlearner.unlearn import train_config
+from mmunlearner.unlearn.sampler import Plan as Sampler
+from mmunlearner.unlearn.sampler import plan as sampler
+
+SAMPLED_STEPS = 3
+"""Steps of a training whose tokens are counted; the others are taken to be like them."""
+SAMPLED_ITEMS = 32
+"""Rows of a data set whose tokens are counted."""
+FORWARD, BACKWARD = 2, 4
+"""Floating-point operations per weight and token, of a forward pass and of its gradients (Kaplan et al. 2020)."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Forecast of one step. None: it cannot be told without data, processor or configuration."""
+
+    name: str
+    steps: int | None
+    """Optimizer steps, those of all trials included; gradients of a Fisher pass; questions of an evaluation."""
+    tokens: float | None = None
+    memory: Memory | None = None
+    operations: float | None = None
+    """Floating-point operations."""
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Everything that costs are estimated from."""
+
+    config: RunConfig
+    splits: Splits | None
+    sizes: Sizes | None
+    encoder: Encoder | None
+    model: Any
+    """The model without its weights."""
+
+    def forward_size(self, batch: Batch, *, words: bool = True) -> ForwardSize:
+        """Return the size of one forward pass; without `words`, of one that ends at the image features."""
+        token: int | None = getattr(self.model.config, "image_token_id", None)
+        ids = [each.inputs["input_ids"] for each in batch.passes]
+        image_tokens = sum(int((each == token).sum()) for each in ids) if token is not None else 0
+        images = sum(map(len, batch.images)) if image_tokens else 0
+        patches = images * memory.patches(self.model, image_tokens // images) if images else 0
+        if words or not image_tokens:
+            return ForwardSize(batch.size, patches, len(batch.tokens))
+        return ForwardSize(0, patches, features=image_tokens)
+
+    def operations(self, size: ForwardSize, per_weight: int) -> float:
+        """Return the floating-point operations of a pass, as if every weight were differentiated."""
+        weights = self.sizes.weights if self.sizes else {}
+        return float(per_weight * sum(size.tokens(part) * count for part, count in weights.items()))
+
+    @cached_property
+    def reading(self) -> StepCost:
+        """The cost of reading every evaluation item once; the length of generated answers is not known beforehand."""
+        if self.splits is None:
+            return StepCost("", None)
+        limit = self.config.evaluate.limit
+        columns = [items[: limit or len(items)] for items in self.splits.evaluation.values()]
+        count = sum(map(len, columns))
+        if self.encoder is None or self.sizes is None:
+            return StepCost("", count)
+        tokens = operations = 0.0
+        for items in columns:
+            rows = self.encoder.rows(sample(items, SAMPLED_ITEMS))
+            sizes = [self.forward_size(share_prefixes([row], self.encoder)) for row in rows]
+            share = len(items) / max(len(sizes), 1)
+            tokens += share * sum(size.seen for size in sizes)
+            operations += share * sum(self.operations(size, FORWARD) for size in sizes)
+        return StepCost("", count, tokens, operations=operations)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training whose cost is estimated."""
+
+    train: TrainConfig
+    steps: int
+    """Optimizer steps, those of all trials included."""
+    forget: Sequence[Example] = ()
+    retain: Sequence[Example] = ()
+    terms: tuple[BoundTerm | None, BoundTerm | None] = (None, None)
+    trials: int = 1
+    parts: Sequence[Part] = ORDER
+    masked: bool = False
+    lora: LoraConfig | None = None
+
+
+def finetuning(estimator: Estimator, name: str) -> StepCost:
+    """Estimate the training of the vanilla model or the oracle."""
+    config, splits = estimator.config, estimator.splits
+    examples: Sequence[Example] = ()
+    if splits is not None:
+        examples = splits.vanilla_training if name == "vanilla" else splits.oracle_training
+    training = Training(config.finetune, config.finetune.steps, retain=examples, lora=config.finetune_lora)
+    return training_cost(estimator, f"finetune {name}", training)
+
+
+def unlearning(estimator: Estimator, name: str) -> StepCost:
+    """Estimate one method, its trials included."""
+    config, splits, method = estimator.config, estimator.splits, estimator.config.methods[name]
+    train, known = train_config(config.train, method), resolve(method.method, METHODS)
+    forget: Sequence[Example] = splits.forget if splits and known.forget else ()
+    retain: Sequence[Example] = splits.retain if splits and known.retain else ()
+    if splits and known.retain and train.keep_text:
+        retain = (*retain, *splits.text)
+    trials = max(1, len(method.trials))
+    steps = train.steps * (train.retain_per_forget if known.forget and known.retain else 1)
+    training = Training(
+        train, steps * trials, forget, retain, known.bind(method.options), trials,
+        parts=method.mask.parts if method.mask and train.free != "all" else ORDER,
+        masked=method.mask is not None, lora=config.model.lora,
+    )  # fmt: skip
+    return training_cost(estimator, f"unlearn {name}{f' ({trials} trials)' if trials > 1 else ''}", training)
+
+
+def training_cost(estimator: Estimator, name: str, training: Training) -> StepCost:
+    """Estimate a training from its first steps."""
+    if estimator.sizes is None:
+        return StepCost(name, training.steps)
+    model, train = estimator.config.model, training.train
+    steps: Sampler | None = None
+    if training.forget or training.retain:
+        steps = sampler(training.forget, training.retain, train, estimator.config.seed)
+    counted = min(len(steps), SAMPLED_STEPS * steps.every) if steps else 0
+    sizes = [size for i in range(counted) for size in _step_sizes(estimator, training, steps, i)] if steps else []
+    largest = max(sizes, key=partial(memory.activations, estimator.sizes, parts=training.parts), default=ForwardSize(0))
+    needed = memory.training(
+        estimator.sizes, largest, train, parts=training.parts, lora=training.lora, masked=training.masked,
+        dtype=model.dtype, weights=model.weights, quantize=model.quantize,
+    )  # fmt: skip
+    if steps is None or not sizes:
+        return StepCost(name, training.steps, memory=needed)
+    share = len(steps) * training.trials / counted
+    operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
+    return StepCost(name, training.steps, share * sum(size.seen for size in sizes), needed, operations)
+
+
+def _step_sizes(estimator: Estimator, training: Training, steps: Sampler, number: int) -> Iterator[ForwardSize]:
+    """Yield the size of each forward pass of both terms in one step."""
+    if estimator.encoder is None:
+        return
+    step, tokens = steps[number], training.train.tokens_per_batch
+    for term, examples in zip(training.terms, (step.forget, step.retain), strict=True):
+        if examples:
+            owners = [example.entity for example in examples]
+            for piece in micro_batches(estimator.encoder.rows(examples), owners, estimator.encoder, tokens):
+                yield estimator.forward_size(piece.batch, words=term is None or term.words)
+
+
+def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
+    """Estimate one pass over a data set for the masks."""
+    name, encoder = f"measure {fisher_pass.name}", estimator.encoder
+    groups = fisher_pass.groups(estimator.splits) if estimator.splits is not None else []
+    count = len(groups) if estimator.splits is not None else None
+    if estimator.sizes is None:
+        return StepCost(name, count)
+    sizes: list[ForwardSize] = []
+    if encoder is not None:
+        sizes = [
+            estimator.forward_size(share_prefixes(encoder.rows(group), encoder)) for group in groups[:SAMPLED_STEPS]
+        ]
+    largest = max(sizes, key=lambda size: size.language, default=ForwardSize(0))
+    needed = memory.saliency(estimator.sizes, largest, fisher_pass.parts, dtype=estimator.config.model.dtype)
+    if not sizes:
+        return StepCost(name, count, memory=needed)
+    share = len(groups) / len(sizes)
+    operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
+    return StepCost(name, count, share * sum(size.seen for size in sizes), needed, operations)
+
+
+def evaluation(estimator: Estimator, name: str) -> StepCost:
+    """Estimate the evaluation of one model: every model reads every question once."""
+    reading = estimator.reading
+    return StepCost(f"evaluate {name}", reading.steps, reading.tokens, operations=reading.operations)
+
+
+def sample(examples: Sequence[Example], count: int) -> list[Example]:
+    """Return at most `count` examples, evenly through a set."""
+    return list(examples[:: max(1, -(-len(examples) // count))])

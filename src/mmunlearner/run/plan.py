@@ -1,0 +1,157 @@
+"""The plan of a run: a table of steps, which the runner, the progress bar, the forecast and single commands read.
+
+A step may train any model of the run directory and evaluate what it makes; a further kind of step, such as an attack
+that trains an unlearned model again, is a function in `steps`, its cost in `costs`, and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from mmunlearner.config import Quantize, RunConfig, TrainConfig
+from mmunlearner.core.progress import Progress
+from mmunlearner.methods import METHODS, resolve
+from mmunlearner.run import costs, steps
+from mmunlearner.run.costs import Estimator, StepCost
+from mmunlearner.run.run_dir import RunDir
+from mmunlearner.saliency import FisherPass, fisher_passes
+from mmunlearner.unlearn import train_config
+
+WITH_GRADIENT = 3
+"""Work of a question whose gradient is taken, where reading it is 1."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the plan."""
+
+    name: str
+    done: Callable[[], bool]
+    do: Callable[[Progress], None]
+    work: Callable[[], int]
+    """Questions that the model reads, those with a gradient counted `WITH_GRADIENT` times: the progress bar's unit."""
+    cost: Callable[[Estimator], StepCost] | None = None
+    """Forecast of the step; None: next to nothing."""
+    needs: tuple[str, ...] = ()
+    """Names of the steps that come before."""
+
+
+Plan = dict[str, Step]
+
+
+def plan(run: RunDir, quantize: Quantize = "none") -> Plan:
+    """Return a run's steps by name, each after those that it needs. Data are read when a step's work is asked for.
+
+    `quantize` is how models are loaded to be evaluated.
+    """
+    return {step.name: step for step in _steps(run, quantize)}
+
+
+def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
+    config = run.config
+    trained = [name for name in run.references if not getattr(config.model, name)]
+    for name in trained:
+        yield Step(
+            f"finetune {name}",
+            done=partial(_is_trained, run, name),
+            do=partial(steps.finetune, run, name),
+            work=partial(_training_work, config.finetune, 1),
+            cost=partial(costs.finetuning, name=name),
+        )
+    vanilla = ("finetune vanilla",) if "vanilla" in trained else ()
+    for name in run.references:
+        yield _evaluation(run, name, quantize, needs=(f"finetune {name}",) if name in trained else ())
+    passes = fisher_passes(run.masks.values())
+    for fisher_pass in passes:
+        yield Step(
+            f"measure {fisher_pass.name}",
+            done=partial(_is_measured, run, fisher_pass),
+            do=partial(steps.measure, run, fisher_pass),
+            work=partial(_fisher_work, run, fisher_pass),
+            cost=partial(costs.fisher, fisher_pass=fisher_pass),
+            needs=vanilla,
+        )
+    if run.masks:
+        yield Step(
+            "masks",
+            # A kill may come between the last mask and the removal of the squares.
+            done=lambda: _are_masks_complete(run) and not run.all_squares.exists(),
+            do=partial(steps.compute_masks, run),
+            work=lambda: 0,
+            needs=tuple(f"measure {fisher_pass.name}" for fisher_pass in passes),
+        )
+    # The longest first, so that no worker is left with a long step at the end.
+    for name in sorted(config.methods, key=lambda name: -_unlearning_work(config, name)):
+        method = config.methods[name]
+        judged = method.trials or train_config(config.train, method).stop_every
+        yield Step(
+            f"unlearn {name}",
+            done=partial(_is_trained, run, name),
+            do=partial(steps.unlearn, run, name),
+            work=partial(_unlearning_work, config, name),
+            cost=partial(costs.unlearning, name=name),
+            needs=(
+                *vanilla,
+                *(("masks",) if method.mask and run.masks else ()),
+                *(f"evaluate {reference}" for reference in run.references if judged),
+            ),
+        )
+        yield _evaluation(run, name, quantize, needs=(f"unlearn {name}",))
+
+
+def _evaluation(run: RunDir, name: str, quantize: Quantize, needs: tuple[str, ...]) -> Step:
+    return Step(
+        f"evaluate {name}",
+        done=run.evaluated(name).exists,
+        do=partial(steps.evaluate, run, name, quantize=quantize),
+        work=partial(_evaluation_work, run),
+        cost=partial(costs.evaluation, name=name),
+        needs=needs,
+    )
+
+
+def needed(plan: Plan, *targets: str) -> Plan:
+    """Return these steps and all that they need, in the plan's order."""
+    names, waiting = set[str](), list(targets)
+    while waiting:
+        name = waiting.pop()
+        names.add(name)
+        waiting += plan[name].needs
+    return {name: step for name, step in plan.items() if name in names}
+
+
+def _is_trained(run: RunDir, name: str) -> bool:
+    # A kill may come between the model and the removal of its checkpoints.
+    return run.trained(name).exists() and not run.work(name).exists()
+
+
+def _is_measured(run: RunDir, fisher_pass: FisherPass) -> bool:
+    return fisher_pass.path(run.all_squares).exists() or _are_masks_complete(run)
+
+
+def _are_masks_complete(run: RunDir) -> bool:
+    return all(run.mask(name).exists() for name in run.masks)
+
+
+def _unlearning_work(config: RunConfig, name: str) -> int:
+    method = config.methods[name]
+    known = resolve(method.method, METHODS)
+    train = train_config(config.train, method)
+    batches = (1 if known.forget else 0) + ((train.retain_per_forget if known.forget else 1) if known.retain else 0)
+    return _training_work(train, batches * max(1, len(method.trials)))
+
+
+def _training_work(train: TrainConfig, batches: int) -> int:
+    """Return the work of training with so many batches to a (forget) step."""
+    return WITH_GRADIENT * train.steps * train.accumulation * batches * train.batch_size * train.questions
+
+
+def _fisher_work(run: RunDir, fisher_pass: FisherPass) -> int:
+    return WITH_GRADIENT * sum(map(len, fisher_pass.groups(run.splits)))
+
+
+def _evaluation_work(run: RunDir) -> int:
+    limit = run.config.evaluate.limit
+    return sum(min(len(items), limit or len(items)) for items in run.splits.evaluation.values())

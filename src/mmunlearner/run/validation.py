@@ -1,0 +1,76 @@
+"""The validation half of the forget and retain entities: it chooses settings, and no score in the tables is of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from mmunlearner import data
+from mmunlearner.data import Example
+from mmunlearner.data.splits import sample_by_entity
+from mmunlearner.evaluate import read_columns
+from mmunlearner.evaluate.scores import score_lines
+from mmunlearner.run.run_dir import RunDir
+from mmunlearner.run.tuning import COLUMNS, FORGOTTEN, in_words
+from mmunlearner.unlearn import Level, train_config
+
+Columns = Mapping[str, Sequence[Example]]
+"""Column -> its items."""
+
+
+def validation_items(run: RunDir) -> Columns:
+    """Return the items of the validation half; none where the run neither tunes nor stops early."""
+    config = run.config
+    if not any(m.trials or train_config(config.train, m).stop_every for m in config.methods.values()):
+        return {}
+    columns = {column: items for column, items in run.splits.evaluation.items() if column in COLUMNS}
+    half, _ = data.validation(replace(run.splits, evaluation=columns))
+    return half.evaluation
+
+
+def trial_items(run: RunDir) -> Columns:
+    """Return the items that judge a trial: at most `trial_limit` of each column of the validation half."""
+    return {column: sample_by_entity(items, run.config.trial_limit) for column, items in validation_items(run).items()}
+
+
+def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, float]:
+    """Return the accuracy of an evaluated model on the validation items, by column."""
+    lines = read_columns(run.evaluation(name))
+    ids = {column: {item.id for item in items} for column, items in validation.items()}
+    chosen = {c: [line for line in lines.get(c, []) if line["id"] in ids[c]] for c in validation}
+    return {column: score_lines(of_column)["accuracy"].value for column, of_column in chosen.items() if of_column}
+
+
+def forget_target(run: RunDir, validation: Columns) -> tuple[dict[str, float], Literal["oracle", "chance"]]:
+    """Return the accuracy to which forgotten columns should come down, and whose it is: the oracle's, or chance."""
+    if (run.evaluation("oracle") / "scores.json").exists():
+        return validation_values(run, "oracle", validation), "oracle"
+    return {column: chance(items) for column, items in validation.items()}, "chance"
+
+
+def chance(items: Sequence[Example]) -> float:
+    """Return the accuracy of guessing: one of the options, or one of the column's answers for the same attribute."""
+    answers: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        answers[item.attribute].add(item.answer)
+    guesses = [
+        1 / len(i.choices) if i.choices else (1 / len(answers[i.attribute]) if i.attribute else 0.0) for i in items
+    ]
+    return sum(guesses) / max(len(guesses), 1)
+
+
+def stop_level(run: RunDir) -> Level:
+    """Return where training may end early: forget columns of the validation half at the forget target.
+
+    The oracle's target is known for the items that it was asked, so that only those are asked here.
+    """
+    config, groups, items = run.config, FORGOTTEN[run.config.goal], trial_items(run)
+    columns = [column for group in groups for column in group if column in items]
+    evaluated = {
+        c: {item.id for item in sample_by_entity(run.splits.evaluation[c], config.evaluate.limit)} for c in columns
+    }
+    items = {column: [item for item in items[column] if item.id in evaluated[column]] for column in columns}
+    values, source = forget_target(run, items)
+    return Level(items, values, {in_words(group[0]): group for group in groups}, source, config.evaluate)
