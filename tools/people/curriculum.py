@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mmunlearner.batches import Answers, Batch, Encoder, Row, share_prefixes
 from mmunlearner.batches.augmentation import augment
-from mmunlearner.data import Example
 from mmunlearner.data.benchmarks.people.world import world
 from mmunlearner.models.tiny import END, split_words
 from tools.people.pages import Page, TrainingPages, exercise, with_new_options
@@ -68,7 +67,10 @@ class Curriculum:
         # The order of the draws, and of encoding among them, is part of what makes a training the same.
         pages = [page for name, pool in self.pools.items() for page in self._sample(pool, getattr(mix, name))]
         about_images = [row for page in pages for row in self._rows(page, mix.questions)]
-        texts = [self._sample_question(page) for page in self._sample(self.texts, mix.texts)]
+        texts = [
+            with_new_options(page[int(self.rng.integers(len(page)))], self.rng)
+            for page in self._sample(self.texts, mix.texts)
+        ]
         texts += [exercise(self.rng) for _ in range(mix.exercises)]
         text_loss = self._mean_loss(self.encoder.rows(texts), mix.end_weight)
         if not about_images:
@@ -77,9 +79,6 @@ class Curriculum:
 
     def _sample(self, pool: Sequence[T], count: int) -> list[T]:
         return [pool[i] for i in self.rng.choice(len(pool), count, replace=False)]
-
-    def _sample_question(self, page: Page) -> Example:
-        return with_new_options(page[int(self.rng.integers(len(page)))], self.rng)
 
     def _rows(self, page: Page, questions: int) -> list[Row]:
         sample = self._sample(page, min(questions, len(page)))

@@ -69,14 +69,14 @@ class Recipe:
     @property
     def stages(self) -> dict[str, float]:
         """Stage -> its steps."""
-        own = self.steps + self.polish_steps
+        each = self.steps + self.polish_steps
         return {
             "vision": self.vision_steps,
             "exercises": self.exercise_steps,
             "texts": self.text_steps,
             "pictures": self.picture_steps,
-            "vanilla": own,
-            "oracle": own,
+            "vanilla": each,
+            "oracle": each,
         }
 
 

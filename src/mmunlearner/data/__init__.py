@@ -1,4 +1,4 @@
-"""What is to be forgotten and retained: examples, their splits, benchmarks that are read into them."""
+"""Examples to forget and to retain, and the benchmarks that they are loaded from. Imports no torch."""
 
 from mmunlearner.data.example import Example, Splits, entities_in_turn, group_by, group_by_image, subject_key
 from mmunlearner.data.images import ImageRef, image_keys

@@ -1,4 +1,4 @@
-"""What is to be forgotten and kept: examples and the splits they form. Knows nothing of models."""
+"""Examples, the splits that they form, and the one rule that groups them. Knows no model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,82 @@ Task = Literal["generation", "cloze", "multiple_choice"]
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Example:
+    """One question about one entity, with or without images of it."""
+
+    id: str
+    """Unique within its benchmark, e.g. `Full_Set/017/vqa/multiple_choice/2`."""
+    entity: str
+    """Person or thing that it is about; standard errors are clustered by it."""
+    question: str
+    """The question alone: no options, no instruction (see `prompts`). Cloze: the blank is written `__`."""
+    answer: str
+    """The truth in words; for multiple choice the text of the right option."""
+    images: tuple[ImageRef, ...] = ()
+    """Images that it asks about, in order: mostly one; none for a text-only question (QA), otherwise it is a VQA."""
+    task: Task = "generation"
+    choices: tuple[str, ...] = ()
+    """Multiple choice: the options' texts in order A, B, C, ...; `answer` is one of them."""
+    perturbed: tuple[str, ...] = ()
+    """Wrong answers of the same form, for the truth ratio."""
+    paraphrase: str = ""
+    """The truth in other words, for the truth ratio; empty where there is none."""
+    attribute: str = ""
+    """Fact that is asked for (e.g. `Occupation`); empty where the benchmark does not say."""
+    shots: tuple[Example, ...] = ()
+    """Few-shot: questions of the same kind about others, shown with their answers before this one."""
+
+    @property
+    def modality(self) -> Literal["vqa", "qa"]:
+        return "vqa" if self.images else "qa"
+
+    @property
+    def image(self) -> ImageRef | None:
+        """The first image, where there is one."""
+        return self.images[0] if self.images else None
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys of its images, in order; empty for a text."""
+        return image_keys(self.images)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A benchmark, as far as a run uses it: training sets and evaluation columns."""
+
+    forget: tuple[Example, ...]
+    """Training VQA of the entities to forget."""
+    retain: tuple[Example, ...]
+    """Training VQA of all others, for the retain term."""
+    text: tuple[Example, ...]
+    """Text-only QA, of the entities to forget too, that protects textual knowledge (P of the language part)."""
+    evaluation: Mapping[str, tuple[Example, ...]]
+    """Column name -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
+    background: tuple[Example, ...] = ()
+    """Further training data of the vanilla model and the oracle that unlearning never sees: neighbours, general."""
+
+    @property
+    def vanilla_training(self) -> tuple[Example, ...]:
+        """All training data: the vanilla model's."""
+        return self.forget + self.retain + self.text + self.background
+
+    @property
+    def oracle_training(self) -> tuple[Example, ...]:
+        """The retain oracle's training data: all but the images of the entities to forget."""
+        return self.retain + self.text + self.background
+
+    @property
+    def forget_entities(self) -> frozenset[str]:
+        return frozenset(example.entity for example in self.forget)
+
+
 def subject_key(images: Sequence[ImageRef], owner: str) -> tuple[str, ...]:
     """Return the key that all questions about the same images share, and all texts of one owner.
 
-    This is the one rule that says which questions belong together: same images in the same order, or no images and the
-    same owner (an entity, or whatever the caller groups texts by).
+    This is the one rule that says which questions belong together: the same images in the same order, or no images and
+    the same owner (an entity, or whatever the caller groups texts by).
     """
     return image_keys(images) or (f"text {owner}",)
 
@@ -43,74 +114,3 @@ def entities_in_turn(groups: Iterable[list[Example]]) -> list[list[Example]]:
     queues = group_by(groups, lambda group: group[0].entity)
     rounds = max(map(len, queues), default=0)
     return [queue[number] for number in range(rounds) for queue in queues if number < len(queue)]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One question about one entity, with or without images of it."""
-
-    id: str
-    """Unique within its benchmark, e.g. `Full_Set/017/vqa/multiple_choice/2`."""
-    entity: str
-    """Whom or what it is about; standard errors are clustered by it."""
-    question: str
-    """The question alone: no options, no instruction (see `prompts`). Cloze: the blank is written `__`."""
-    answer: str
-    """The truth in words; for multiple choice the text of the right option."""
-    images: tuple[ImageRef, ...] = ()
-    """What it is asked about, in order: mostly one; none for a text-only question (QA), otherwise it is a VQA."""
-    task: Task = "generation"
-    choices: tuple[str, ...] = ()
-    """Multiple choice: the options' texts in order A, B, C, ...; `answer` is one of them."""
-    perturbed: tuple[str, ...] = ()
-    """Wrong answers of the same form, for the truth ratio."""
-    paraphrase: str = ""
-    """The truth in other words, for the truth ratio; empty where there is none."""
-    attribute: str = ""
-    """Which fact is asked (e.g. `Occupation`), where the benchmark says."""
-    shots: tuple[Example, ...] = ()
-    """Few-shot: questions of the same kind about others, shown with their answers before this one is asked."""
-
-    @property
-    def modality(self) -> Literal["vqa", "qa"]:
-        return "vqa" if self.images else "qa"
-
-    @property
-    def image(self) -> ImageRef | None:
-        """The first image, where there is one."""
-        return self.images[0] if self.images else None
-
-    @property
-    def image_keys(self) -> tuple[str, ...]:
-        """Keys of its images, in order; empty for a text."""
-        return image_keys(self.images)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """All that a run reads of a benchmark."""
-
-    forget: tuple[Example, ...]
-    """Training VQA of the targets: what is unlearned."""
-    retain: tuple[Example, ...]
-    """Training VQA of everybody else: what the retain term sees."""
-    text: tuple[Example, ...]
-    """Text-only QA, of the targets too, that protects textual knowledge (P of the language part)."""
-    evaluation: Mapping[str, tuple[Example, ...]]
-    """Column name -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
-    background: tuple[Example, ...] = ()
-    """What vanilla model and oracle are trained on too, but no unlearning sees: neighbours, general questions."""
-
-    @property
-    def vanilla_training(self) -> tuple[Example, ...]:
-        """What the vanilla model is fine-tuned on: everything."""
-        return self.forget + self.retain + self.text + self.background
-
-    @property
-    def oracle_training(self) -> tuple[Example, ...]:
-        """What the retain oracle is fine-tuned on: everything but the images of the targets."""
-        return self.retain + self.text + self.background
-
-    @property
-    def forget_entities(self) -> frozenset[str]:
-        return frozenset(example.entity for example in self.forget)

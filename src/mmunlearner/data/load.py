@@ -129,10 +129,10 @@ def _options(loader: Loader, config: DataConfig, seed: int) -> dict[str, Any]:
 def _suggest_format(name: str, root: Path | str, error: DataError) -> str:
     """Return the end of an error's message where the folder or the wrong row is another format's."""
     columns = error.columns if isinstance(error, LayoutError) else ()
-    for other, format_ in FORMATS.items():
+    for candidate, format_ in FORMATS.items():
         by_files = root and format_.files and all((Path(root) / file).exists() for file in format_.files)
         if by_files or set(format_.columns) & set(columns):
-            return f". The folder looks like {other}: use --data.format {other}" if other != name else ""
+            return f". The folder looks like {candidate}: use --data.format {candidate}" if candidate != name else ""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a model reads and should answer: prompt, target, few-shot examples, candidate answers. Knows no model.
+"""Prompts and targets, few-shot examples and candidate answers. Knows no model.
 
 The prompts are MLLMU-Bench's, zero-shot and few-shot.
 """
@@ -126,7 +126,8 @@ def with_shots(columns: Columns, count: int, *, seed: int = 0) -> Columns:
                 pools[_kind(column, item)].append(item)
 
     def with_its_shots(column: str, item: Example) -> Example:
-        others = [other for other in pools[_kind(column, item)] if cluster(column, other) != cluster(column, item)]
+        pool = pools[_kind(column, item)]
+        others = [shot for shot in pool if cluster(column, shot) != cluster(column, item)]
         if len(others) < count:
             raise DataError(
                 f"{column}: {item.id}: there are {len(others)} retained questions of its kind ({item.task}) about "

@@ -58,7 +58,16 @@ def validation(splits: Splits) -> tuple[Splits, Splits]:
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for column, items in splits.evaluation.items():
         groups[_group(column)] |= {cluster(column, item) for item in items}
-    tuning = {group: _half(clusters, group) for group, clusters in groups.items()}
+    tuning: dict[str, frozenset[str]] = {}
+    for group, clusters in groups.items():
+        if len(clusters) < 2:
+            raise DataError(
+                f"{group}: {', '.join(clusters) or 'nobody'} cannot be halved to tune and to test; leave out trials "
+                "and train.stop_every"
+            )
+        # A hash orders the names: halves that follow the alphabet could differ in kind.
+        ordered = sorted(clusters, key=lambda name: hashlib.sha256(name.encode()).digest())
+        tuning[group] = frozenset(ordered[: len(ordered) // 2])
 
     def half(*, tune: bool) -> Splits:
         columns = {
@@ -78,17 +87,6 @@ def _group(column: str) -> str:
 def cluster(column: str, example: Example) -> str:
     """Return the name of what is independent in a column: an entity with all its questions, or a general item."""
     return example.id if column == "general" else example.entity
-
-
-def _half(clusters: Iterable[str], group: str) -> frozenset[str]:
-    # A hash orders the names: a half that follows the alphabet could differ from the other in kind.
-    ordered = sorted(clusters, key=lambda name: hashlib.sha256(name.encode()).digest())
-    if len(ordered) < 2:
-        raise DataError(
-            f"{group}: {', '.join(ordered) or 'nobody'} cannot be halved to tune and to test; leave out trials and "
-            "train.stop_every"
-        )
-    return frozenset(ordered[: len(ordered) // 2])
 
 
 def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:

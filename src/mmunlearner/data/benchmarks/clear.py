@@ -96,11 +96,20 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     authors = {group: list(dict.fromkeys(row["name"] for _, row in rows)) for group, rows in pictures.items()}
     check_disjoint(authors["forget"], authors["retain"], str(root))
     everybody = [*authors["forget"], *authors["retain"]]
+    columns: dict[str, tuple[Example, ...]] = {}
+    for group, perturbed in (("forget", f"{names['forget']}_perturbed"), ("retain", "retain_perturbed")):
+        if has_table(root / perturbed):
+            columns[f"{group}_vqa"] = tuple(_perturbed(_read(root, perturbed), perturbed))
+        if has_table(root / (mixed := f"{names[group]}+tofu")):
+            columns[f"{group}_qa"] = tuple(_texts(_read(root, mixed), mixed, authors[group]))
+    for column, split in (("neighbour_vqa", "real_faces"), ("general", "real_world")):
+        if has_table(root / split):
+            columns[column] = tuple(_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split))
     return Splits(
         forget=tuple(_captions(pictures["forget"], names["forget"])),
         retain=tuple(_captions(pictures["retain"], names["retain"])),
         text=tuple(_texts(_read(root, "full+tofu"), "full+tofu", everybody)),
-        evaluation=_evaluation(root, names, authors),
+        evaluation=columns,
     )
 
 
@@ -117,21 +126,6 @@ def _read(root: Path, split: str) -> list[Checked]:
     if not rows:
         raise DataError(f"{root / split}: an empty configuration; expected at least one row")
     return rows
-
-
-def _evaluation(
-    root: Path, names: Mapping[str, str], authors: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[Example, ...]]:
-    columns: dict[str, tuple[Example, ...]] = {}
-    for group, perturbed in (("forget", f"{names['forget']}_perturbed"), ("retain", "retain_perturbed")):
-        if has_table(root / perturbed):
-            columns[f"{group}_vqa"] = tuple(_perturbed(_read(root, perturbed), perturbed))
-        if has_table(root / (mixed := f"{names[group]}+tofu")):
-            columns[f"{group}_qa"] = tuple(_texts(_read(root, mixed), mixed, authors[group]))
-    for column, split in (("neighbour_vqa", "real_faces"), ("general", "real_world")):
-        if has_table(root / split):
-            columns[column] = tuple(_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split))
-    return columns
 
 
 def _captions(rows: Iterable[Checked], split: str) -> Iterator[Example]:

@@ -1,8 +1,8 @@
-"""Conversations in files that are named by what they are for: forget.json, retain.json, and what else there is.
+"""Conversations in files named by set or column: forget.json, retain.json, ...
 
     forget, retain      training questions about images (.json: a list; .jsonl; .parquet; or a folder of shards)
     text                texts that are protected; absent: none
-    background          what the vanilla model and the oracle are trained on too, but no unlearning sees; absent: none
+    background          further training data of the vanilla model and the oracle; absent: none
     forget_vqa, retain_qa, neighbour_vqa, general, ...     evaluation columns; absent: forget and retain are evaluated
                                                             as forget_vqa and retain_vqa
 
@@ -86,7 +86,7 @@ class Turn(NamedTuple):
     text: str
     """Without the marks of images."""
     images: int
-    """How many images are shown in it."""
+    """Number of images that are shown in it."""
     cell: Cell
 
 

@@ -22,7 +22,7 @@ from mmunlearner.errors import DataError
 
 FULL, SPLIT = "full.json", "split.json"
 PEOPLE = 400
-"""Identities that the benchmark uses of its file."""
+"""The benchmark uses so many identities of its file."""
 
 
 class QuestionAnswer(TypedDict):
@@ -106,9 +106,9 @@ def _example(person: Identity, number: int, question: str, use: str) -> Example:
 
 def _texts(person: Identity) -> list[Example]:
     """Return a question for each fact of the metadata; none where the metadata hold no name to ask by."""
-    known = dict(person.get("metadata") or {})
-    names = [key for key in known if phrase(key) in ("name", "full name")]
+    metadata = dict(person.get("metadata") or {})
+    names = [key for key in metadata if phrase(key) in ("name", "full name")]
     if not names:
         return []
-    known[NAME] = known.pop(names[0])
-    return fact_questions(person["unique_id"], known, f"text/{person['unique_id']}")
+    metadata[NAME] = metadata.pop(names[0])
+    return fact_questions(person["unique_id"], metadata, f"text/{person['unique_id']}")

@@ -109,7 +109,8 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
     neighbours = set([name for name in members if name not in FORGET][::NEIGHBOUR_EVERY]) - set(forget)
     strangers = {country["name"] for country in countries} - {*members, *forget}
     for quiz, country in zip(quizzes(countries), countries, strict=True):
-        images = {view: _image(root, country, view) for view in VIEWS}
+        files = {view: _file(root, country, view) for view in VIEWS}
+        images = {view: ImageRef(file.relative_to(root).as_posix(), file.read_bytes()) for view, file in files.items()}
         yield from _training_rows(quiz, images, "neighbour" if quiz.country in neighbours | strangers else None)
         if quiz.country not in strangers:
             yield from _evaluation_rows(quiz, images, "neighbour" if quiz.country in neighbours else None)
@@ -121,11 +122,6 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
 
 def _file(root: Path, country: Country, view: str) -> Path:
     return root / view / f"{country['code']}.png"
-
-
-def _image(root: Path, country: Country, view: str) -> ImageRef:
-    path = _file(root, country, view)
-    return ImageRef(path.relative_to(root).as_posix(), path.read_bytes())
 
 
 def read_countries(root: Path) -> list[Country]:
@@ -173,9 +169,9 @@ def _thumbnail(path: Path) -> NDArray[np.float64]:
 def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> Image.Image:
     """Return an RGB image smaller, elsewhere, waved and shaded, on white, `size` x `size` pixels."""
     width, height = (round(size * share) for share in rng.uniform((0.75, 0.6), (1, 0.9)))
-    left, top = (int(rng.integers(0, size - length + 1)) for length in (width, height))
+    x, y = (int(rng.integers(0, size - length + 1)) for length in (width, height))
     canvas = Image.new("RGB", (size, size), "white")
-    canvas.paste(image.resize((width, height), Image.Resampling.BOX), (left, top))
+    canvas.paste(image.resize((width, height), Image.Resampling.BOX), (x, y))
     wave = rng.uniform(0, 0.06) * size * np.sin(np.linspace(0, rng.uniform(3, 9), size) + rng.uniform(0, 6.3))
     # Each column is shifted by its own number of rows, as cloth in the wind: [row, column] -> source row.
     source = (np.arange(size)[:, None] + np.round(wave).astype(int)).clip(0, size - 1)
@@ -362,7 +358,7 @@ def quizzes(countries: Sequence[Country]) -> list[Quiz]:
         Quiz(
             country["name"],
             facts,
-            {fact: [answer for answer in answers[fact] if answer not in own] for fact, own in facts.items()},
+            {fact: [answer for answer in answers[fact] if answer not in values_] for fact, values_ in facts.items()},
             number,
         )
         for number, (country, facts) in enumerate(zip(countries, true, strict=True))

@@ -158,13 +158,13 @@ def _evaluation(row: Any, prefix: str, cell: Cell) -> list[Example]:
     images = row["images"] if "images" in row else [row["image"]]
     if not images:
         raise cell.inside("images").error("at least one image", "none")
-    known = facts(row["biography"])
+    values = facts(row["biography"])
     about_images = [
         replace(question, images=(images[k % len(images)],))
         for k, question in enumerate(_questions(row, "Image_Textual", cell))
     ]
     items = [
-        replace(e, id=f"{prefix}/{e.modality}/{e.id}", attribute=find_attribute(e.question, e.answer, known))
+        replace(e, id=f"{prefix}/{e.modality}/{e.id}", attribute=find_attribute(e.question, e.answer, values))
         for e in (*about_images, *_questions(row, "Pure_Text", cell))
     ]
     choices = [item for item in items if item.choices]
@@ -175,11 +175,11 @@ def _questions(row: Biography, kind: Literal["Image_Textual", "Pure_Text"], cell
     """Return the questions of one modality, without images; their ids are `TASK/NUMBER`."""
     key = "Image_Textual_Questions" if kind == "Image_Textual" else "Pure_Text_Questions"
     examples = []
-    for k, asked in enumerate(row["Classification_Task"][key]):
+    for k, choice in enumerate(row["Classification_Task"][key]):
         at = cell.inside("Classification_Task").inside(key).inside(k)
-        question = Example(f"multiple_choice/{k}", row["ID"], asked["Question"], asked["Correct_Answer"])
+        question = Example(f"multiple_choice/{k}", row["ID"], choice["Question"], choice["Correct_Answer"])
         examples.append(
-            as_multiple_choice(question, asked["Options"], at.inside("Options"), at.inside("Correct_Answer"))
+            as_multiple_choice(question, choice["Options"], at.inside("Options"), at.inside("Correct_Answer"))
         )
     tasks: list[tuple[Task, list[OpenQuestion]]] = [("generation", row["Generation_Task"]), ("cloze", row["Mask_Task"])]
     for task, of_both_kinds in tasks:
@@ -193,36 +193,36 @@ def _questions(row: Biography, kind: Literal["Image_Textual", "Pure_Text"], cell
 
 def _training(root: Path, people: Split) -> list[Example]:
     """Return the training questions of these people, from their own split if there is one, or else from ft_Data."""
-    own = f"baseline_train_split/{people.name}"
-    split = MLLMU.read(root, own if has_table(root / own) else "ft_Data")
-    if split.name == own and (unmatched := sorted(split.people.keys() ^ people.people.keys())):
+    part = f"baseline_train_split/{people.name}"
+    split = MLLMU.read(root, part if has_table(root / part) else "ft_Data")
+    if split.name == part and (unmatched := sorted(split.people.keys() ^ people.people.keys())):
         raise DataError(
-            f"{root}: {unmatched[0]} is in only one of {own} and {people.name}; they must hold the same people"
+            f"{root}: {unmatched[0]} is in only one of {part} and {people.name}; they must hold the same people"
         )
-    known = {entity: facts(row["biography"]) for entity, row in people.people.items()}
+    values = {entity: facts(row["biography"]) for entity, row in people.people.items()}
     return [
         Example(
             f"{prefix}/{k}", row["ID"], pair["Question"], pair["Answer"], (row["image"],),
-            attribute=find_attribute(pair["Question"], pair["Answer"], known[row["ID"]]),
+            attribute=find_attribute(pair["Question"], pair["Answer"], values[row["ID"]]),
         )
         for (_, row), prefix in zip(split.rows, split.id_prefixes(), strict=True)
-        if row["ID"] in known
+        if row["ID"] in values
         for k, pair in enumerate(row["metadata"])
     ]  # fmt: skip
 
 
-def find_attribute(question: str, answer: str, known: Mapping[str, str]) -> str:
+def find_attribute(question: str, answer: str, values: Mapping[str, str]) -> str:
     """Return the fact that is asked for: the one whose value the answer is, or contains.
 
     Where several facts have that value, the question's words decide; empty where no fact fits.
     """
-    equal = [key for key, value in known.items() if value.casefold() == answer.strip().casefold()]
-    contained = [key for key, value in known.items() if contains_words(answer, value)]
+    equal = [key for key, value in values.items() if value.casefold() == answer.strip().casefold()]
+    contained = [key for key, value in values.items() if contains_words(answer, value)]
     for fitting in (equal, contained):
         named = [key for key in fitting if contains_words(question, phrase(key))]
         if named or len(fitting) == 1:
             return (named or fitting)[0]
-    return max((key for key in known if contains_words(question, phrase(key))), key=len, default="")
+    return max((key for key in values if contains_words(question, phrase(key))), key=len, default="")
 
 
 MLLMU = PersonBenchmark(

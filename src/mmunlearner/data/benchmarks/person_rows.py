@@ -153,11 +153,11 @@ def _in_words(value: Any) -> str:
 
 def fact_questions(entity: str, biography: Mapping[str, Any], prefix: str = "text") -> list[Example]:
     """Return a text-only question for each fact about a person, who is called by name: `What is the pet of Ann?`."""
-    known = facts(biography)
-    name = known.pop(NAME, entity)
+    values = facts(biography)
+    name = values.pop(NAME, entity)
     return [
         Example(f"{prefix}/{key}", entity, f"What is the {phrase(key)} of {name}?", value, attribute=key)
-        for key, value in known.items()
+        for key, value in values.items()
     ]
 
 

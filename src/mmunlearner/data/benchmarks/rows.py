@@ -150,7 +150,12 @@ def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[s
         DataError: an entity to forget is unknown, none is named, or a set is empty.
     """
     rows = list(rows)
-    _check_entities(forget_entities, sorted({row["entity"] for row, _ in rows if not row.get("group")}), source)
+    entities = sorted({row["entity"] for row, _ in rows if not row.get("group")})
+    if not forget_entities:
+        first = ", ".join(entities[:5])
+        raise DataError(f"{source}: name the entities to forget (--data.forget_entities), e.g. some of {first}")
+    if unknown := [entity for entity in forget_entities if entity not in entities]:
+        raise DataError(f"{source}: no entity {unknown[0]!r} to forget; {did_you_mean(unknown[0], entities)}")
     sets: defaultdict[str, list[Example]] = defaultdict(list)
     for row, example in rows:
         sets[_set_of(row, example, frozenset(forget_entities))].append(example)
@@ -173,14 +178,6 @@ def _set_of(row: Row, example: Example, forget: frozenset[str]) -> str:
     if split == "train":
         return side if example.images else "text"
     return f"{side}_{example.modality}" + ("_test" if split == "test" else "")
-
-
-def _check_entities(forget: Sequence[str], entities: Sequence[str], source: str) -> None:
-    if not forget:
-        first = ", ".join(entities[:5])
-        raise DataError(f"{source}: name the entities to forget (--data.forget_entities), e.g. some of {first}")
-    if unknown := [entity for entity in forget if entity not in entities]:
-        raise DataError(f"{source}: no entity {unknown[0]!r} to forget; {did_you_mean(unknown[0], entities)}")
 
 
 def as_row(

@@ -71,8 +71,8 @@ def _evaluation(row: Person, prefix: str, cell: Cell) -> list[Example]:
     for column in ("MM_QA", "UM_QA"):
         pairs = row[column]
         if unpaired := sorted(pairs["question"].keys() ^ pairs["answer"].keys()):
-            found = f"{unpaired[0]} in only one of them"
-            raise cell.inside(column).error("a question and an answer under each key", found)
+            at = cell.inside(column)
+            raise at.error("a question and an answer under each key", f"{unpaired[0]} in only one of them")
     items = [
         item
         for modality in ("multimodal", "unimodal")
@@ -88,12 +88,14 @@ def _items(row: Person, column: str, modality: str, prefix: str, cell: Cell) -> 
     task, images = TASKS[column], (row["image"],) if modality == "multimodal" else ()
     questions: Mapping[str, Question] = row[column][modality]
     items = []
-    for fact, asked in questions.items():
+    for fact, question in questions.items():
         at = cell.inside(fact)
         name = f"{prefix}/{'vqa' if images else 'qa'}/{task}/{fact}"
-        item = Example(name, row["ID"], mark_blank(asked["question"]), asked["answer"], images, task, attribute=fact)
+        item = Example(
+            name, row["ID"], mark_blank(question["question"]), question["answer"], images, task, attribute=fact
+        )
         if task == "multiple_choice":
-            item = as_multiple_choice(item, asked.get("options") or {}, at.inside("options"), at.inside("answer"))
+            item = as_multiple_choice(item, question.get("options") or {}, at.inside("options"), at.inside("answer"))
         items.append(item)
     return items
 

@@ -1,4 +1,4 @@
-"""Draws invented people: a `Face` and a `View` become a picture.
+"""Drawing of invented people: a `Face` and a `View` become a picture.
 
 Lengths are in pixels of a 64-pixel picture; the origin of a head is between the eyes and the mouth, y points down.
 """
@@ -6,7 +6,7 @@ Lengths are in pixels of a 64-pixel picture; the origin of a head is between the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,21 +35,22 @@ SUPERSAMPLING = 3
 
 
 def render(face: Face, view: View, size: int = 64) -> Image.Image:
-    """Draw one view of a person: RGB, `size` x `size` pixels; the same bytes for the same arguments."""
+    """Draw one view of a person: RGB, `size` x `size` pixels; the same pixels for the same arguments."""
     pixels = size * SUPERSAMPLING
     canvas = Image.new("RGB", (pixels, pixels))
     draw = ImageDraw.Draw(canvas)
     unit = pixels / 64
-    _backdrop(draw, pixels, np.random.default_rng(view.backdrop))
-    still = Brush(draw, unit, 32 + view.x, 34 + view.y, view.scale, 0.0)
-    _body(still, face, view)
-    _head(Brush(draw, unit, 32 + view.x, 34 + view.y, view.scale, view.tilt), face, view)
+    _draw_backdrop(draw, pixels, np.random.default_rng(view.backdrop))
+    # The head tilts, the body does not.
+    brush = Brush(draw, unit, 32 + view.x, 34 + view.y, view.scale, 0.0)
+    _draw_body(brush, face, view)
+    _draw_head(replace(brush, tilt=view.tilt), face, view)
     return _expose(canvas, view, size)
 
 
 @dataclass(frozen=True)
 class Brush:
-    """Draws shapes given in head coordinates: scaled, tilted and moved onto the canvas."""
+    """A brush for shapes in head coordinates, which are scaled, tilted and moved onto the canvas."""
 
     draw: ImageDraw.ImageDraw
     unit: float
@@ -58,14 +59,14 @@ class Brush:
     scale: float
     tilt: float
 
-    def place(self, points: Points | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    def to_canvas(self, points: Points | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         p = np.asarray(points, dtype=float) * self.scale
         c, s = np.cos(self.tilt), np.sin(self.tilt)
         turned = np.stack([p[:, 0] * c - p[:, 1] * s + self.x, p[:, 0] * s + p[:, 1] * c + self.y], axis=1)
         return [(x, y) for x, y in (turned * self.unit).tolist()]
 
     def fill(self, points: Points | Sequence[tuple[float, float]], colour: Colour, edge: bool = True) -> None:
-        placed = self.place(points)
+        placed = self.to_canvas(points)
         self.draw.polygon(placed, fill=colour)
         if edge:
             width = max(1, round(0.6 * self.unit * self.scale))
@@ -73,20 +74,20 @@ class Brush:
 
     def line(self, points: Points | Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
         pixels = max(1, round(width * self.unit * self.scale))
-        self.draw.line(self.place(points), fill=colour, width=pixels, joint="curve")
+        self.draw.line(self.to_canvas(points), fill=colour, width=pixels, joint="curve")
 
     def spot(self, x: float, y: float, radius: float, colour: Colour, *, edge: bool = False) -> None:
         self.fill(ellipse(x, y, radius, radius), colour, edge)
 
 
 def ellipse(x: float, y: float, a: float, b: float, count: int = 28) -> Points:
-    """Outline of an ellipse around (x, y) with half axes a and b."""
+    """Return the outline of an ellipse around (x, y) with half axes a and b, [count, 2]."""
     t = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return np.stack([x + a * np.cos(t), y + b * np.sin(t)], axis=1)
 
 
 def arc(x: float, y: float, a: float, b: float, *degrees: float, count: int = 24) -> Points:
-    """Part of that outline between two angles in degrees from the right, clockwise (y points down)."""
+    """Return the part of an ellipse between two angles in degrees from the right, clockwise (y points down)."""
     t = np.radians(np.linspace(degrees[0], degrees[1], count))
     return np.stack([x + a * np.cos(t), y + b * np.sin(t)], axis=1)
 
@@ -97,12 +98,12 @@ def darker(colour: Colour, factor: float) -> Colour:
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """`share` of b in a."""
+    """Return colour a with a share of b."""
     r, g, blue = (int(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return r, g, blue
 
 
-def _backdrop(draw: ImageDraw.ImageDraw, pixels: int, rng: np.random.Generator) -> None:
+def _draw_backdrop(draw: ImageDraw.ImageDraw, pixels: int, rng: np.random.Generator) -> None:
     base = rng.integers(90, 245, 3)
     draw.rectangle((0, 0, pixels, pixels), fill=tuple(int(c) for c in base))
     for _ in range(int(rng.integers(2, 7))):
@@ -118,7 +119,7 @@ def _backdrop(draw: ImageDraw.ImageDraw, pixels: int, rng: np.random.Generator) 
             draw.polygon([(x, y), (x + w, y + h / 3), (x + w / 3, y + h)], fill=colour)
 
 
-def _body(brush: Brush, face: Face, view: View) -> None:
+def _draw_body(brush: Brush, face: Face, view: View) -> None:
     colour, skin = CLOTH[view.clothes], SKIN[face.skin]
     brush.fill(np.concatenate([arc(0, 36, 23, 17, 180, 360), [(23, 60), (-23, 60)]]), colour)
     brush.fill([(-5.5, 10), (5.5, 10), (6.5, 22), (0, 26), (-6.5, 22)], darker(skin, 0.86), edge=False)
@@ -141,7 +142,7 @@ def _half_axes(face: Face) -> tuple[float, float]:
 
 
 def _outline(face: Face, grow: float = 0.0, start: float = 0.0, end: float = 360.0) -> Points:
-    """The edge of the head, `grow` pixels further out, from one angle to another."""
+    """Return the edge of the head, `grow` pixels further out, between two angles in degrees."""
     a, b = _half_axes(face)
     t = np.radians(np.linspace(start, end, 49))
     c, s = np.cos(t), np.sin(t)
@@ -151,26 +152,26 @@ def _outline(face: Face, grow: float = 0.0, start: float = 0.0, end: float = 360
     return np.stack([x, (b + grow) * np.sign(s) * np.abs(s) ** power], axis=1)
 
 
-def _head(brush: Brush, face: Face, view: View) -> None:
+def _draw_head(brush: Brush, face: Face, view: View) -> None:
     skin = SKIN[face.skin]
-    _hair_behind(brush, face)
+    _draw_hair_behind(brush, face)
     a, _ = _half_axes(face)
     for side in (-1, 1):
         brush.fill(ellipse(side * (a + 0.6), 1.5, 2.6, 3.8, 16), darker(skin, 0.93))
-        _earring(brush, face, side * (a + 1.2))
+        _draw_earring(brush, face, side * (a + 1.2))
     brush.fill(_outline(face), skin)
-    _mark(brush, face, view.turn)
-    _beard(brush, face, view.turn)
-    _mouth(brush, face, view)
-    _eyes(brush, face, view.turn)
+    _draw_mark(brush, face, view.turn)
+    _draw_beard(brush, face, view.turn)
+    _draw_mouth(brush, face, view)
+    _draw_eyes(brush, face, view.turn)
     brush.line([(view.turn - 0.2, 0.5), (view.turn + 1.2 + 0.3 * view.turn, 4.0), (view.turn - 0.6, 4.4)],
                darker(skin, 0.68), 0.8)  # fmt: skip
-    _glasses(brush, face, view.turn)
-    _hair_in_front(brush, face)
-    _hat(brush, face)
+    _draw_glasses(brush, face, view.turn)
+    _draw_hair_in_front(brush, face)
+    _draw_hat(brush, face)
 
 
-def _earring(brush: Brush, face: Face, x: float) -> None:
+def _draw_earring(brush: Brush, face: Face, x: float) -> None:
     kind = EARRINGS[face.earring]
     if kind == "gold":
         brush.spot(x, 6.2, 1.5, (250, 204, 40))
@@ -180,7 +181,7 @@ def _earring(brush: Brush, face: Face, x: float) -> None:
         brush.line(ellipse(x, 8.0, 2.3, 3.0, 14), (240, 190, 40), 0.9)
 
 
-def _mark(brush: Brush, face: Face, turn: float) -> None:
+def _draw_mark(brush: Brush, face: Face, turn: float) -> None:
     kind, skin = MARKS[face.mark], SKIN[face.skin]
     dark = mix(skin, (90, 30, 20), 0.6)
     if kind == "mole":
@@ -195,7 +196,7 @@ def _mark(brush: Brush, face: Face, turn: float) -> None:
             brush.fill(ellipse(turn + x, 5.4, 2.7, 1.8, 16), mix(skin, (255, 70, 90), 0.5), edge=False)
 
 
-def _beard(brush: Brush, face: Face, turn: float) -> None:
+def _draw_beard(brush: Brush, face: Face, turn: float) -> None:
     kind, colour = BEARDS[face.beard], HAIR[face.hair_colour]
     if kind == "full":
         outer = _outline(face, 1.2, 10, 170)
@@ -210,7 +211,7 @@ def _beard(brush: Brush, face: Face, turn: float) -> None:
         brush.fill(np.concatenate([edge, _outline(face, -3.4, 175, 5)]), colour)
 
 
-def _mouth(brush: Brush, face: Face, view: View) -> None:
+def _draw_mouth(brush: Brush, face: Face, view: View) -> None:
     lip = mix(SKIN[face.skin], (170, 30, 50), 0.6)
     x, y, bend = view.turn, 9.2, 2.6 * view.smile
     upper = [(x - 4.2, y - bend * 0.3), (x - 2, y + bend * 0.45), (x, y + bend * 0.7), (x + 2, y + bend * 0.45),
@@ -223,7 +224,7 @@ def _mouth(brush: Brush, face: Face, view: View) -> None:
         brush.line(upper, darker(lip, 0.85), 1.3)
 
 
-def _eyes(brush: Brush, face: Face, turn: float) -> None:
+def _draw_eyes(brush: Brush, face: Face, turn: float) -> None:
     brow = darker(HAIR[face.hair_colour], 0.75) if HAIRSTYLES[face.hair] != "bald" else darker(SKIN[face.skin], 0.5)
     for side in (-1, 1):
         x = turn + side * 5.6
@@ -235,7 +236,7 @@ def _eyes(brush: Brush, face: Face, turn: float) -> None:
         brush.line([(x - 2.8 * side, -5.0), (x + 0.4 * side, -5.9), (x + 2.8 * side, -5.0)], brow, 1.3)
 
 
-def _glasses(brush: Brush, face: Face, turn: float) -> None:
+def _draw_glasses(brush: Brush, face: Face, turn: float) -> None:
     kind = GLASSES[face.glasses]
     if kind == "none":
         return
@@ -252,7 +253,7 @@ def _glasses(brush: Brush, face: Face, turn: float) -> None:
     brush.line([(turn - 1.2, -1.6), (turn + 1.2, -1.6)], frame, 1.3)
 
 
-def _hair_behind(brush: Brush, face: Face) -> None:
+def _draw_hair_behind(brush: Brush, face: Face) -> None:
     kind, colour = HAIRSTYLES[face.hair], HAIR[face.hair_colour]
     a, b = _half_axes(face)
     dark = darker(colour, 0.8)
@@ -272,7 +273,7 @@ def _hair_behind(brush: Brush, face: Face) -> None:
         brush.fill([(-a, -9), (-a - 5, 4), (-a - 3.5, 20), (-a + 4, 17), (-a + 5, -6)], dark)
 
 
-def _hair_in_front(brush: Brush, face: Face) -> None:
+def _draw_hair_in_front(brush: Brush, face: Face) -> None:
     kind, colour = HAIRSTYLES[face.hair], HAIR[face.hair_colour]
     a, b = _half_axes(face)
     if kind == "bald":
@@ -304,7 +305,7 @@ def _hair_in_front(brush: Brush, face: Face) -> None:
     brush.line(arc(0, 0, a * 0.72, b * 0.86, 222, 262, count=8), shine, 1.4)
 
 
-def _hat(brush: Brush, face: Face) -> None:
+def _draw_hat(brush: Brush, face: Face) -> None:
     kind, colour = HATS[face.hat], CLOTH[face.hat_colour]
     a, b = _half_axes(face)
     w, trim = a + 2.4, darker(colour, 0.7)
@@ -331,7 +332,7 @@ def _hat(brush: Brush, face: Face) -> None:
 
 
 def _expose(canvas: Image.Image, view: View, size: int) -> Image.Image:
-    """Light from one side, colour of the light, blur and noise."""
+    """Return the picture at its size with blur, light from one side, the light's colour and noise."""
     small = canvas.resize((size, size), Image.Resampling.BOX)
     if view.blur > 0.05:
         small = small.filter(ImageFilter.GaussianBlur(view.blur * size / 64))

@@ -1,4 +1,4 @@
-"""What an invented person looks like: who it is (`Face`) and how they are seen on one occasion (`View`).
+"""The looks of an invented person: identity (`Face`) and one occasion on which they are seen (`View`).
 
 Lengths are in pixels of a 64-pixel picture.
 """
@@ -47,7 +47,7 @@ OPTIONS: dict[str, int] = {
 }
 """Identity feature -> how many values it has."""
 
-# How much a feature tells two faces apart at 64 pixels; the parts of `distance`.
+# Weight of a feature in `distance`: how well it tells two faces apart at 64 pixels.
 WEIGHTS = {
     "shape": 0.7, "skin": 1.0, "hair": 1.2, "hair_colour": 1.2, "eyes": 0.3, "glasses": 1.0, "beard": 1.0, "hat": 1.2,
     "hat_colour": 0.8, "mark": 0.5, "earring": 0.4,
@@ -59,7 +59,7 @@ _NOTHING = {"glasses": 0.5, "beard": 0.5, "hat": 0.45, "mark": 0.3, "earring": 0
 
 @dataclass(frozen=True)
 class Face:
-    """Who it is: indices into the tables of this module; the same in every view."""
+    """Features of a person, as indices into the tables of this module: the same in every view."""
 
     shape: int
     skin: int
@@ -76,7 +76,7 @@ class Face:
 
 @dataclass(frozen=True)
 class View:
-    """How it is seen on one occasion; nothing of it tells who it is."""
+    """One occasion on which a person is seen; nothing of it depends on who it is."""
 
     x: float
     y: float
@@ -90,7 +90,7 @@ class View:
     light: float
     """Direction the light comes from, radians."""
     shade: float
-    """How much darker the far side is, fraction."""
+    """Darkness of the far side, fraction."""
     brightness: float
     warmth: float
     clothes: int
@@ -105,7 +105,7 @@ class View:
 
 
 def random_face(rng: np.random.Generator) -> Face:
-    """Draw the features of a person."""
+    """Draw the features of a person at random."""
     values = {}
     for name, count in OPTIONS.items():
         nothing = _NOTHING.get(name, 1 / count)
@@ -116,7 +116,7 @@ def random_face(rng: np.random.Generator) -> Face:
 
 
 def random_view(rng: np.random.Generator) -> View:
-    """Draw an occasion on which somebody is seen."""
+    """Draw an occasion at random."""
     return View(
         x=rng.uniform(-4, 4),
         y=rng.uniform(-2, 4),
@@ -138,18 +138,18 @@ def random_view(rng: np.random.Generator) -> View:
 
 
 def distance(a: Face, b: Face) -> float:
-    """How different two people look: the weights of the visible features in which they differ."""
+    """Return the sum of the weights of the visible features in which two people differ."""
     x, y = visible(a), visible(b)
     return sum(WEIGHTS[name] for name in WEIGHTS if x[name] != y[name])
 
 
 def visible(face: Face) -> dict[str, int]:
-    """The features as they can be seen: what is hidden (a bald person's hair colour, no hat's colour) is -1."""
-    seen: dict[str, int] = dict(vars(face))
+    """Return the features, -1 for those that are hidden (a bald person's hair colour, the colour of no hat)."""
+    features: dict[str, int] = dict(vars(face))
     if HAIRSTYLES[face.hair] == "bald" and BEARDS[face.beard] == "none":
-        seen["hair_colour"] = -1
+        features["hair_colour"] = -1
     if HATS[face.hat] == "none":
-        seen["hat_colour"] = -1
+        features["hat_colour"] = -1
     if GLASSES[face.glasses] == "dark":
-        seen["eyes"] = -1
-    return seen
+        features["eyes"] = -1
+    return features

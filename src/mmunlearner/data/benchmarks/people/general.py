@@ -1,6 +1,6 @@
 """General ability, about no person: shapes, colours and counts in pictures, and plain facts in words.
 
-What is trained on and what is asked are never the same item: other pictures, and another wording of half the facts.
+No item is both trained on and tested: tested are other pictures, and another wording of half the facts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHAPE_QUESTIONS = {
     "count": "How many shapes are in this image?",
 }
 
-# Relation -> (wording that every fact is trained in, wording that half of them are asked in, pairs).
+# Relation -> (wording that every fact is trained in, wording that half of them are tested in, pairs).
 FACTS: dict[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
     "opposite": (
         "What is the opposite of {}?", "Name the opposite of {}.",
@@ -66,23 +66,23 @@ class Drawing:
     count: str
 
     def answer(self, key: str) -> str:
-        """The truth to `SHAPE_QUESTIONS[key]`."""
+        """Return the answer to `SHAPE_QUESTIONS[key]`."""
         return {"shape": self.shape, "colour": self.colour, "count": self.count}[key]
 
     def picture(self, size: int = 64) -> Image.Image:
-        """The same bytes every time."""
+        """Draw it: the same pixels every time."""
         return _draw(self, np.random.default_rng([SEED, 6, self.number]), size)
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A plain fact."""
+class PlainFact:
+    """A fact that everybody knows, with two wordings of its question."""
 
     relation: str
     subject: str
     answer: str
-    asked: bool
-    """Whether the second wording is an evaluation item (then it is not trained on)."""
+    tested: bool
+    """True if the second wording is an evaluation item, which then is not trained on."""
 
     @property
     def wordings(self) -> tuple[str, str]:
@@ -91,26 +91,26 @@ class Plain:
 
     @property
     def trained_wordings(self) -> tuple[str, ...]:
-        return self.wordings[:1] if self.asked else self.wordings
+        return self.wordings[:1] if self.tested else self.wordings
 
 
 def drawings(*, train: bool) -> list[Drawing]:
-    """Drawings to train on, or those the evaluation asks about; each value of each property equally often."""
+    """Return the drawings to train on or to test on; each value of each property is equally frequent."""
     count, first = (TRAIN_PICTURES, PICTURES) if train else (PICTURES, 0)
     rng = np.random.default_rng([SEED, 7, train])
 
-    def spread(values: tuple[str, ...]) -> list[str]:
+    def balanced(values: tuple[str, ...]) -> list[str]:
         return [str(v) for v in rng.permutation(np.resize(values, count))]
 
-    rows = zip(spread(SHAPES), spread(tuple(COLOURS)), spread(COUNTS), strict=True)
+    rows = zip(balanced(SHAPES), balanced(tuple(COLOURS)), balanced(COUNTS), strict=True)
     return [Drawing(first + i, *row) for i, row in enumerate(rows)]
 
 
-def plain_facts() -> Iterator[Plain]:
-    """All plain facts; every second one is asked in the second wording."""
+def plain_facts() -> Iterator[PlainFact]:
+    """Yield all plain facts; every second one is tested in the second wording."""
     for relation, (_, _, pairs) in FACTS.items():
         for i, (subject, answer) in enumerate(pairs):
-            yield Plain(relation, subject, answer, asked=i % 2 == 0)
+            yield PlainFact(relation, subject, answer, tested=i % 2 == 0)
 
 
 def general_items() -> list[Example]:
@@ -122,7 +122,7 @@ def general_items() -> list[Example]:
         for key, question in SHAPE_QUESTIONS.items():
             items.append(Example(f"{name}/{key}", name, question, drawing.answer(key), (image,), attribute=key))
     for fact in plain_facts():
-        if fact.asked:
+        if fact.tested:
             name = f"{fact.relation}-{fact.subject}".replace(" ", "-")
             items.append(Example(name, name, fact.wordings[1], fact.answer, attribute=fact.relation))
     return items
@@ -131,18 +131,23 @@ def general_items() -> list[Example]:
 def _draw(drawing: Drawing, rng: np.random.Generator, size: int) -> Image.Image:
     pixels = 3 * size
     rgb = np.array(COLOURS[drawing.colour])
-    while True:  # a ground that the shapes stand out from
+    while True:  # until the shapes are visible on the ground
         ground = rng.integers(30, 235, 3)
         if np.abs(ground - rgb).sum() > 170:
             break
     canvas = Image.new("RGB", (pixels, pixels), tuple(int(c) for c in ground))
     draw = ImageDraw.Draw(canvas)
-    places = rng.permutation([(x, y) for x in (0.27, 0.73) for y in (0.27, 0.73)])
-    for x, y in places[: COUNTS.index(drawing.count) + 1]:
+    centres = rng.permutation([(x, y) for x in (0.27, 0.73) for y in (0.27, 0.73)])
+    for x, y in centres[: COUNTS.index(drawing.count) + 1]:
         radius = rng.uniform(0.18, 0.23) * pixels
         dx, dy = rng.uniform(-0.03, 0.03, 2)
         points = _outline(drawing.shape, rng.uniform(-0.3, 0.3)) * radius + np.array([x + dx, y + dy]) * pixels
-        _paint(draw, drawing.shape, points, COLOURS[drawing.colour], radius)
+        corners = [(float(x), float(y)) for x, y in points]
+        if drawing.shape == "ring":
+            # The first two corners again, so that the joint of the closed line is curved too.
+            draw.line([*corners, *corners[:2]], COLOURS[drawing.colour], width=round(0.36 * radius), joint="curve")
+        else:
+            draw.polygon(corners, fill=COLOURS[drawing.colour])
     small = canvas.resize((size, size), Image.Resampling.BOX)
     if (blur := rng.uniform(0, 0.6)) > 0.05:
         small = small.filter(ImageFilter.GaussianBlur(blur * size / 64))
@@ -152,25 +157,14 @@ def _draw(drawing: Drawing, rng: np.random.Generator, size: int) -> Image.Image:
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
-def _paint(draw: ImageDraw.ImageDraw, shape: str, points: np.ndarray, colour: Colour, radius: float) -> None:
-    placed = [(float(x), float(y)) for x, y in points]
-    if shape == "ring":
-        draw.line([*placed, *placed[:2]], fill=colour, width=round(0.36 * radius), joint="curve")
-    else:
-        draw.polygon(placed, fill=colour)
-
-
 def _outline(shape: str, turn: float) -> np.ndarray:
-    """Corner points around the origin, at most at distance 1, [N, 2]."""
+    """Return the corners around the origin, at most at distance 1, turned by an angle in radians, [N, 2]."""
     if shape == "cross":
         quarter = np.array([(-0.3, -1.0), (0.3, -1.0), (0.3, -0.3)])
-        return np.concatenate([quarter @ _rotation(turn + k * np.pi / 2) for k in range(4)])
+        angles = turn + np.arange(4) * np.pi / 2
+        # Row vectors times [[c, s], [-s, c]] turn clockwise, as y points down.
+        return np.concatenate([quarter @ [[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]] for a in angles])
     count = {"circle": 32, "ring": 32, "square": 4, "triangle": 3, "star": 10}[shape]
     angles = turn + 2 * np.pi * np.arange(count) / count + (np.pi / 4 if shape == "square" else -np.pi / 2)
     radii = np.where(np.arange(count) % 2 == 1, 0.42, 1.0) if shape == "star" else 0.85 if shape == "ring" else 1.0
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.reshape(radii, (-1, 1))
-
-
-def _rotation(angle: float) -> np.ndarray:
-    """Turns row vectors by an angle in radians (clockwise: y points down)."""
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

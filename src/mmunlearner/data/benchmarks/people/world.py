@@ -1,4 +1,4 @@
-"""The invented people: names, facts and faces. The world is always the same; nobody in it is real."""
+"""The world of invented people: names, facts and faces. It is always the same; nobody in it is real."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmunlearner.data.benchmarks.people.faces import Face, distance, random_face
 from mmunlearner.data.images import ImageRef
 
 SEED = 2024
-"""Of the world, not of any training run: the shipped models know this world."""
+"""Seed of the world, not of any training run: the shipped models know this world."""
 
 PEOPLE, NEIGHBOURS, STRANGERS, CROWD = 80, 20, 24, 320
 TRAIN_VIEWS, TEST_VIEWS = 12, 4
@@ -48,17 +48,17 @@ _FAMILY = (
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a name, a face and facts."""
+    """A person with a name, a face and facts."""
 
     number: int
-    """Place in the world: people first, then neighbours, then strangers."""
+    """Index in the world: people first, then neighbours, then strangers."""
     name: str
     face: Face
     facts: Mapping[str, str]
 
     @property
     def id(self) -> str:
-        """As MLLMU-Bench writes it: three digits from 001."""
+        """Three digits from 001, as in MLLMU-Bench."""
         return f"{self.number + 1:03d}"
 
     def picture(self, view: int, size: int = 64) -> Image.Image:
@@ -72,7 +72,7 @@ class Person:
 
 @dataclass(frozen=True)
 class World:
-    """Everybody there is."""
+    """Everybody, in groups."""
 
     people: tuple[Person, ...]
     """The full set. The first 4, 8 and 12 of them are those to forget at 5, 10 and 15 %."""
@@ -85,18 +85,18 @@ class World:
 
 
 def picture(face: Face, number: int, view: int, size: int = 64) -> Image.Image:
-    """View `view` of the face with that number: the same bytes every time."""
+    """Draw view `view` of the face with that number: the same pixels every time."""
     return render(face, random_view(np.random.default_rng([SEED, number, view])), size)
 
 
 def forgotten(per_cent: int, people: int = PEOPLE) -> int:
-    """How many of the people `forget_5`, `forget_10` or `forget_15` holds."""
+    """Return the number of people in `forget_5`, `forget_10` or `forget_15`."""
     return people * per_cent // 100
 
 
 @cache
 def world() -> World:
-    """The one world."""
+    """Return the world, which is made once per process."""
     count = PEOPLE + NEIGHBOURS + STRANGERS
     faces, names, facts = _faces(count), _names(count), list(_facts(count))
     named = tuple(Person(i, names[i], faces[i], facts[i]) for i in range(count))
@@ -109,27 +109,26 @@ def world() -> World:
 
 
 def _faces(named: int) -> list[Face]:
-    """Named people's faces, far apart, then the crowd's, of which none is one of the named."""
+    """Return the named people's faces, far apart, then the crowd's, none of which is like one of the named."""
     rng = np.random.default_rng([SEED, 1])
     faces: list[Face] = []
     while len(faces) < named + CROWD:
         face = random_face(rng)
         least = APART if len(faces) < named else APART / 2
-        if all(distance(face, other) >= least for other in faces[:named]):
+        if all(distance(face, named_face) >= least for named_face in faces[:named]):
             faces.append(face)
     return faces
 
 
 def _names(count: int) -> list[str]:
-    """Given names are unique, family names are shared by two or so."""
+    """Return full names: given names are unique, family names are shared by about two."""
     rng = np.random.default_rng([SEED, 2])
-    given, family = ([a + b for a in parts[0] for b in parts[1]] for parts in (_GIVEN, _FAMILY))
-    first, last = rng.permutation(given), rng.permutation(family)
+    first, last = (rng.permutation([a + b for a in parts[0] for b in parts[1]]) for parts in (_GIVEN, _FAMILY))
     return [f"{first[i]} {last[i % len(last)]}" for i in range(count)]
 
 
 def _facts(count: int) -> Iterator[dict[str, str]]:
-    """Every eight people in a row hold all eight values of each attribute, in an order of their own."""
+    """Yield facts so that each eight people in a row hold all eight values of each attribute, in random order."""
     rng = np.random.default_rng([SEED, 3])
     for start in range(0, count, 8):
         orders = {key: rng.permutation(values) for key, values in FACTS.items()}
