@@ -19,16 +19,17 @@ from mmunlearner.evaluate import (
     Score,
     distance_to_oracle,
     memorisation_gate,
-    oracle_gap,
     read_columns,
     rescore,
 )
 from mmunlearner.evaluate.scores import (
+    ItemScores,
     difference,
+    differences,
     forget_quality,
+    item_scores,
     mean_score,
     noise_limit,
-    paired_difference,
     score_lines,
 )
 
@@ -175,16 +176,16 @@ def test_a_single_entity_or_item_has_a_stated_fallback():
 def test_a_paired_difference_sees_through_the_items_difficulty(values, shift):
     entities = {item: item for item in values}
     shifted = {item: value + shift for item, value in values.items()}
-    gap = paired_difference(shifted, values, entities)
+    gap = difference(ItemScores(shifted, entities), ItemScores(values, entities))
     assert gap.value == pytest.approx(shift, abs=1e-9)
     assert gap.stderr == pytest.approx(0, abs=1e-9)
 
 
 def test_a_paired_difference_takes_common_items_alone():
-    gap = paired_difference({"x": 1.0, "y": 0.0}, {"y": 1.0, "z": 0.0}, {"x": "a", "y": "b"})
-    assert (gap.value, gap.n) == (-1.0, 1)
-    with pytest.raises(ValueError, match="no item in common"):
-        paired_difference({"x": 1.0}, {"y": 1.0}, {"x": "a"})
+    gap = difference(
+        ItemScores({"x": 1.0, "y": 0.0}, {"x": "a", "y": "b"}), ItemScores({"y": 1.0, "z": 0.0}, {"y": "b", "z": "c"})
+    )
+    assert gap == (-1.0, 0.0, 1, 1)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=5, max_size=40), st.lists(st.floats(-5, 5), min_size=5, max_size=40))
@@ -249,9 +250,9 @@ def test_without_a_clear_margin_nothing_is_claimed(vanilla, oracle):
 
 
 def test_the_gap_is_taken_on_the_same_items_column_by_column():
-    model = {"forget_vqa": answers([1, 1, 0, 0]), "general": answers([1])}
-    oracle = {"forget_vqa": answers([0, 1, 0, 0, 1, 1])}
-    gaps = oracle_gap(model, oracle)
+    model = {"forget_vqa": item_scores(answers([1, 1, 0, 0])), "general": item_scores(answers([1]))}
+    oracle = {"forget_vqa": item_scores(answers([0, 1, 0, 0, 1, 1]))}
+    gaps = differences(model, oracle)
     assert list(gaps) == ["forget_vqa"]
     assert gaps["forget_vqa"].value == pytest.approx(0.25)
     assert gaps["forget_vqa"].n == 4
@@ -260,7 +261,7 @@ def test_the_gap_is_taken_on_the_same_items_column_by_column():
 def test_models_evaluated_on_different_items_cannot_be_compared():
     other = [line | {"id": f"other {line['id']}"} for line in answers([1, 1])]
     with pytest.raises(DataError, match="no item in common"):
-        difference(answers([1, 1]), other)
+        difference(item_scores(answers([1, 1])), item_scores(other))
 
 
 def test_the_distance_to_the_oracle_needs_perturbed_answers():

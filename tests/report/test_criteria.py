@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmunlearner.evaluate.scores import Score
+from mmunlearner.evaluate.scores import Difference, Score
 from mmunlearner.report.criteria import LAST_DIGIT, Comparison, Target, best, shortfall, target
 from mmunlearner.report.results import Column, Model, Results
 
@@ -88,12 +88,12 @@ def test_the_aim_falls_back_on_what_the_run_has(
 
 
 def test_a_single_entity_shows_nothing() -> None:
-    gap = Comparison(Column("c", "C", "kept"), Score(0.9, 0.0, 5), 0.9, 1)
+    gap = Comparison(Column("c", "C", "kept"), Difference(0.9, 0.0, 5, 1), 0.9)
     assert not gap.beyond_noise(1)
-    assert gap._replace(entities=2).beyond_noise(1)
+    assert gap._replace(difference=Difference(0.9, 0.0, 5, 2)).beyond_noise(1)
 
 
 def test_without_items_to_pair_few_of_them_still_show_little() -> None:
-    gap = Comparison(Column("c", "C", "kept"), Score(0.667, 0.333, 3), 0.667, None)
+    gap = Comparison(Column("c", "C", "kept"), Difference(0.667, 0.333, 3), 0.667)
     assert not gap.beyond_noise(1)
-    assert gap._replace(score=Score(0.667, 0.333, 1000)).beyond_noise(1)
+    assert gap._replace(difference=Difference(0.667, 0.333, 1000)).beyond_noise(1)

@@ -146,7 +146,8 @@ def test_answers_are_marked_right_or_wrong(tmp_path: Path) -> None:
     def change(raw: dict[str, Any]) -> None:
         raw["gallery"] = [
             {"entity": "Ada", "image": None, "question": "Which city?", "truth": "Oslo",
-             "answers": {"vanilla": "It is Oslo.", "mmunlearner_vision": "It is Lima.", "oracle": ""}}
+             "answers": {"vanilla": "It is Oslo.", "mmunlearner_vision": "It is Lima.", "oracle": ""},
+             "correct": {"vanilla": True, "mmunlearner_vision": False, "oracle": False}}
         ]  # fmt: skip
 
     run_dir = make_run(tmp_path / "run", count=20, only=FEW, beside=False, change=change)

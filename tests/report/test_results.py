@@ -150,3 +150,46 @@ def test_a_line_of_a_log_must_be_an_object(tmp_path: Path) -> None:
     (run / "logs" / "ga.jsonl").write_text(json.dumps({"step": 1}) + "\n[1]\n")
     with pytest.raises(DataError, match=r"ga\.jsonl, row 2: expected named values, found"):
         load(run)
+
+
+# --- results of earlier versions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A run of a version whose results.json had no differences between models."""
+
+    def change(raw: dict[str, Any]) -> None:
+        del raw["forget_entities"]
+        for model in raw["models"]:
+            model.pop("differences", None)
+            del model["mask_config"]
+            model["oracle_gap"] = {
+                c: {k: gap[k] for k in ("value", "stderr")} for c, gap in model["oracle_gap"].items()
+            }
+        for entry in raw["gallery"]:
+            del entry["correct"]
+
+    return make_run(tmp_path / "earlier", change=change)
+
+
+def test_what_earlier_versions_left_out_is_taken_from_the_files(earlier: Path, finished: Path) -> None:
+    results, present = load(earlier).results, load(finished).results
+    assert results.forget_entities == present.forget_entities
+    assert results.gallery == present.gallery
+    for model, other in zip(results.models, present.models, strict=True):
+        assert model.differences == other.differences
+        assert model.mask_config == other.mask_config
+
+
+def test_pairing_is_given_up_where_the_files_hold_other_items(earlier: Path) -> None:
+    path = earlier / "evaluation" / "ga" / "general.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    paired = load(earlier).results.by_name["npo"].differences["ga"]
+    assert "general" not in paired
+    assert "neighbour_vqa" in paired
+
+
+def test_null_entries_of_the_manifest_are_kept(results_json: dict[str, Any]) -> None:
+    results_json["manifest"] = {"config": {"finetune": {"lora": None}}}
+    assert parse(results_json).manifest == results_json["manifest"]

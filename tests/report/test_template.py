@@ -45,7 +45,7 @@ def test_enumerated(names: list[str], text: str) -> None:
 
 def test_scores_and_differences() -> None:
     assert template.with_error(Score(0.9722, 0.0081, 40)) == "97.2 ± 0.8"
-    assert template.difference(Score(-0.0312, 0.012, 40)) == "−3.1 ± 1.2"
+    assert template.signed(Score(-0.0312, 0.012, 40)) == "−3.1 ± 1.2"
     assert template.unbroken("9.2 ± 1.0 points, 3 %") == "9.2\u00a0±\u00a01.0\u00a0points, 3\u00a0%"
     assert template.plural(1, "column") == "1 column"
     assert template.plural(3, "column") == "3 columns"

@@ -17,8 +17,8 @@ from mmunlearner.report.card import hub_id, model_card
 from mmunlearner.report.compare import pool
 from mmunlearner.report.criteria import gap
 from mmunlearner.report.results import Model, Results
-from mmunlearner.report.summary import summary
 from mmunlearner.report.template import percent, points
+from mmunlearner.report.write import summary
 
 FEW = ("vanilla", "oracle", "kl_min", "mmunlearner_vision", "mmunlearner_both", "random_mask")
 
@@ -66,9 +66,9 @@ def test_a_model_without_a_directory_gets_no_card(tmp_path: Path) -> None:
 
 
 def test_a_broken_run_writes_nothing(run_dir: Path) -> None:
-    (run_dir / "evaluation" / "vanilla" / "retain_qa.jsonl").write_text("{}\n")
+    (run_dir / "logs" / "kl_min.jsonl").write_text("1\n")
     before = contents(run_dir)
-    with pytest.raises(DataError, match=r"retain_qa\.jsonl, line 1"):
+    with pytest.raises(DataError, match=r"kl_min\.jsonl, row 1"):
         write(run_dir)
     assert contents(run_dir) == before
 
@@ -166,13 +166,13 @@ def test_card_carries_the_scores_in_text_and_metadata(written: Path) -> None:
 
 def test_only_the_main_models_card_tells_the_findings(written: Path) -> None:
     run = load(written)
-    told = [model.name for model in run.results.models if "## Findings" in str(model_card(run, model))]
+    told = [model.name for model in run.results.models if "## Findings" in str(model_card(run.results, model))]
     assert told == ["mmunlearner_vision"]
 
 
 def test_card_says_when_nothing_can_be_claimed(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "demo", count=20, only=FEW, gate=False, beside=False))
-    assert all("Nothing can be claimed" in str(model_card(run, model)) for model in run.results.models)
+    assert all("Nothing can be claimed" in str(model_card(run.results, model)) for model in run.results.models)
 
 
 def test_card_of_a_lone_model_with_any_title_has_valid_metadata(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_card_of_a_lone_model_with_any_title_has_valid_metadata(tmp_path: Path) 
         raw["models"][0]["title"] = raw["name"] = raw["benchmark"] = 'a: "b"\n---\n# c | <b>'
 
     run = load(make_run(tmp_path / "demo", count=20, only=("kl_min",), change=change))
-    text = str(model_card(run, run.results.models[0]))
+    text = str(model_card(run.results, run.results.models[0]))
     assert (
         yaml.safe_load(text.split("\n---\n", maxsplit=1)[0].removeprefix("---\n"))["pipeline_tag"]
         == "image-text-to-text"

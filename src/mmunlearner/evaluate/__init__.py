@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmunlearner.evaluate.metrics import METRICS, Metric
 from mmunlearner.evaluate.scores import (
+    Difference,
     ForgetQuality,
     Gate,
     ModelScores,
     Score,
     distance_to_oracle,
     memorisation_gate,
-    oracle_gap,
     read_columns,
     rescore,
 )
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # where editors and type checkers go to for the definition
 
 __all__ = [
     "METRICS",
+    "Difference",
     "ForgetQuality",
     "Gate",
     "Metric",
@@ -34,7 +35,6 @@ __all__ = [
     "distance_to_oracle",
     "evaluate_model",
     "memorisation_gate",
-    "oracle_gap",
     "quick_scores",
     "read_columns",
     "rescore",

@@ -40,6 +40,25 @@ class Score(NamedTuple):
     """Items behind it."""
 
 
+class Difference(NamedTuple):
+    """One model's score minus another's."""
+
+    value: float
+    stderr: float
+    """Standard error of `value`, clustered by entity."""
+    n: int = 0
+    """Items behind it."""
+    entities: int | None = None
+    """Clusters behind the error; None where they are unknown: at most as many as items."""
+
+
+class ItemScores(NamedTuple):
+    """One metric of each item of a column, by the items' ids."""
+
+    values: Mapping[str, float]
+    entities: Mapping[str, str]
+
+
 class ForgetQuality(NamedTuple):
     """Distance of a model's truth ratios from the oracle's."""
 
@@ -107,25 +126,25 @@ def mean_score(values: Sequence[float], entities: Sequence[str]) -> Score:
     return Score(value, float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(x)), len(x))
 
 
-def paired_difference(
-    a: Mapping[str, float], b: Mapping[str, float], entities: Mapping[str, str], *, what: str = "scores"
-) -> Score:
-    """Return the mean of a - b over the items (by id) that both have.
+def difference(a: ItemScores, b: ItemScores) -> Difference:
+    """Return the mean of a - b over the items that both have, clustered by entity.
 
     An item that is hard for both models cancels out, so that the error is smaller than that of two separate means.
 
     Raises:
-        ValueError: they have no item in common.
+        DataError: they have no item in common.
     """
-    common = [item for item in a if item in b]
+    common = [item for item in a.values if item in b.values]
     if not common:
-        raise ValueError(f"{what}: no item in common, so that no difference can be paired")
-    return mean_score([a[item] - b[item] for item in common], [entities[item] for item in common])
+        raise DataError("no item in common, so that no difference can be paired")
+    entities = [a.entities[item] for item in common]
+    mean = mean_score([a.values[item] - b.values[item] for item in common], entities)
+    return Difference(*mean, len(set(entities)))
 
 
-def unpaired_difference(a: Score, b: Score) -> Score:
+def unpaired_difference(a: Score, b: Score) -> Difference:
     """Return a - b of two scores whose items are unknown: their errors add in squares."""
-    return Score(a.value - b.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
+    return Difference(a.value - b.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
 
 
 def noise_limit(columns: int, entities: int) -> float:
@@ -219,25 +238,16 @@ def rescore(out_dir: Path | str) -> ModelScores:
 # --- one model against another --------------------------------------------------------------------------------------
 
 
-def difference(a: Sequence[Line], b: Sequence[Line], metric: str = "accuracy") -> Score:
-    """Return the mean of a - b over the items that both have, paired and clustered by entity.
-
-    Raises:
-        DataError: they have no item in common to which the metric applies.
-    """
+def item_scores(lines: Sequence[Line], metric: str = "accuracy") -> ItemScores:
+    """Score each item of a column that the metric applies to."""
     of_line = METRICS[metric].of_line
-    by_id_a, by_id_b = ({line["id"]: v for line in lines if (v := of_line(line)) is not None} for lines in (a, b))
-    try:
-        return paired_difference(by_id_a, by_id_b, {line["id"]: line["entity"] for line in a}, what=metric)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    values = {line["id"]: value for line in lines if (value := of_line(line)) is not None}
+    return ItemScores(values, {line["id"]: line["entity"] for line in lines})
 
 
-def oracle_gap(
-    model: Mapping[str, Sequence[Line]], oracle: Mapping[str, Sequence[Line]], metric: str = "accuracy"
-) -> dict[str, Score]:
-    """Return model minus oracle for each column that both were evaluated on."""
-    return {column: difference(lines, oracle[column], metric) for column, lines in model.items() if column in oracle}
+def differences(model: Mapping[str, ItemScores], reference: Mapping[str, ItemScores]) -> dict[str, Difference]:
+    """Return model minus reference for each column that both were evaluated on."""
+    return {column: difference(scores, reference[column]) for column, scores in model.items() if column in reference}
 
 
 def distance_to_oracle(model: Sequence[Line], oracle: Sequence[Line]) -> ForgetQuality | None:
@@ -254,7 +264,7 @@ def memorisation_gate(
     Passed if it is so by at least `margin` and by more than `errors` standard errors of the paired difference. Nothing
     may be claimed of a run that does not pass.
     """
-    gap = difference(vanilla, oracle)
+    gap = difference(item_scores(vanilla), item_scores(oracle))
     points = f"{100 * gap.value:.1f} ± {100 * gap.stderr:.1f}"
     text = f"The vanilla model answers {points} points more of the forget set than the retain oracle"
     if gap.value >= margin and gap.value > errors * gap.stderr:

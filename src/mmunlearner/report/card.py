@@ -12,7 +12,7 @@ from mmunlearner import __version__
 from mmunlearner.report.criteria import target
 from mmunlearner.report.findings import findings
 from mmunlearner.report.markdown import bullets
-from mmunlearner.report.results import Model, Results, Run
+from mmunlearner.report.results import Model, Results
 from mmunlearner.report.template import DASH, count, escape_markdown, pipe_table, points, stop_check, with_error
 
 KINDS = {
@@ -30,10 +30,10 @@ The scores hold for this benchmark's questions and for the seed of this run. A l
 nothing is left: attacks such as relearning or quantisation were not part of it."""
 
 
-def model_card(run: Run, model: Model) -> ModelCard:
-    """A README.md for `models/NAME`, with metadata that the hub reads."""
-    body = "\n\n".join(section for section in _sections(run, model) if section)
-    return ModelCard(f"---\n{_metadata(run.results, model).to_yaml()}\n---\n\n{body}\n")
+def model_card(results: Results, model: Model) -> ModelCard:
+    """Return a README.md for `models/NAME`, with metadata that the hub reads."""
+    body = "\n\n".join(section for section in _sections(results, model) if section)
+    return ModelCard(f"---\n{_metadata(results, model).to_yaml()}\n---\n\n{body}\n")
 
 
 def _metadata(results: Results, model: Model) -> ModelCardData:
@@ -60,14 +60,13 @@ def _metadata(results: Results, model: Model) -> ModelCardData:
 
 
 def hub_id(manifest: Mapping[str, Any]) -> str | None:
-    """The vanilla model's name on the hub; None where it is a directory or was trained by the run."""
+    """Return the vanilla model's name on the hub; None where it is a directory or was trained by the run."""
     config = manifest.get("config")
     named = str((config.get("model") or {}).get("vanilla") or "") if isinstance(config, Mapping) else ""
     return named if re.fullmatch(r"[\w.-]+/[\w.-]+", named) and not named.startswith((".", "runs/")) else None
 
 
-def _sections(run: Run, model: Model) -> list[str]:
-    results = run.results
+def _sections(results: Results, model: Model) -> list[str]:
     gate = results.gate
     warning = f"> **Nothing can be claimed.** {escape_markdown(gate.text)}" if gate and not gate.passed else ""
     return [
@@ -77,7 +76,7 @@ def _sections(run: Run, model: Model) -> list[str]:
         warning,
         _facts(model),
         _scores(results, model),
-        f"## Findings of the run\n\n{bullets(findings(run))}".rstrip() if model is results.main else "",
+        f"## Findings of the run\n\n{bullets(findings(results))}".rstrip() if model is results.main else "",
         LIMITS,
     ]
 

@@ -11,7 +11,6 @@ from statistics import fmean, stdev
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.results import Model, Results, load
-from mmunlearner.report.summary import named
 from mmunlearner.report.table import markdown, table
 from mmunlearner.report.template import enumerated
 
@@ -43,7 +42,7 @@ def pool(run_dirs: Sequence[Path | str]) -> Results:
                 raise ConfigError(
                     f"compare: {what} of {name} is {value!r}, of {run_dirs[0]} {expected!r}; compare like with like"
                 )
-    models = [named(run) for run in runs]
+    models = [run.by_name for run in runs]
     names = dict.fromkeys(name for by_name in models for name in by_name)
     return replace(
         first,

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mmunlearner.evaluate.metrics import Line
-from mmunlearner.evaluate.scores import FALSE_ALARM, Score, difference, noise_limit, read_lines, unpaired_difference
-from mmunlearner.report.results import HEADLINE, Column, Model, Results, Run
-from mmunlearner.report.template import difference as signed
-from mmunlearner.report.template import percent
+from mmunlearner.evaluate.scores import FALSE_ALARM, Difference, Score, noise_limit, unpaired_difference
+from mmunlearner.report.results import HEADLINE, Column, Model, Results
+from mmunlearner.report.template import percent, signed
 
 FORGET_BOUND, KEEP_BOUND = 0.05, 0.04
 """Largest distances (fractions) from the oracle and from vanilla that a run may end at."""
@@ -110,92 +106,52 @@ class Comparison(NamedTuple):
     """One column of two models."""
 
     column: Column
-    score: Score
-    """The model's score minus that of the other."""
+    difference: Difference
+    """The model's accuracy minus that of the other."""
     gain: float
     """How much closer to its aim the model is than the other (a fraction; negative: further away)."""
-    entities: int | None
-    """Clusters behind the standard error; None where unknown: at most as many as items."""
 
     def beyond_noise(self, columns: int) -> bool:
         """Whether one of the two is clearly closer to the aim, where so many columns are compared."""
-        clusters = self.score.n if self.entities is None else self.entities
-        return abs(self.gain) > noise_limit(columns, clusters) * self.score.stderr + 1e-9
+        clusters = self.difference.n if self.difference.entities is None else self.difference.entities
+        return abs(self.gain) > noise_limit(columns, clusters) * self.difference.stderr + 1e-9
 
 
-def compare(run: Run, model: Model, reference: Model) -> list[Comparison]:
+def compare(results: Results, model: Model, reference: Model) -> list[Comparison]:
     """Compare two models in all columns that both have a score in."""
-    columns = [c for c in run.results.columns if model.score(c.name) and reference.score(c.name)]
-    return [_comparison(run, model, reference, column) for column in columns]
+    comparisons = []
+    for column in results.columns:
+        a, b = model.score(column.name), reference.score(column.name)
+        if a and b:
+            aim = target(results, column)
+            gain = shortfall(b.value, aim) - shortfall(a.value, aim)
+            comparisons.append(Comparison(column, difference(model, reference, column), gain))
+    return comparisons
 
 
-def _comparison(run: Run, model: Model, reference: Model, column: Column) -> Comparison:
-    aim = target(run.results, column)
-    distances = [shortfall(m.scores[column.name][HEADLINE].value, aim) for m in (model, reference)]
-    lines = _both_lines(run, model, reference, column)
-    clusters = len({line["entity"] for line in lines[0]}) if lines else None
-    score = score_difference(run, model, reference, column)
-    return Comparison(column, score, distances[1] - distances[0], clusters)
+def difference(model: Model, reference: Model, column: Column) -> Difference:
+    """Return the model's accuracy minus the reference's: paired by item where the run measured it.
 
-
-def score_difference(run: Run, model: Model, reference: Model, column: Column) -> Score:
-    """Return the model's accuracy minus the reference's.
-
-    It is paired by item and clustered by entity where the saved answers are those that were scored. Without them the
-    two errors add in squares, which is too large where the same items are hard for both.
+    Otherwise the two errors add in squares, which is too large where the same items are hard for both.
     """
-    lines = _both_lines(run, model, reference, column)
-    if lines:
-        return difference(*lines)
+    paired = model.oracle_gap if reference.role == "oracle" else model.differences.get(reference.name, {})
+    if column.name in paired:
+        return paired[column.name]
     return unpaired_difference(model.scores[column.name][HEADLINE], reference.scores[column.name][HEADLINE])
 
 
-def _both_lines(
-    run: Run, model: Model, reference: Model, column: Column
-) -> tuple[Sequence[Line], Sequence[Line]] | None:
-    a, b = (_scored_lines(run, m, column, m.scores[column.name][HEADLINE].n) for m in (model, reference))
-    return None if a is None or b is None else (a, b)
-
-
-def _scored_lines(run: Run, model: Model, column: Column, n: int) -> Sequence[Line] | None:
-    """The items behind a score, or None where the files cannot be told to be those."""
-    path = run.directory / "evaluation" / model.name / f"{column.name}.jsonl"
-    if not path.is_file():
-        return None
-    lines = [line for line in _lines(path, path.stat().st_mtime_ns) if str(line["id"]) not in run.results.judged]
-    return lines if len(lines) == n else None
-
-
-@lru_cache(maxsize=256)
-def _lines(path: Path, changed: int) -> tuple[Line, ...]:
-    """A file's items, read once for all comparisons until it changes."""
-    return tuple(read_lines(path))
-
-
-def count_entities(run: Run, column: str) -> int | None:
-    """Return how many entities a column asks about, or None where no answers were saved."""
-    for model in run.results.models:
-        path = run.directory / "evaluation" / model.name / f"{column}.jsonl"
-        if path.is_file():
-            return len({line["entity"] for line in _lines(path, path.stat().st_mtime_ns)}) or None
-    return None
-
-
-def gap(results: Results, model: Model, column: Column) -> Score | None:
-    """Return the score minus the oracle's: as the run measured it on paired items, else from the two scores."""
+def gap(results: Results, model: Model, column: Column) -> Difference | None:
+    """Return the model's accuracy minus the oracle's; None where one of them has none, and for the oracle itself."""
     oracle = results.oracle
-    if oracle is None or model is oracle:
+    if oracle is None or model is oracle or not model.score(column.name) or not oracle.score(column.name):
         return None
-    if paired := model.oracle_gap.get(column.name):
-        return paired
-    score, reference = model.score(column.name), oracle.score(column.name)
-    return unpaired_difference(score, reference) if score and reference else None
+    return difference(model, oracle, column)
 
 
 def describe_test(comparisons: Sequence[Comparison]) -> str:
     """Say by which test noise was told apart: `paired t-tests over 6 entities, 5 % for all columns together`."""
     share = f"{100 * FALSE_ALARM:.0f} % for all columns together"
-    clusters = sorted({each.entities for each in comparisons if each.entities is not None})
+    clusters = sorted({each.difference.entities for each in comparisons if each.difference.entities is not None})
     if not clusters:
         return f"unpaired errors, {share}"
     number = f"{clusters[0]} to {clusters[-1]}" if len(clusters) > 1 else f"{clusters[0]}"
@@ -211,7 +167,7 @@ class Criterion:
 
     column: Column
     score: Score
-    gap: Score
+    gap: Difference
     """Score minus the reference's."""
     reference: Literal["oracle", "vanilla"]
     bound: float
@@ -244,40 +200,40 @@ class Criterion:
         return f"{percent(abs(self.gap.value))} {error} points {'above' if self.gap.value > 0 else 'below'} {name}"
 
 
-def criteria(run: Run, model: Model) -> list[Criterion]:
+def criteria(results: Results, model: Model) -> list[Criterion]:
     """Check a model against all bounds that the run's references allow to check."""
-    idle = nothing_to_forget(run)
-    columns = [column for column in run.results.columns if column.name not in UNBOUND and column not in idle]
-    return [criterion for column in columns if (criterion := _criterion(run, model, column))]
+    idle = nothing_to_forget(results)
+    columns = [column for column in results.columns if column.name not in UNBOUND and column not in idle]
+    return [criterion for column in columns if (criterion := _criterion(results, model, column))]
 
 
-def _criterion(run: Run, model: Model, column: Column) -> Criterion | None:
-    score, aim, vanilla = model.score(column.name), target(run.results, column), run.results.vanilla
+def _criterion(results: Results, model: Model, column: Column) -> Criterion | None:
+    score, aim, vanilla = model.score(column.name), target(results, column), results.vanilla
     if score is None:
         return None
-    if aim.kind == "oracle" and (distance := gap(run.results, model, column)):
+    if aim.kind == "oracle" and (distance := gap(results, model, column)):
         return Criterion(column, score, distance, "oracle", FORGET_BOUND)
     if aim.kind == "vanilla" and vanilla:
-        return Criterion(column, score, score_difference(run, model, vanilla, column), "vanilla", KEEP_BOUND)
+        return Criterion(column, score, difference(model, vanilla, column), "vanilla", KEEP_BOUND)
     return None
 
 
-def nothing_to_forget(run: Run) -> list[Column]:
+def nothing_to_forget(results: Results) -> list[Column]:
     """Return columns to forget that the oracle knows as well as vanilla does, so that reaching it proves nothing."""
-    vanilla, oracle = run.results.vanilla, run.results.oracle
+    vanilla, oracle = results.vanilla, results.oracle
     if vanilla is None or oracle is None:
         return []
-    scores = [(column, vanilla.score(column.name), oracle.score(column.name)) for column in to_forget(run.results)]
+    scores = [(column, vanilla.score(column.name), oracle.score(column.name)) for column in to_forget(results)]
     return [column for column, before, aim in scores if before and aim and before.value - aim.value < 2 * FORGET_BOUND]
 
 
-def losses(run: Run, model: Model) -> list[str]:
+def losses(results: Results, model: Model) -> list[str]:
     """Return, for each column without a bound, its score and what was lost against vanilla."""
-    vanilla = run.results.vanilla
+    vanilla = results.vanilla
     texts = []
-    for column in to_keep(run.results):
+    for column in to_keep(results):
         score = model.score(column.name)
         if column.name in UNBOUND and score and vanilla and vanilla.score(column.name):
-            lost = signed(score_difference(run, model, vanilla, column))
+            lost = signed(difference(model, vanilla, column))
             texts.append(f"{column.title} {percent(score.value)} % ({lost} points against vanilla)")
     return texts

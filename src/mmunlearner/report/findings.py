@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 from mmunlearner.data.load import FORMATS
@@ -13,7 +12,6 @@ from mmunlearner.report.criteria import (
     Comparison,
     Criterion,
     compare,
-    count_entities,
     criteria,
     describe_test,
     losses,
@@ -22,8 +20,8 @@ from mmunlearner.report.criteria import (
     target,
     to_forget,
 )
-from mmunlearner.report.results import HEADLINE, Column, Model, Run
-from mmunlearner.report.template import count, difference, enumerated, percent, plural, stop_check
+from mmunlearner.report.results import HEADLINE, Column, Model, Results
+from mmunlearner.report.template import count, enumerated, percent, plural, signed, stop_check
 
 Verdict = Literal["met", "missed", "note"]
 GATE_FAILED = "The vanilla model does not clearly know the forget set better than the oracle: nothing can be claimed."
@@ -48,55 +46,54 @@ class Headline:
     good: bool
 
 
-@lru_cache(maxsize=4)
-def findings(run: Run) -> tuple[Finding, ...]:
+def findings(results: Results) -> tuple[Finding, ...]:
     """Return all findings, the gate first: where it failed nothing is claimed."""
-    gate, main = run.results.gate, run.results.main
+    gate, main = results.gate, results.main
     if gate and not gate.passed:
         return (Finding("missed", gate.text or GATE_FAILED, "Memorisation gate"),)
     passed = [Finding("met", gate.text, "Memorisation gate")] if gate and gate.text else []
-    notes = [Finding("note", text) for text in run.results.findings]
+    notes = [Finding("note", text) for text in results.findings]
     if main is None:
         return (*passed, *notes)
     return (
         *passed,
-        *_choice_of_variant(run, main),
-        *map(_requirement, criteria(run, main)),
-        *_losses(run, main),
-        *_missing_references(run),
-        *_nothing_to_forget(run),
-        *_comparisons(run, main),
+        *_choice_of_variant(results, main),
+        *map(_requirement, criteria(results, main)),
+        *_losses(results, main),
+        *_missing_references(results),
+        *_nothing_to_forget(results),
+        *_comparisons(results, main),
         *_forget_quality(main),
         *_mask_promise(main),
         *(
             Finding("note", f"{stop_check(model.look)}.", f"Training of {model.title}")
-            for model in run.results.models
+            for model in results.models
             if model.look
         ),
         *notes,
     )
 
 
-def sentences(run: Run) -> list[str]:
+def sentences(results: Results) -> list[str]:
     """Return the findings as texts, each with its topic."""
-    return [f"{finding.topic}: {finding.text}" if finding.topic else finding.text for finding in findings(run)]
+    return [f"{finding.topic}: {finding.text}" if finding.topic else finding.text for finding in findings(results)]
 
 
 # --- headline -------------------------------------------------------------------------------------------------------
 
 
-def headline(run: Run) -> Headline:
+def headline(results: Results) -> Headline:
     """Say what was to be forgotten and whether it was."""
-    gate, main = run.results.gate, run.results.main
+    gate, main = results.gate, results.main
     if gate and not gate.passed:
         return Headline("Nothing can be claimed", gate.text or GATE_FAILED, False)
     if main is None:
-        return Headline("Before unlearning", f"{_aim(run)} No model of this run has unlearned yet.", False)
-    checked = criteria(run, main)
+        return Headline("Before unlearning", f"{_aim(results)} No model of this run has unlearned yet.", False)
+    checked = criteria(results, main)
     title, good = _verdict(checked)
-    moves = [move for column in to_forget(run.results) if (move := _move(run, main, column))]
+    moves = [move for column in to_forget(results) if (move := _move(results, main, column))]
     outcome = f"{main.title} brought {enumerated(moves)}." if moves else ""
-    return Headline(title, f"{_aim(run)} {outcome} {_count_met(checked)}".strip(), good)
+    return Headline(title, f"{_aim(results)} {outcome} {_count_met(checked)}".strip(), good)
 
 
 def _verdict(checked: Sequence[Criterion]) -> tuple[str, bool]:
@@ -109,18 +106,18 @@ def _verdict(checked: Sequence[Criterion]) -> tuple[str, bool]:
     return ("The rest kept, but not forgotten", False) if all(keep) else ("Neither forgotten nor all kept", False)
 
 
-def _aim(run: Run) -> str:
-    number = count_entities(run, "forget_vqa")
-    noun = "people" if run.results.benchmark in PEOPLE else "entities"
+def _aim(results: Results) -> str:
+    number = results.forget_entities
+    noun = "people" if results.benchmark in PEOPLE else "entities"
     who = f"{number} {noun}" if number else f"The chosen {noun}"
-    if run.results.goal == "full":
+    if results.goal == "full":
         return f"{who} were to be forgotten altogether, by sight and in words."
     return f"{who} were to be forgotten by sight, while everything known of them in words was to stay."
 
 
-def _move(run: Run, main: Model, column: Column) -> str:
+def _move(results: Results, main: Model, column: Column) -> str:
     """`Forget VQA from 100.0 to 4.2 % (oracle 3.3 %)`"""
-    vanilla, oracle = run.results.vanilla, run.results.oracle
+    vanilla, oracle = results.vanilla, results.oracle
     after = main.score(column.name)
     before = vanilla.score(column.name) if vanilla else None
     aim = oracle.score(column.name) if oracle else None
@@ -149,9 +146,9 @@ def _requirement(criterion: Criterion) -> Finding:
     return Finding("met" if criterion.met else "missed", criterion.text, topic)
 
 
-def _choice_of_variant(run: Run, main: Model) -> list[Finding]:
+def _choice_of_variant(results: Results, main: Model) -> list[Finding]:
     """Name the variant that stands for the method, and by what it was chosen."""
-    rivals = [m.title for m in run.results.models if m.family and m.family == main.family and m is not main]
+    rivals = [m.title for m in results.models if m.family and m.family == main.family and m is not main]
     trials = plural(len(main.trials), "trial")
     tuned = f"Its settings were the best of {trials} on the validation half." if main.trials else ""
     if main.chosen and rivals:
@@ -162,19 +159,19 @@ def _choice_of_variant(run: Run, main: Model) -> list[Finding]:
     return [Finding("note", tuned, main.title)] if tuned else []
 
 
-def _nothing_to_forget(run: Run) -> list[Finding]:
-    idle = [column.title for column in nothing_to_forget(run)]
+def _nothing_to_forget(results: Results) -> list[Finding]:
+    idle = [column.title for column in nothing_to_forget(results)]
     if not idle:
         return []
     text = f"The oracle knows {enumerated(idle)} (nearly) as well as vanilla does, so that nothing is shown there."
     return [Finding("note", text, "Nothing to forget")]
 
 
-def _missing_references(run: Run) -> list[Finding]:
+def _missing_references(results: Results) -> list[Finding]:
     unknown = {}
-    if run.results.oracle is None:
+    if results.oracle is None:
         unknown["oracle"] = "whether it forgot as much as it should"
-    if run.results.vanilla is None:
+    if results.vanilla is None:
         unknown["vanilla"] = "what was lost"
     if not unknown:
         return []
@@ -182,8 +179,8 @@ def _missing_references(run: Run) -> list[Finding]:
     return [Finding("note", text, "Not checked")]
 
 
-def _losses(run: Run, main: Model) -> list[Finding]:
-    texts = losses(run, main)
+def _losses(results: Results, main: Model) -> list[Finding]:
+    texts = losses(results, main)
     return [Finding("note", f"{enumerated(texts)}.", "Reported without a bound")] if texts else []
 
 
@@ -211,36 +208,31 @@ def _mask_promise(main: Model) -> list[Finding]:
 # --- comparisons ----------------------------------------------------------------------------------------------------
 
 
-def _comparisons(run: Run, main: Model) -> list[Finding]:
+def _comparisons(results: Results, main: Model) -> list[Finding]:
     """Compare with the controls; in words, with baselines that forgot as much; in everything, with all baselines."""
-    models = run.results.models
+    models = results.models
     return [
-        *(_against_control(run, main, control) for control in models if control.role == "control"),
-        *_at_equal_forgetting(run, main),
+        *(_against_control(results, main, control) for control in models if control.role == "control"),
+        *_at_equal_forgetting(results, main),
         *(
-            Finding("note", _better_or_worse(run, main, model), f"{main.title} against {model.title}")
+            Finding("note", _better_or_worse(results, main, model), f"{main.title} against {model.title}")
             for model in models
             if model.role == "baseline"
         ),
     ]
 
 
-def _against_control(run: Run, main: Model, control: Model) -> Finding:
+def _against_control(results: Results, main: Model, control: Model) -> Finding:
     """Say what saliency adds: the control against the variant that differs from it in the saliency alone."""
-    variant = _twin(run, main, control)
-    random = _is_random(run, control)
+    variant = _twin(results, main, control)
+    random = control.mask_config is not None and control.mask_config.random
     topic = (
         f"What saliency adds to a random mask ({control.title})" if random else f"{variant.title} over {control.title}"
     )
-    return Finding("note", _better_or_worse(run, variant, control), topic)
+    return Finding("note", _better_or_worse(results, variant, control), topic)
 
 
-def _is_random(run: Run, model: Model) -> bool:
-    """Tell whether a mask was drawn at random; of results without `mask_config`, the mask's statistics tell."""
-    return model.mask_config.random if model.mask_config else bool(run.mask(model).get("random"))
-
-
-def _twin(run: Run, main: Model, control: Model) -> Model:
+def _twin(results: Results, main: Model, control: Model) -> Model:
     """Return the variant whose mask differs from a control's random one in the saliency alone, or else the main model.
 
     Any other control is compared with the main model too.
@@ -248,13 +240,13 @@ def _twin(run: Run, main: Model, control: Model) -> Model:
     if control.mask_config is None or not control.mask_config.random:
         return main
     twin = replace(control.mask_config, random=False)
-    variants = [model for model in run.results.models if model.role == "method" and model.mask_config == twin]
+    variants = [model for model in results.models if model.role == "method" and model.mask_config == twin]
     return next(iter(variants), main)
 
 
-def _better_or_worse(run: Run, model: Model, reference: Model) -> str:
+def _better_or_worse(results: Results, model: Model, reference: Model) -> str:
     """Name the columns in which one of two models is closer to the aim beyond noise."""
-    columns = compare(run, model, reference)
+    columns = compare(results, model, reference)
     if not columns:
         return f"{model.title} and {reference.title} have no column in common."
     better = [c for c in columns if c.gain > 0 and c.beyond_noise(len(columns))]
@@ -271,23 +263,23 @@ def _better_or_worse(run: Run, model: Model, reference: Model) -> str:
 
 
 def _with_points(comparisons: Sequence[Comparison]) -> str:
-    return enumerated([f"{each.column.title} ({difference(each.score)} points)" for each in comparisons])
+    return enumerated([f"{each.column.title} ({signed(each.difference)} points)" for each in comparisons])
 
 
-def _at_equal_forgetting(run: Run, main: Model) -> list[Finding]:
+def _at_equal_forgetting(results: Results, main: Model) -> list[Finding]:
     """Compare what is still known in words of the forgotten: fair only with baselines that forgot as much.
 
     A model that forgets little keeps all that it knows in words, which is no merit.
     """
-    column = next((c for c in run.results.columns if c.name == "forget_qa" and c.good == "kept"), None)
-    distance = _distance_from_aim(run, main)
-    if column is None or distance is None or run.results.oracle is None or main.score(column.name) is None:
+    column = next((c for c in results.columns if c.name == "forget_qa" and c.good == "kept"), None)
+    distance = _distance_from_aim(results, main)
+    if column is None or distance is None or results.oracle is None or main.score(column.name) is None:
         return []
-    baselines = [model for model in run.results.models if model.role == "baseline" and model.score(column.name)]
-    distances = {model.title: _distance_from_aim(run, model) or 0.0 for model in baselines}
+    baselines = [model for model in results.models if model.role == "baseline" and model.score(column.name)]
+    distances = {model.title: _distance_from_aim(results, model) or 0.0 for model in baselines}
     equal = [model for model in baselines if max(distance, distances[model.title]) <= FORGET_BOUND]
     unequal = [f"{m.title} ({percent(distances[m.title])})" for m in baselines if m not in equal]
-    compared = [_in_words(run, main, model, column) for model in equal]
+    compared = [_in_words(results, main, model, column) for model in equal]
     if unequal:
         text = (
             f"Points from the oracle on average: {main.title} {percent(distance)}, but {enumerated(unequal)}. "
@@ -297,18 +289,18 @@ def _at_equal_forgetting(run: Run, main: Model) -> list[Finding]:
     return compared
 
 
-def _distance_from_aim(run: Run, model: Model) -> float | None:
+def _distance_from_aim(results: Results, model: Model) -> float | None:
     """Return the mean distance from where the forgotten columns should end."""
-    scores = [(column, score) for column in to_forget(run.results) if (score := model.score(column.name))]
-    distances = [shortfall(score.value, target(run.results, column)) for column, score in scores]
+    scores = [(column, score) for column in to_forget(results) if (score := model.score(column.name))]
+    distances = [shortfall(score.value, target(results, column)) for column, score in scores]
     return sum(distances) / len(distances) if distances else None
 
 
-def _in_words(run: Run, main: Model, baseline: Model, column: Column) -> Finding:
+def _in_words(results: Results, main: Model, baseline: Model, column: Column) -> Finding:
     scores = [percent(model.scores[column.name][HEADLINE].value) for model in (main, baseline)]
-    (compared,) = [each for each in compare(run, main, baseline) if each.column == column]
+    (compared,) = [each for each in compare(results, main, baseline) if each.column == column]
     topic = f"{column.title} against {baseline.title}"
-    text = f"{scores[0]} against {scores[1]} % at equal forgetting ({difference(compared.score)} points)"
+    text = f"{scores[0]} against {scores[1]} % at equal forgetting ({signed(compared.difference)} points)"
     if not compared.beyond_noise(1):
         return Finding("note", f"{text}: no measurable difference.", topic)
     return Finding("met" if compared.gain > 0 else "missed", f"{text}.", topic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmunlearner.report.findings import Finding, findings, headline
-from mmunlearner.report.results import Results, Run
+from mmunlearner.report.results import Results
 from mmunlearner.report.table import markdown, table
 from mmunlearner.report.template import DASH, escape_markdown, pipe_table
 
@@ -14,9 +14,9 @@ SUMMARY = {"real": "Real", "retain": "Retain", "forget": "Forget ↓", "ks_p": "
 SIGNS = {"met": "✓", "missed": "✗", "note": DASH}
 
 
-def report(run: Run) -> str:
+def report(results: Results) -> str:
     """Write the report as Markdown."""
-    results, results_table, head = run.results, table(run.results), headline(run)
+    results_table, head = table(results), headline(results)
     about = [f"run `{results.name}`", f"benchmark {results.benchmark or 'unnamed'}", f"goal: {results.goal} unlearning"]
     about += [f"seed {results.seed}"] if results.seed is not None else []
     return "\n".join(
@@ -30,7 +30,7 @@ def report(run: Run) -> str:
             *summaries(results),
             *general_ability(results),
             "## Findings\n",
-            bullets(findings(run)),
+            bullets(findings(results)),
         ]
     )
 

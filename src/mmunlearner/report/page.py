@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from mmunlearner import __version__
-from mmunlearner.evaluate.metrics import METRICS, is_correct
+from mmunlearner.evaluate.metrics import METRICS
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
 from mmunlearner.report.criteria import Target, target
@@ -38,7 +38,7 @@ def page(run: Run) -> str:
     """The whole page."""
     results, shown = run.results, table(run.results)
     sections = {
-        "findings": findings(run),
+        "findings": findings(results),
         "tradeoff": _trade_off(results),
         "bars": [_svg(plots.column_bars(results, c), f"bar-{c.name}", c.title) for c in _barred(results)],
         "losses": _losses(run),
@@ -49,7 +49,7 @@ def page(run: Run) -> str:
     return render(
         "report.html.j2",
         results=results,
-        headline=headline(run),
+        headline=headline(results),
         main=results.main,
         goal=GOALS[results.goal],
         gate_failed=results.gate is not None and not results.gate.passed,
@@ -184,7 +184,7 @@ def _face(run: Run, entry: GalleryEntry, models: list[Model]) -> dict[str, Any]:
         {
             "who": who.get(model.role, "After"),
             "text": entry.answers[model.name],
-            "right": is_correct("generation", entry.answers[model.name], entry.truth, entry.truth),
+            "right": entry.correct[model.name],
         }
         for model in models
         if model.name in entry.answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,17 @@ from mmunlearner.core.files import read_json, read_jsonl, write_json
 from mmunlearner.core.recipes import plain
 from mmunlearner.core.validation import FIELDS, InvalidError, shortened, validate
 from mmunlearner.errors import DataError
-from mmunlearner.evaluate.scores import ForgetQuality, Gate, Score
+from mmunlearner.evaluate.metrics import Line, is_correct
+from mmunlearner.evaluate.scores import (
+    Difference,
+    ForgetQuality,
+    Gate,
+    ItemScores,
+    Score,
+    differences,
+    item_scores,
+    read_lines,
+)
 
 Good = Literal["oracle", "kept", "down"]
 Role = Literal["vanilla", "oracle", "baseline", "method", "control"]
@@ -59,8 +69,10 @@ class Model:
     """Column -> metric -> score, of the items that chose nothing."""
     scores_validation: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     """The same of the items that settings were chosen by."""
-    oracle_gap: Mapping[str, Score] = field(default_factory=dict)
-    """Score minus the oracle's, per column."""
+    oracle_gap: Mapping[str, Difference] = field(default_factory=dict)
+    """Accuracy minus the oracle's, per column."""
+    differences: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
+    """Of a model that unlearned: every other model but the oracle -> column -> accuracy minus the other's."""
     forget_quality: ForgetQuality | None = None
     lmms: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     """lmms-eval's scores: task -> metric -> score, each in its own unit."""
@@ -93,6 +105,8 @@ class GalleryEntry:
     truth: str
     answers: Mapping[str, str]
     """Model -> answer."""
+    correct: Mapping[str, bool] = field(default_factory=dict)
+    """Model -> whether its answer is correct."""
     image: str = ""
     """File within the run directory."""
 
@@ -111,6 +125,8 @@ class Results:
     """Time in UTC, ISO 8601."""
     gate: Gate | None = None
     """The memorisation gate; None without an oracle."""
+    forget_entities: int = 0
+    """Entities that were to be forgotten; 0: unknown."""
     judged: frozenset[str] = frozenset()
     """Ids of the items that settings were chosen by; `scores` leave them out."""
     findings: tuple[str, ...] = ()
@@ -139,6 +155,13 @@ class Results:
         return tuple(model for model in self.models if model.unlearned)
 
     @property
+    def by_name(self) -> dict[str, Model]:
+        """Models by name; the chosen variant of a family by the family's name too, unless a model has that name."""
+        models = {model.name: model for model in self.models}
+        variants = [model for model in self.models if model.chosen and model.family]
+        return models | {model.family: model for model in variants if model.family not in models}
+
+    @property
     def main(self) -> Model | None:
         """The model of the headline: the chosen method, else the first method, else the first that unlearned."""
         methods = [model for model in self.models if model.role == "method"]
@@ -146,7 +169,7 @@ class Results:
         return next(iter([*chosen, *methods, *self.unlearned]), None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Run:
     """A run directory: results.json, logs and statistics of masks. The latter two may be missing."""
 
@@ -178,14 +201,15 @@ def load(run_dir: Path | str) -> Run:
         sorted(file for file in (directory / folder).glob(f"*{suffix}") if not file.name.startswith("."))
         for folder, suffix in (("logs", ".jsonl"), ("masks", ".json"))
     )
+    statistics = {mask.stem: _object(read_json(mask), str(mask)) for mask in masks}
     return Run(
         directory,
-        parse(read_json(path), str(path)),
+        _completed(parse(read_json(path), str(path)), directory, statistics),
         {
             log.stem: tuple(_object(line, f"{log}, row {n}") for n, line in enumerate(read_jsonl(log), 1))
             for log in logs
         },
-        {mask.stem: _object(read_json(mask), str(mask)) for mask in masks},
+        statistics,
     )
 
 
@@ -202,11 +226,68 @@ def parse(content: Any, source: str = FILE) -> Results:
         DataError: a field is missing or wrong; the message names its path.
     """
     try:
-        return validate(content, Results, FIELDS)
+        results = validate(content, Results, FIELDS)
     except InvalidError as error:
         raise DataError(f"{source}: {error}; results of another version are made anew with `mmunlearner run`") from None
+    # Validation drops null entries. The manifest is shown as it was written.
+    return replace(results, manifest=content.get("manifest") or {})
 
 
 def write(results: Results, run_dir: Path | str) -> Path:
     """Write results.json, whole or not at all, and return the file."""
     return write_json(Path(run_dir) / FILE, plain(results))
+
+
+# --- results of earlier versions ------------------------------------------------------------------------------------
+# Until 2026-11-26 the report took differences between models from the saved answers, each time it was written.
+
+
+def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[str, Any]]) -> Results:
+    """Return the results with what earlier versions did not write, from the files beside; `masks` has statistics.
+
+    Without the files the fields stay empty: differences are then those of two separate scores.
+    """
+    if results.forget_entities:  # as every later version writes it
+        return results
+    lines = {model.name: _lines(directory / "evaluation" / model.name) for model in results.models}
+    accuracies = {model.name: _accuracies(model, lines[model.name], results.judged) for model in results.models}
+    models = []
+    for model in results.models:
+        others = [name for name in lines if name not in (model.name, "oracle")] if model.unlearned else []
+        paired = {name: differences(accuracies[model.name], accuracies[name]) for name in others}
+        mask_config = model.mask_config or _mask_config(masks.get(model.mask))
+        models.append(replace(model, differences=paired, mask_config=mask_config))
+    asked = next((columns["forget_vqa"] for columns in lines.values() if "forget_vqa" in columns), [])
+    return replace(
+        results,
+        models=tuple(models),
+        forget_entities=len({line["entity"] for line in asked}),
+        gallery=tuple(map(_judged, results.gallery)),
+    )
+
+
+def _lines(folder: Path) -> dict[str, list[Line]]:
+    return {path.stem: read_lines(path) for path in sorted(folder.glob("*.jsonl"))}
+
+
+def _accuracies(model: Model, columns: Mapping[str, list[Line]], judged: frozenset[str]) -> dict[str, ItemScores]:
+    """Score the items behind the model's scores; columns whose files hold other items are left out."""
+    scored = {
+        column: [line for line in lines if str(line["id"]) not in judged]
+        for column, lines in columns.items()
+        if column in model.scores
+    }
+    return {
+        column: item_scores(lines) for column, lines in scored.items() if len(lines) == model.scores[column][HEADLINE].n
+    }
+
+
+def _mask_config(statistics: Mapping[str, Any] | None) -> MaskConfig | None:
+    if not statistics or "parts" not in statistics:
+        return None
+    return MaskConfig(parts=tuple(statistics["parts"]), random=bool(statistics.get("random")))
+
+
+def _judged(entry: GalleryEntry) -> GalleryEntry:
+    correct = {name: is_correct("generation", text, entry.truth, entry.truth) for name, text in entry.answers.items()}
+    return replace(entry, correct=correct)

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmunlearner.evaluate.scores import Score
+from mmunlearner.evaluate.scores import Difference, Score
 
 MINUS = "−"
 DASH = "–"
@@ -37,7 +37,7 @@ def with_error(score: Score) -> str:
     return f"{percent(score.value)} ± {percent(score.stderr)}"
 
 
-def difference(score: Score) -> str:
+def signed(score: Score | Difference) -> str:
     """-0.031, 0.012 -> −3.1 ± 1.2"""
     return f"{points(score.value)} ± {percent(score.stderr)}"
 
@@ -141,7 +141,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (percent, points, difference, duration, memory, count, unbroken, zip)
+    filters = (percent, points, signed, duration, memory, count, unbroken, zip)
     environment.filters |= {f.__name__: f for f in filters}
     return environment
 

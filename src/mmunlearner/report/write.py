@@ -1,45 +1,69 @@
-"""A run directory -> all that is written of it. Everything is made before the first file is touched."""
+"""A run directory -> all files of its report. Everything is made before the first file is touched."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 from mmunlearner.core.files import write_text
 from mmunlearner.report.card import model_card
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.markdown import report
 from mmunlearner.report.page import page
-from mmunlearner.report.results import Run, load
-from mmunlearner.report.summary import summary
+from mmunlearner.report.results import Results, Run, load
 from mmunlearner.report.table import latex, table
 from mmunlearner.report.tradeoff import trade_off, trade_off_points
 
 
 def write(run_dir: Path | str) -> Path:
-    """Write report.md, table.tex, tradeoff.svg, summary.json, the model cards and report.html, whose path comes back.
+    """Write report.md, table.tex, tradeoff.svg, summary.json, the model cards and report.html; return the last one.
 
     Raises:
-        DataError: results.json is missing or broken, or a log, mask or answer file is.
+        DataError: results.json is missing or broken, or a log or a mask's statistics are.
     """
     run = load(run_dir)
-    made = files(run)
-    for name, text in made.items():
+    texts = files(run)
+    for name, text in texts.items():
         write_text(run.directory / name, text)
     return run.directory / "report.html"
 
 
 def files(run: Run) -> dict[str, str]:
-    """Path within the run directory -> text, in the order of writing: the page, which people look for, is last."""
-    shown = table(run.results)
-    made = {
-        "report.md": report(run),
-        "table.tex": latex(shown),
-        "summary.json": json.dumps(summary(run.results), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+    """Return path within the run directory -> text, in the order of writing: the page, which people open, is last."""
+    results = run.results
+    texts = {
+        "report.md": report(results),
+        "table.tex": latex(table(results)),
+        "summary.json": json.dumps(summary(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
-    if len(trade_off_points(run.results)) > 1:
-        made["tradeoff.svg"] = standalone_svg(trade_off(run.results), "Forgetting against keeping, one mark per model")
-    for model in run.results.models:
+    if len(trade_off_points(results)) > 1:
+        label = "Forgetting against keeping, one mark per model"
+        texts["tradeoff.svg"] = standalone_svg(trade_off(results), label)
+    for model in results.models:
         if (run.directory / "models" / model.name).is_dir():
-            made[f"models/{model.name}/README.md"] = str(model_card(run, model))
-    return made | {"report.html": page(run)}
+            texts[f"models/{model.name}/README.md"] = str(model_card(results, model))
+    return texts | {"report.html": page(run)}
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Return the content of summary.json, on which scripts can rely.
+
+    `{"models": {NAME: {COLUMN: {"value", "stderr", "n"}}}, "seconds": {STEP: s}, "peak_memory_bytes": {STEP: b}}`.
+    Values are fractions. A family's chosen variant stands under the family's name too; a step is `unlearn/NAME`.
+    """
+    models = {
+        name: {column.name: score._asdict() for column in results.columns if (score := model.score(column.name))}
+        for name, model in results.by_name.items()
+    }
+    kinds: tuple[Literal["seconds", "peak_memory_bytes"], ...] = ("seconds", "peak_memory_bytes")
+    return {"models": models, **{kind: _costs(results, kind) for kind in kinds}}
+
+
+def _costs(results: Results, kind: Literal["seconds", "peak_memory_bytes"]) -> dict[str, float]:
+    """Return step -> cost; a mask that several models share is counted once, under its own name."""
+    return {
+        f"{step}/{(model.mask if step == 'mask' else '') or model.name}": cost
+        for model in results.models
+        for step, cost in getattr(model, kind).items()
+    }

@@ -18,9 +18,9 @@ from mmunlearner.core.recipes import plain
 from mmunlearner.data import Example
 from mmunlearner.data.images import encode_png
 from mmunlearner.data.load import find_format
-from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, oracle_gap, read_columns
+from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, read_columns
 from mmunlearner.evaluate.metrics import Line
-from mmunlearner.evaluate.scores import ModelScores, score_lines
+from mmunlearner.evaluate.scores import ItemScores, ModelScores, differences, item_scores, score_lines
 from mmunlearner.report import results
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
@@ -50,6 +50,7 @@ def collect(
     judged = frozenset(item.id for items in validation.values() for item in items)
     test = {name: _where(lines, lambda line: line["id"] not in judged) for name, lines in everything.items()}
     half = {name: _where(lines, lambda line: line["id"] in judged) for name, lines in everything.items()}
+    accuracies = {name: {column: item_scores(of) for column, of in lines.items()} for name, lines in test.items()}
     oracle = test.get("oracle")
     found = Results(
         name=run.config.name,
@@ -62,11 +63,12 @@ def collect(
             for column, items in evaluation.items()
             if column in test["vanilla"]
         ),
-        models=_with_chosen([_model(run, name, test[name], half[name], oracle) for name in names]),
+        models=_with_chosen([_model(run, name, test[name], half[name], oracle, accuracies) for name in names]),
         gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
+        forget_entities=len({line["entity"] for line in everything["vanilla"]["forget_vqa"]}),
         judged=judged,
         findings=() if run.config.evaluate.candidates else (NOT_WEIGHED,),
-        gallery=_gallery(run, evaluation, test),
+        gallery=_gallery(run, evaluation, test, accuracies),
         manifest=manifest(run),
     )
     return results.write(found, run.path)
@@ -88,7 +90,14 @@ def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) 
     )
 
 
-def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | None) -> Model:
+def _model(
+    run: RunDir,
+    name: str,
+    test: Lines,
+    half: Lines,
+    oracle: Lines | None,
+    accuracies: Mapping[str, Mapping[str, ItemScores]],
+) -> Model:
     method = run.config.methods.get(name)
     trained = read_json(run.trained(name)) if run.trained(name).exists() else {}
     lmms_scores = run.evaluation(name) / lmms.FILE
@@ -101,7 +110,7 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
         trials=tuple(trained.get("tuning", {}).get("trials", [])),
         scores={column: score_lines(lines) for column, lines in test.items()},
         scores_validation={column: score_lines(lines) for column, lines in half.items()},
-        oracle_gap=oracle_gap(test, oracle) if oracle and name != "oracle" else {},
+        oracle_gap=differences(accuracies[name], accuracies["oracle"]) if oracle and name != "oracle" else {},
         forget_quality=(
             distance_to_oracle(test["forget_vqa"], oracle["forget_vqa"]) if oracle and "forget_vqa" in test else None
         ),
@@ -120,6 +129,11 @@ def _model(run: RunDir, name: str, test: Lines, half: Lines, oracle: Lines | Non
         method=method.method,
         family=method.family,
         free=free(run, method),
+        differences={
+            other: differences(accuracies[name], scores)
+            for other, scores in accuracies.items()
+            if other not in (name, "oracle")
+        },
         mask=mask_name(method.mask) if method.mask else "",
         mask_config=method.mask,
     )
@@ -164,7 +178,10 @@ def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:
 
 
 def _gallery(
-    run: RunDir, evaluation: Mapping[str, Sequence[Example]], test: Mapping[str, Lines]
+    run: RunDir,
+    evaluation: Mapping[str, Sequence[Example]],
+    test: Mapping[str, Lines],
+    accuracies: Mapping[str, Mapping[str, ItemScores]],
 ) -> tuple[GalleryEntry, ...]:
     """Return one question about an unseen view of each forgotten entity, and every model's answer."""
     column = "forget_vqa_test" if "forget_vqa_test" in test["vanilla"] else "forget_vqa"
@@ -181,7 +198,8 @@ def _gallery(
         picture = Path("gallery") / f"{len(entries)}.png"
         write_bytes(run.path / picture, encode_png(item.image.open(), compress_level=-1))
         answers = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
-        entries[item.entity] = GalleryEntry(item.entity, item.question, item.answer, answers, str(picture))
+        correct = {name: bool(accuracies[name][column].values[item.id]) for name in answers}
+        entries[item.entity] = GalleryEntry(item.entity, item.question, item.answer, answers, correct, str(picture))
     return tuple(entries.values())[:GALLERY]
 
 
