@@ -1,1 +1,1 @@
-"""What a run costs, side by side with the published procedure: `make bench`."""
+"""Benchmark of a run's cost beside the published procedure: `make bench`."""

@@ -24,60 +24,58 @@ STEPS = {"saliency": SIDES, "epoch": SIDES, "evaluation": (*SIDES, "candidates")
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    options.add_argument("--repetitions", type=int, default=1, help="measurements of each side, in turns")
-    options.add_argument("--quick", action="store_true", help="a small model and little data: whether it runs")
-    options.add_argument("--out", type=Path, default=HERE / "results", help="folder of latest.json and growth.svg")
-    options.add_argument(
-        "--work", type=Path, default=HERE / "made", help="folder of model and data, kept for next time"
-    )
-    given = options.parse_args()
-    size = setting.QUICK if given.quick else setting.FULL
-    folder = setting.prepare(given.work, size)
-    runs = {step: measured(step, folder, given.repetitions) for step in STEPS}
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=1, help="measurements of each side, in turns")
+    parser.add_argument("--quick", action="store_true", help="a small model and little data: whether it runs")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of latest.json and growth.svg")
+    parser.add_argument("--work", type=Path, default=HERE / "made", help="folder of model and data, kept for next time")
+    options = parser.parse_args()
+    size = setting.QUICK if options.quick else setting.FULL
+    folder = setting.prepare(options.work, size)
+    runs = {step: measure_in_turns(step, folder, options.repetitions) for step in STEPS}
     runs["full_run"] = full_runs(folder)
-    shares = {side: told("bench.measure", "products", side, folder)["result"]["share"] for side in SIDES}
-    found = result(runs, shares, equality.check(folder), folder)
-    write_json(given.out / "latest.json", found)
-    print(f"{table(found)}\n\n{memory.table()}", flush=True)
-    found["growth"] = growth.measure(given.quick)
-    write_json(given.out / "latest.json", found)
-    write_text(given.out / "growth.svg", growth.plot(found["growth"]))
+    shares = {side: run_module("bench.measure", "products", side, folder)["result"]["share"] for side in SIDES}
+    result = summarize(runs, shares, equality.check(folder), folder)
+    write_json(options.out / "latest.json", result)
+    print(f"{table(result)}\n\n{memory.table()}", flush=True)
+    result["growth"] = growth.measure(options.quick)
+    write_json(options.out / "latest.json", result)
+    write_text(options.out / "growth.svg", growth.plot(result["growth"]))
 
 
-def measured(step: str, folder: Path, repetitions: int) -> dict[str, list[dict[str, Any]]]:
-    """Both sides in turns, so that what else the machine does falls on both."""
+def measure_in_turns(step: str, folder: Path, repetitions: int) -> dict[str, list[dict[str, Any]]]:
+    """Measure both sides in turns, so that whatever else the machine does falls on both."""
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in STEPS[step]}
     for _ in range(repetitions):
         for side, done in runs.items():
-            done.append(told("bench.measure", step, side, folder))
+            done.append(run_module("bench.measure", step, side, folder))
             print(f"{step}, {side}: {done[-1]['seconds']:.1f} s", flush=True)
     return runs
 
 
 def full_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """A whole run of each side, once."""
-    runs = {side: [told("bench.full", side, folder)] for side in reversed(SIDES)}
+    """Measure a whole run of each side, once; ours first, as the published side aims at what it forgot."""
+    runs = {side: [run_module("bench.full", side, folder)] for side in reversed(SIDES)}
     for side, (run,) in runs.items():
         print(f"full run, {side}: {run['seconds']:.1f} s", flush=True)
     return runs
 
 
-def told(module: str, *arguments: str | Path) -> dict[str, Any]:
-    """What a measurement in a process of its own says."""
+def run_module(module: str, *arguments: str | Path) -> dict[str, Any]:
+    """Run a measurement in a process of its own, and return the JSON in its last line."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def result(
+def summarize(
     runs: dict[str, dict[str, list[dict[str, Any]]]], shares: dict[str, float], same: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    """Ratios are published / ours, of medians."""
+    """Return the content of latest.json; ratios are published / ours, of medians."""
 
     def ratio(step: str, key: str, side: str = "ours") -> float:
-        theirs, mine = (median(run[key] for run in runs[step][side]) for side in ("published", side))
-        return round(theirs / mine, 2)
+        published, measured = (median(run[key] for run in runs[step][name]) for name in ("published", side))
+        return round(published / measured, 2)
 
     disk = [(folder / f"{side}.safetensors").stat().st_size for side in SIDES]
     return {

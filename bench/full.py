@@ -1,4 +1,4 @@
-"""A whole run in a process of its own, told as a line of JSON: python -m bench.full SIDE FOLDER, `ours` first.
+"""A whole run in a process of its own, printed as a line of JSON: python -m bench.full SIDE FOLDER, `ours` first.
 
 Mask of vision and projector and unlearning, one of all people to forget: ours with what it takes of the retain set;
 published, in as many epochs as it takes to forget as much.
@@ -27,28 +27,27 @@ SCORED = (*FORGOTTEN, "retain_vqa", "retain_vqa_test", "forget_qa", "retain_qa")
 
 
 def full(side: str, folder: Path) -> dict[str, Any]:
-    """What it took, how many epochs or forget steps, and the accuracy before and after."""
+    """Measure a run's cost, its epochs or forget steps, and the accuracy before and after."""
     loaded, splits = setting.loaded(folder, side), setting.splits(folder)
-    kept = folder / "ours.full.json"
+    own_accuracy = folder / "ours.full.json"
 
     def scores(columns: tuple[str, ...]) -> dict[str, float]:
-        asked = {column: splits.evaluation[column] for column in columns}
-        found = quick_scores(loaded, asked)
-        return {column: score.value for column, score in found.items()}
+        scores = quick_scores(loaded, {column: splits.evaluation[column] for column in columns})
+        return {column: score.value for column, score in scores.items()}
 
     def run(loaded: Loaded, splits: Splits, folder: Path) -> dict[str, int]:
         path = folder / f"full.{side}.safetensors"
         if side == "ours":
             return {"forget_steps": ours.full_run(loaded, splits, path)}
-        aim = mean(read_json(kept)[column] for column in FORGOTTEN)
+        aim = mean(read_json(own_accuracy)[column] for column in FORGOTTEN)
         return {"epochs": published.full_run(loaded, splits, path, lambda: mean(scores(FORGOTTEN).values()) <= aim)}
 
     before = scores(SCORED)
-    found = measure(run, loaded, splits, folder)
+    cost = measure(run, loaded, splits, folder)
     accuracy = scores(SCORED)
     if side == "ours":
-        write_json(kept, accuracy)
-    return {**found, "before": before, "accuracy": accuracy}
+        write_json(own_accuracy, accuracy)
+    return {**cost, "before": before, "accuracy": accuracy}
 
 
 if __name__ == "__main__":

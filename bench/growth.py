@@ -1,4 +1,4 @@
-"""How the cost of saliency grows: with the questions on an image, with entities, with weights."""
+"""Growth of saliency's cost with the questions on an image, with entities, with weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmunlearner.saliency import fisher_groups
 
 
 def measure(quick: bool) -> dict[str, list[dict[str, float]]]:
-    """Processor seconds of gradients, each side: {"questions" | "entities" | "weights": [{x, published, ours}]}."""
+    """Measure processor seconds of gradients: {"questions" | "entities" | "weights": [{x, published, ours}]}."""
     size = setting.QUICK if quick else setting.FULL
     questions, entities, depths = ((2, 4), (1, 2), (1, 2)) if quick else ((4, 8, 16, 32), (1, 2, 4), (3, 6, 11))
     few = questions[0]
@@ -35,7 +35,7 @@ def _point(x: int | None, size: setting.Size, questions: int, entities: int) -> 
     point = {"x": float(x or loaded.model.num_parameters() / 1e6)}
     for side, gradients in (("published", published.gradients), ("ours", ours.gradients)):
         setting.attend(loaded, side)
-        gradients(loaded, groups[0][:1])  # what is done once is done here
+        gradients(loaded, groups[0][:1])  # caches are filled here, and not timed
         started = time.process_time()
         for group in groups:
             gradients(loaded, group)
@@ -43,8 +43,8 @@ def _point(x: int | None, size: setting.Size, questions: int, entities: int) -> 
     return point
 
 
-def plot(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Three panels, both axes logarithmic, as SVG."""
+def plot(growth: dict[str, list[dict[str, Any]]]) -> str:
+    """Draw three panels, both axes logarithmic, and return them as SVG."""
     titles = {
         "questions": "questions on an image",
         "entities": "entities, one image each",
@@ -52,7 +52,7 @@ def plot(found: dict[str, list[dict[str, Any]]]) -> str:
     }
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
-    for panel, (kind, points) in zip(panels, found.items(), strict=True):
+    for panel, (kind, points) in zip(panels, growth.items(), strict=True):
         for side, mark in (("published", "o--"), ("ours", "s-")):
             panel.loglog([p["x"] for p in points], [p[side] for p in points], mark, label=side)
         ticks = [p["x"] for p in points]

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own, told as a line of JSON: python -m bench.measure WHAT SIDE FOLDER."""
+"""One measurement in a process of its own, printed as a line of JSON: python -m bench.measure STEP SIDE FOLDER."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ Work = Callable[[Loaded, Splits, Path], Any]
 
 
 def saliency(side: str) -> Work:
-    makes = {"published": published.saliency, "ours": ours.saliency}[side]
-    return lambda loaded, splits, folder: makes(loaded, splits, folder / f"{side}.safetensors")
+    """Return the making of a mask of all parts."""
+    make = {"published": published.saliency, "ours": ours.saliency}[side]
+    return lambda loaded, splits, folder: make(loaded, splits, folder / f"{side}.safetensors")
 
 
 def epoch(side: str) -> Work:
-    """With the mask that this side made."""
-    trains = {"published": published.epoch, "ours": ours.epoch}[side]
-    return lambda loaded, splits, folder: trains(loaded, splits, folder / f"{side}.safetensors")
+    """Return an epoch of unlearning with the mask that this side made."""
+    train = {"published": published.epoch, "ours": ours.epoch}[side]
+    return lambda loaded, splits, folder: train(loaded, splits, folder / f"{side}.safetensors")
 
 
 def evaluation(side: str) -> Work:
-    """`ours` asks what the published side asks, `candidates` weighs all candidate answers besides."""
+    """Return the evaluation: `ours` asks what the published side asks, `candidates` scores all candidates besides."""
 
     def ask(loaded: Loaded, splits: Splits, folder: Path) -> None:
         if side == "published":
@@ -51,29 +52,29 @@ def evaluation(side: str) -> Work:
 
 
 def products(side: str) -> Work:
-    """Share of the processor's time in matrix products, over one image's gradient."""
+    """Return the profiling of one image's gradient: the share of the processor's time in matrix products."""
     gradients = {"published": published.gradients, "ours": ours.gradients}[side]
 
     def share(loaded: Loaded, splits: Splits, folder: Path) -> dict[str, float]:
         group = fisher_groups(splits.forget, "image")[0]
-        gradients(loaded, group[:4])  # what is done once is done here
-        with profile(activities=[ProfilerActivity.CPU]) as found:
+        gradients(loaded, group[:4])  # caches are filled here, and not timed
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
             gradients(loaded, group)
-        spent = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+        spent = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
         return {"share": sum(t for k, t in spent.items() if any(p in k for p in PRODUCTS)) / sum(spent.values())}
 
     return share
 
 
-WHAT: dict[str, Callable[[str], Work]] = {
+STEPS: dict[str, Callable[[str], Work]] = {
     "saliency": saliency, "epoch": epoch, "evaluation": evaluation, "products": products
 }  # fmt: skip
 
 
 def measure(work: Work, loaded: Loaded, splits: Splits, folder: Path) -> dict[str, Any]:
-    """Seconds (wall and processor), bytes at the peak above what the loaded model takes, tokens that the model saw."""
+    """Measure seconds (wall and processor), the peak of memory in bytes, and tokens that the model read."""
     with measured() as before:
-        read(loaded.model)
+        _touch(loaded.model)
     with counted(loaded.model) as tokens, measured() as cost:
         started = time.process_time()
         result = work(loaded, splits, folder)
@@ -88,37 +89,39 @@ def measure(work: Work, loaded: Loaded, splits: Splits, folder: Path) -> dict[st
     }
 
 
-def read(model: nn.Module) -> None:
-    """Weights are a mapped file until they are read, and would be counted as what the work takes."""
+def _touch(model: nn.Module) -> None:
+    """Read all weights: they are a mapped file until then, and their memory would be counted as the work's."""
     for weight in model.parameters():
         weight.detach().sum()
 
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[list[int]]:
-    """Tokens of every forward pass, padding included."""
-    seen: list[int] = []
+    """Collect the tokens of every forward pass, padding included."""
+    tokens: list[int] = []
 
     def count(_: nn.Module, __: Any, inputs: dict[str, Any]) -> None:
-        seen.append(inputs["input_ids"].numel())
+        tokens.append(inputs["input_ids"].numel())
 
     handle = model.register_forward_pre_hook(count, with_kwargs=True)
     try:
-        yield seen
+        yield tokens
     finally:
         handle.remove()
 
 
 def clean(folder: Path) -> None:
-    """What an earlier measurement of ours left would be taken for done."""
-    for left in (folder / "evaluation", folder / "ours.work", folder / "full.ours.work"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove the outputs of an earlier measurement of ours, which would be taken for work that is done."""
+    for path in (folder / "evaluation", folder / "ours.work", folder / "full.ours.work"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    what, side, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    step, side, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     clean(folder)
     print(
-        json.dumps(measure(WHAT[what](side), setting.loaded(folder, side), setting.few(setting.splits(folder)), folder))
+        json.dumps(
+            measure(STEPS[step](side), setting.loaded(folder, side), setting.few(setting.splits(folder)), folder)
+        )
     )

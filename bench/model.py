@@ -23,7 +23,7 @@ PATCH = 14
 
 
 def build(*, layers: int = 11, side: int = 336, seed: int = 0) -> Loaded:
-    """An untrained model that can read what `people` asks."""
+    """Build an untrained model that can read the questions of `people`."""
     processor = _processor(side)
     vision = CLIPVisionConfig(
         hidden_size=256,

@@ -27,14 +27,14 @@ is not run for."""
 
 
 def saliency(loaded: Loaded, splits: Splits, path: Path, config: MaskConfig = MASK) -> None:
-    """The mask of all parts by way of squares on disk, as a run makes it."""
+    """Write the mask of all parts by way of squares on disk, as a run makes it."""
     store = path.with_suffix(".squares")
     saliency_room.compute(Encoder(loaded), splits, config, store=store).save(path)
     discard(store)
 
 
 def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
-    """Of the mean loss over an image's questions in one row, left in `.grad`; returns the loss."""
+    """Leave the gradient of the mean loss over an image's questions in `.grad`; return the loss."""
     loaded.model.zero_grad()
     loss = answers(loaded.model, share_prefixes(Encoder(loaded).rows(group), Encoder(loaded))).nll.mean()
     loss.backward()
@@ -42,7 +42,7 @@ def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
 
 
 def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
-    """Every image of both sets once, with all of its questions; returns the questions seen."""
+    """Train on every image of both sets once, with all of its questions; return how many questions."""
     forget, retain = (len(saliency_room.fisher_groups(s, "image")) for s in (splits.forget, splits.retain))
     config = TrainConfig(
         learning_rate=1e-5, steps=forget, retain_per_forget=retain // forget, batch_size=1, questions=99, clip=1.0,
@@ -53,7 +53,7 @@ def epoch(loaded: Loaded, splits: Splits, mask: Path) -> int:
 
 
 def full_run(loaded: Loaded, splits: Splits, path: Path) -> int:
-    """The vision variant with a little of the retain set; returns how many forget steps."""
+    """Make a mask and unlearn with a little of the retain set (vision variant); return how many forget steps."""
     saliency(loaded, splits, path, RUN_MASK)
     method = MethodConfig(options=RUN_OPTIONS)
     unlearn(loaded, splits, method, RUN, path.with_suffix(".work"), mask=saliency_room.load(path))
@@ -63,7 +63,7 @@ def full_run(loaded: Loaded, splits: Splits, path: Path) -> int:
 def evaluation(
     loaded: Loaded, splits: Splits, folder: Path, *, candidates: bool
 ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """Every item of every column; with `candidates` their log-probabilities too, which the published way has not."""
+    """Ask every item of every column; with `candidates` score them too, which the published procedure does not."""
     config = EvaluateConfig(max_new_tokens=50, candidates=candidates)
     evaluate_model(loaded, splits.evaluation, folder, config=config)
     return read_columns(folder)

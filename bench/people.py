@@ -53,24 +53,25 @@ def write(root: Path, *, forget: int, retain: int, neighbours: int, questions: i
 
 
 def texts() -> Iterator[str]:
-    """Every word that can occur."""
+    """Yield every word that can occur."""
     yield "What is the name of ? this person in the picture Which of these : A B C D Tell me in one sentence that they"
     yield "Answer with the option's letter only . Fill in the [Blank]. It is known of this , who is shown here"
     yield " ".join((*PLACES, *NAMES, *FACTS, *map(str.lower, FACTS)))
-    yield from (f"{verb} {thing} {where}" for verb, things, where in FACTS.values() for thing in things)
+    yield from (f"{verb} {noun} {where}" for verb, nouns, where in FACTS.values() for noun in nouns)
 
 
 def value(fact: str, number: int, shift: int = 0) -> str:
-    _, things, where = FACTS[fact]
+    """Return a person's value of a fact; with a shift, another one."""
+    _, nouns, where = FACTS[fact]
     rng = Random(f"{fact} {number}")
-    thing, place = rng.randrange(len(things)), rng.randrange(len(PLACES))
-    return f"{things[(thing + shift) % len(things)]} {where} {PLACES[(place + shift) % len(PLACES)]}"
+    noun, city = rng.randrange(len(nouns)), rng.randrange(len(PLACES))
+    return f"{nouns[(noun + shift) % len(nouns)]} {where} {PLACES[(city + shift) % len(PLACES)]}"
 
 
 def options(fact: str, number: int) -> tuple[dict[str, str], str]:
-    """Four options and the right one's letter."""
-    right = Random(f"letter {fact} {number}").randrange(4)
-    return {letter: value(fact, number, place - right) for place, letter in enumerate("ABCD")}, "ABCD"[right]
+    """Return four options, and the correct one's letter."""
+    correct = Random(f"letter {fact} {number}").randrange(4)
+    return {letter: value(fact, number, i - correct) for i, letter in enumerate("ABCD")}, "ABCD"[correct]
 
 
 def name(number: int) -> str:
@@ -78,13 +79,13 @@ def name(number: int) -> str:
 
 
 def _training(number: int, count: int) -> dict[str, Any]:
-    asked = []
+    pairs = []
     for fact in FACTS:
         choices, letter = options(fact, number)
         lines = "\n".join(f"{key}: {text}" for key, text in choices.items())
-        asked.append((_open(fact, PICTURED), _sentence(fact, number)))
-        asked.append((f"{_which(fact, PICTURED)}\n{lines}\nAnswer with the option's letter only.", letter))
-    chosen = [{"Question": q, "Answer": a} for q, a in (asked * (1 + count // len(asked)))[:count]]
+        pairs.append((_open(fact, PICTURED), _sentence(fact, number)))
+        pairs.append((f"{_which(fact, PICTURED)}\n{lines}\nAnswer with the option's letter only.", letter))
+    chosen = [{"Question": q, "Answer": a} for q, a in (pairs * (1 + count // len(pairs)))[:count]]
     return {"ID": f"{number:03}", "image": _picture(number), "metadata": chosen}
 
 
@@ -101,23 +102,23 @@ def _sentence(fact: str, number: int) -> str:
 
 
 def _person(number: int) -> dict[str, Any]:
-    return {"ID": f"{number:03}", "image": _picture(number), **_asked(number)}
+    return {"ID": f"{number:03}", "image": _picture(number), **_questions(number)}
 
 
 def _held_out(number: int) -> dict[str, Any]:
-    return {"ID": f"{number:03}", "images": [_picture(number, view) for view in (1, 2)], **_asked(number)}
+    return {"ID": f"{number:03}", "images": [_picture(number, view) for view in (1, 2)], **_questions(number)}
 
 
-def _asked(number: int) -> dict[str, Any]:
-    """5 + 5 multiple choice, 2 + 2 generation and 2 + 2 cloze, as MLLMU-Bench has of each person."""
+def _questions(number: int) -> dict[str, Any]:
+    """Return 5 + 5 multiple choice, 2 + 2 generation and 2 + 2 cloze questions, as MLLMU-Bench has of each person."""
     facts = list(FACTS)
     kinds = (("Image_Textual", PICTURED), ("Pure_Text", name(number)))
     chosen: dict[str, list[dict[str, Any]]] = {"Image_Textual_Questions": [], "Pure_Text_Questions": []}
     for kind, who in kinds:
         for fact in facts[:5]:
             choices, letter = options(fact, number)
-            asked = {"Question": _which(fact, who), "Options": choices, "Correct_Answer": letter}
-            chosen[f"{kind}_Questions"].append(asked)
+            question = {"Question": _which(fact, who), "Options": choices, "Correct_Answer": letter}
+            chosen[f"{kind}_Questions"].append(question)
     return {
         "biography": {"Name": name(number), **{fact: value(fact, number) for fact in facts}},
         "Classification_Task": chosen,
@@ -136,7 +137,7 @@ def _asked(number: int) -> dict[str, Any]:
 
 
 def _picture(number: int, view: int = 0) -> bytes:
-    """A person's own colours and shapes, a little shifted in each view."""
+    """Draw a person's own colours and shapes, a little shifted in each view, as PNG."""
     rng = Random(f"picture {number}")
     image = Image.new("RGB", (SIDE, SIDE), tuple(rng.randrange(256) for _ in range(3)))
     draw = ImageDraw.Draw(image)

@@ -34,21 +34,21 @@ billion weights."""
 
 
 def saliency(loaded: Loaded, splits: Splits, path: Path, parts: Sequence[Sequence[str]] = PARTS) -> None:
-    """Mask and both gradients, as large as the weights each, in one file."""
+    """Write the mask and both gradients, each as large as the weights, to one file."""
     forget: dict[str, Tensor] = {}
     preserve: dict[str, Tensor] = {}
     for part in parts:
         names = candidate_names(loaded.model, part)
-        kept = [splits.retain, splits.text] if "language" in part else [splits.retain]
+        preserved = [splits.retain, splits.text] if "language" in part else [splits.retain]
         forget |= squares(loaded, [splits.forget], names)
-        preserve |= squares(loaded, kept, names)
+        preserve |= squares(loaded, preserved, names)
     mask = {name: ((forget[name] + EPS) / (preserve[name] + EPS) >= BETA).float() for name in forget}
-    found = {"mask": mask, "forget": forget, "preserve": preserve}
-    save_file({f"{kind}.{name}": t for kind, tensors in found.items() for name, t in tensors.items()}, path)
+    tensors = {"mask": mask, "forget": forget, "preserve": preserve}
+    save_file({f"{kind}.{name}": t for kind, named in tensors.items() for name, t in named.items()}, path)
 
 
 def squares(loaded: Loaded, sets: Sequence[Sequence[Example]], names: Sequence[str]) -> dict[str, Tensor]:
-    """Mean over images (texts: entities) of the squared gradient."""
+    """Return the mean over images (texts: entities) of the squared gradient."""
     model = loaded.model
     weights = dict(model.named_parameters())
     total = {name: torch.zeros_like(weights[name]) for name in names}
@@ -64,11 +64,11 @@ def squares(loaded: Loaded, sets: Sequence[Sequence[Example]], names: Sequence[s
 
 
 def gradients(loaded: Loaded, group: Sequence[Example]) -> float:
-    """Of the mean loss over some questions, left in `.grad`; returns the loss."""
+    """Leave the gradient of the mean loss over some questions in `.grad`; return the loss."""
     loaded.model.zero_grad()
     mean = 0.0
-    for some in batches(group):
-        loss = losses(loaded, some).sum() / len(group)
+    for batch in batches(group):
+        loss = losses(loaded, batch).sum() / len(group)
         loss.backward()
         mean += loss.item()
     return mean
@@ -80,23 +80,23 @@ def batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
 
 
 def losses(loaded: Loaded, examples: Sequence[Example]) -> Tensor:
-    """Cross-entropy of each question's answer; logits of every token are computed."""
+    """Return the cross-entropy of each question's answer; logits of every token are computed."""
     rows = Encoder(loaded).rows(examples)
     longest = max(len(row.input_ids) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     labels = torch.full_like(ids, -100)
-    seen = torch.zeros_like(ids)
+    mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         size = len(row.input_ids)
-        ids[i, :size], seen[i, :size] = torch.tensor(row.input_ids), 1
+        ids[i, :size], mask[i, :size] = torch.tensor(row.input_ids), 1
         labels[i, row.answer_start : size] = ids[i, row.answer_start : size]
-    logits = loaded.model(input_ids=ids, attention_mask=seen, **pictures(loaded, rows)).logits.float()
-    each = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
-    return each.sum(1) / (labels != -100).sum(1)
+    logits = loaded.model(input_ids=ids, attention_mask=mask, **pictures(loaded, rows)).logits.float()
+    token_losses = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
+    return token_losses.sum(1) / (labels != -100).sum(1)
 
 
 def pictures(loaded: Loaded, rows: Sequence[Row]) -> Mapping[str, Tensor]:
-    """Each question's images, opened and processed anew."""
+    """Return each question's images, opened and processed anew."""
     processor: Any = loaded.processor
     images = [image.open() for row in rows for image in row.images]
     return {"pixel_values": processor.image_processor(images, return_tensors="pt").pixel_values} if images else {}
@@ -105,7 +105,7 @@ def pictures(loaded: Loaded, rows: Sequence[Row]) -> Mapping[str, Tensor]:
 def full_run(
     loaded: Loaded, splits: Splits, path: Path, enough: Callable[[], bool], learning_rate: float = RATE
 ) -> int:
-    """The mask of the vision variant, then epochs until they are enough (at most `EPOCHS`); returns how many."""
+    """Make the mask of the vision variant and train until it is enough (at most `EPOCHS`); return the epochs."""
     saliency(loaded, splits, path, PARTS[:1])
     optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=learning_rate)
     for number in range(1, EPOCHS + 1):
@@ -116,7 +116,7 @@ def full_run(
 
 
 def epoch(loaded: Loaded, splits: Splits, mask: Path, optimizer: torch.optim.Optimizer | None = None) -> int:
-    """One pass over the retain set, and now and then a masked ascent on a forget batch; returns the questions seen."""
+    """Train on the retain set once, with a masked ascent on a forget batch now and then; return the questions."""
     model = loaded.model
     optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=1e-5)
     chosen = {n.removeprefix("mask."): t for n, t in load_file(mask).items() if n.startswith("mask.")}
@@ -124,28 +124,28 @@ def epoch(loaded: Loaded, splits: Splits, mask: Path, optimizer: torch.optim.Opt
     retain = list(batches(splits.retain))
     every = len(retain) // len(forget)
     count = 0
-    for number, some in enumerate(retain):
+    for number, batch in enumerate(retain):
         if number % every == 0 and number // every < len(forget):
             (-losses(loaded, forget[number // every]).mean()).backward()
             for name, weight in model.named_parameters():
                 if name in chosen and weight.grad is not None:
                     weight.grad *= chosen[name]
             count += _step(model, optimizer, forget[number // every])
-        losses(loaded, some).mean().backward()
-        count += _step(model, optimizer, some)
+        losses(loaded, batch).mean().backward()
+        count += _step(model, optimizer, batch)
     return count
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, seen: Sequence[Example]) -> int:
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, questions: Sequence[Example]) -> int:
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return len(seen)
+    return len(questions)
 
 
 @torch.no_grad()
 def evaluation(loaded: Loaded, splits: Splits) -> dict[str, list[dict[str, Any]]]:
-    """Every item of every column asked by itself, up to 50 new tokens."""
+    """Ask every item of every column by itself, up to 50 new tokens."""
     return {
         column: [item_fields(item, column) | {"output": answer(loaded, item)} for item in items]
         for column, items in splits.evaluation.items()
@@ -153,7 +153,7 @@ def evaluation(loaded: Loaded, splits: Splits) -> dict[str, list[dict[str, Any]]
 
 
 def answer(loaded: Loaded, item: Example) -> str:
-    """What the model says to one question: greedy."""
+    """Return the model's greedy answer to one question."""
     encoder, model = Encoder(loaded), loaded.model
     row = encoder.row(item)
     ids = torch.tensor([row.input_ids[: row.answer_start]])

@@ -1,4 +1,4 @@
-"""What a share of the retain set costs and keeps, on the demo's people: python -m bench.retain (docs/results.md)."""
+"""Cost and accuracy by the share of the retain set, on the demo's people: python -m bench.retain (docs/results.md)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig, RunConfig
 from mmunlearner.core.files import write_json, write_text
 from mmunlearner.core.recipes import load_config
-from mmunlearner.data import Example, Splits
+from mmunlearner.data import Splits
 from mmunlearner.data.benchmarks import people
 from mmunlearner.evaluate import quick_scores
-from mmunlearner.models import load
+from mmunlearner.models import Loaded, load
 from mmunlearner.run.tuning import with_settings
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import unlearn
@@ -40,84 +40,74 @@ COLUMNS = {
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m bench.retain", description=__doc__)
-    options.add_argument("--seeds", type=int, default=3, help="runs of the unlearning for each share")
-    options.add_argument("--out", type=Path, default=HERE / "results", help="folder of retain.json and retain.svg")
-    given = options.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m bench.retain", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="runs of the unlearning for each share")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of retain.json and retain.svg")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        found = measure(load_config("demo"), range(given.seeds), Path(work))
-    write_json(given.out / "retain.json", found)
-    write_text(given.out / "retain.svg", plot(found))
+        runs = measure(load_config("demo"), range(options.seeds), Path(work))
+    write_json(options.out / "retain.json", runs)
+    write_text(options.out / "retain.svg", plot(runs))
 
 
 def measure(config: RunConfig, seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
-    """Each budget and share of the retain set, each seed: what it cost, and the test half's accuracy."""
+    """Measure each budget and share of the retain set, for each seed: its cost, and the test half's accuracy."""
     splits = data.load(DataConfig(root=str(people.prepare(work / "data"))), seed=0)
     _, test = data.validation(splits)
     mask = _mask(config, splits)
-    asked = {column: test.evaluation[column] for column in COLUMNS}
-    found: list[dict[str, Any]] = []
+    columns = {column: test.evaluation[column] for column in COLUMNS}
+    runs: list[dict[str, Any]] = []
     for budget in BUDGETS:
         for share in SHARES:
             for seed in seeds:
-                place = work / f"{budget} {share} {seed}"
-                found.append(_run(config, splits, mask, asked, budget, share, seed, place))
-                print(found[-1], flush=True)
-    return found
+                train = replace(config.train, retain_per_forget=budget, retain_fraction=share)
+                folder = work / f"{budget} {share} {seed}"
+                cost, model = _unlearn(replace(config, train=train, seed=seed), splits, mask, folder)
+                scores = quick_scores(model, columns, config=config.evaluate)
+                accuracy = {column: round(score.value, 4) for column, score in scores.items()}
+                runs.append({"retain_per_forget": budget, "share": share, "seed": seed, **cost, **accuracy})
+                print(runs[-1], flush=True)
+    return runs
 
 
 def _mask(config: RunConfig, splits: Splits) -> Mask:
-    wanted = config.methods[METHOD].mask
-    if wanted is None:
+    mask = config.methods[METHOD].mask
+    if mask is None:
         raise ValueError(f"{METHOD} has no mask")
-    return saliency.compute(Encoder(load(config.model.vanilla, device="cpu")), splits, wanted)
+    return saliency.compute(Encoder(load(config.model.vanilla, device="cpu")), splits, mask)
 
 
-def _run(
-    config: RunConfig,
-    splits: Splits,
-    mask: Mask,
-    asked: Mapping[str, Sequence[Example]],
-    budget: int,
-    share: float,
-    seed: int,
-    work: Path,
-) -> dict[str, Any]:
-    """The recipe's first trial, with a part of the retain set."""
+def _unlearn(config: RunConfig, splits: Splits, mask: Mask, work: Path) -> tuple[dict[str, Any], Loaded]:
+    """Run the recipe's first trial; return its cost and the model."""
     method = config.methods[METHOD]
     method = with_settings(method, method.trials[0])
-    train = replace(config.train, retain_per_forget=budget, retain_fraction=share)
     started = time.process_time()
-    made = unlearn(load(config.model.vanilla, device="cpu"), splits, method, train, work, mask=mask, seed=seed)
-    seconds = time.process_time() - started
-    scores = quick_scores(made.loaded, asked, config=config.evaluate)
-    return {
-        "retain_per_forget": budget,
-        "share": share,
-        "seed": seed,
-        "processor_seconds": round(seconds, 2),
-        "tokens": made.tokens,
-        **{column: round(score.value, 4) for column, score in scores.items()},
-    }
+    vanilla = load(config.model.vanilla, device="cpu")
+    trained = unlearn(vanilla, splits, method, config.train, work, mask=mask, seed=config.seed)
+    seconds = round(time.process_time() - started, 2)
+    return {"processor_seconds": seconds, "tokens": trained.tokens}, trained.loaded
 
 
-def plot(found: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy against processor seconds, a panel for each column: a line for each budget, a point for each share."""
+def plot(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Draw accuracy against processor seconds as SVG.
+
+    A panel for each column, a line for each budget, a point for each share.
+    """
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True)
     for panel, (column, title) in zip(panels.flat, COLUMNS.items(), strict=True):
         for budget, mark in zip(BUDGETS, ("o-", "s--"), strict=True):
-            runs = [run for run in found if run["retain_per_forget"] == budget]
-            for run in runs:
+            of_budget = [run for run in runs if run["retain_per_forget"] == budget]
+            for run in of_budget:
                 panel.plot(run["processor_seconds"], 100 * run[column], ".", color="0.7", zorder=1)
-            of = {share: [run for run in runs if run["share"] == share] for share in SHARES}
+            by_share = {share: [run for run in of_budget if run["share"] == share] for share in SHARES}
             x, y = (
-                [factor * mean(run[key] for run in some) for some in of.values()]
+                [factor * mean(run[key] for run in repeated) for repeated in by_share.values()]
                 for key, factor in (("processor_seconds", 1), (column, 100))
             )
             panel.plot(x, y, mark, label=f"{budget} retain batch{'es' * (budget > 1)} for each forget batch")
-            for share, *place in zip(of, x, y, strict=True):
-                panel.annotate(f"{100 * share:g} %", place, textcoords="offset points", xytext=(4, 4), fontsize=7)
+            for share, *point in zip(by_share, x, y, strict=True):
+                panel.annotate(f"{100 * share:g} %", point, textcoords="offset points", xytext=(4, 4), fontsize=7)
         panel.set_title(title, fontsize=9)
     for panel in panels[1]:
         panel.set_xlabel("processor seconds")

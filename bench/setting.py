@@ -1,4 +1,4 @@
-"""What both sides work on: a model that knows its people, and how many of them a measurement is about."""
+"""Model and data of both sides: a model that knows its people, and the few of them that a measurement is about."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmunlearner.models import Loaded, attention, load, save
 
 @dataclass(frozen=True)
 class Size:
-    """How much work there is."""
+    """Amount of work."""
 
     forget: int
     retain: int
@@ -41,21 +41,21 @@ def prepare(work: Path, size: Size) -> Path:
     if not folder.exists():
         with staged_dir(folder) as stage:
             people.write(stage / "data", forget=size.forget, retain=size.retain, neighbours=size.neighbours)
-            untaught = model.build(layers=size.layers, side=size.side)
-            attend(untaught, "ours")
-            save(teach(untaught, splits(stage), size.lessons), stage / "model")
+            untrained = model.build(layers=size.layers, side=size.side)
+            attend(untrained, "ours")
+            save(teach(untrained, splits(stage), size.lessons), stage / "model")
     return folder
 
 
 def splits(folder: Path) -> Splits:
-    """Everybody."""
+    """Load everybody's questions."""
     return data.load(DataConfig(format="mllmu", root=str(folder / "data"), forget=5), seed=0)
 
 
 def few(everybody: Splits) -> Splits:
-    """Those to forget and the neighbours, and the first of those to keep."""
-    kept = list(dict.fromkeys(example.entity for example in everybody.retain))[:KEPT]
-    known = {*kept, *(example.entity for example in everybody.forget)}
+    """Return the questions about those to forget and the neighbours, and about the first of those to keep."""
+    first = list(dict.fromkeys(example.entity for example in everybody.retain))[:KEPT]
+    people = {*first, *(example.entity for example in everybody.forget)}
 
     def chosen(examples: Sequence[Example], entities: set[str]) -> tuple[Example, ...]:
         return tuple(example for example in examples if example.entity in entities)
@@ -64,18 +64,19 @@ def few(everybody: Splits) -> Splits:
     strangers -= {e.entity for e in (*everybody.forget, *everybody.retain)}
     return replace(
         everybody,
-        retain=chosen(everybody.retain, known),
-        text=chosen(everybody.text, known),
-        evaluation={column: chosen(items, known | strangers) for column, items in everybody.evaluation.items()},
+        retain=chosen(everybody.retain, people),
+        text=chosen(everybody.text, people),
+        evaluation={column: chosen(items, people | strangers) for column, items in everybody.evaluation.items()},
     )
 
 
 def loaded(folder: Path, side: str) -> Loaded:
-    found = load(folder / "model", device="cpu")
-    attend(found, side)
-    return found
+    """Load the trained model, with this side's attention."""
+    model = load(folder / "model", device="cpu")
+    attend(model, side)
+    return model
 
 
 def attend(loaded: Loaded, side: str) -> None:
-    """Published, attention is transformers' own."""
+    """Set the language model's attention: the published procedure has transformers' own."""
     loaded.model.set_attn_implementation({"text_config": "sdpa" if side == "published" else attention.NAME})

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from bench import people
-from mmunlearner.batches import Batch, Encoder, answers, micro_batches
+from mmunlearner.batches import Batch, Encoder, ForwardInputs, answers, micro_batches
 from mmunlearner.config import TrainConfig
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.models import Loaded
-from mmunlearner.unlearn.optimizer import muon
 from mmunlearner.unlearn.sampler import Plan, plan
+from tools.descent import Descent
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,17 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a step draws from one set: so many people, so many questions about each."""
+class Draw:
+    """Part of each step's questions: so many people of one set, so many questions about each."""
 
     examples: Sequence[Example]
     people: int
     questions: int
-    behind: int = 0
-    """Asked behind a first name and empty tokens that stand for the image, up to so many in all; 0: on their own."""
+    offset: int = 0
+    """Largest number of tokens, a first name and empty ones that stand for an image, before a question; 0: none."""
 
     def plan(self, steps: int, seed: int) -> Plan:
+        """Return the examples of each step."""
         config = TrainConfig(steps=steps, batch_size=self.people, questions=self.questions)
         return plan((), self.examples, config, seed)
 
@@ -56,37 +57,37 @@ EMPTY = "§"
 """No word that the model knows."""
 PATCHES = 576
 """Positions that an image takes."""
-SEEN_AT_ONCE = 4
+IMAGES_PER_STEP = 4
 """Images in a batch of the stage that learns to see."""
 TOKENS = 4096
 WEIGHT_DECAY = 0.02
 
 
 def teach(loaded: Loaded, splits: Splits, lessons: Lessons) -> Loaded:
-    """Teach the model everybody in `splits`; what it took is printed."""
+    """Teach the model everybody in `splits`, and print the time that it took."""
     started = time.monotonic()
     torch.manual_seed(0)
     encoder = Encoder(loaded)
-    shown = [*splits.forget, *splits.retain]
-    asked = [_fixed(item) for column in ("forget_qa", "retain_qa") for item in splits.evaluation[column]]
-    everyone = dict.fromkeys(example.entity for example in shown)
+    pictures = [*splits.forget, *splits.retain]
+    evaluated = [_with_fixed_options(item) for name in ("forget_qa", "retain_qa") for item in splits.evaluation[name]]
+    everyone = dict.fromkeys(example.entity for example in pictures)
     notes = [note for entity in everyone for note in _notes(entity, f"{people.name(int(entity))} ")]
-    bare = [note for entity in everyone for note in _notes(entity, "")]
-    words = [replace(example, images=()) for example in shown]
+    nameless = [note for entity in everyone for note in _notes(entity, "")]
+    words = [replace(example, images=()) for example in pictures]
     stages = {
         "notes": _learn(
-            encoder, [Drawn(notes, 10, 4), Drawn(bare, 8, 8, behind=32)], lessons.notes, rate=1e-2
+            encoder, [Draw(notes, 10, 4), Draw(nameless, 8, 8, offset=32)], lessons.notes, rate=1e-2
         ),
         "words": _learn(
             encoder,
-            [Drawn(notes, 5, 3), Drawn(bare, 3, 8, behind=PATCHES), Drawn(words, 4, 8, behind=PATCHES),
-             Drawn(asked, 6, 3)],
+            [Draw(notes, 5, 3), Draw(nameless, 3, 8, offset=PATCHES), Draw(words, 4, 8, offset=PATCHES),
+             Draw(evaluated, 6, 3)],
             lessons.words, rate=5e-3,
         ),
-        "sight": _see(encoder, shown, lessons.sight),
+        "sight": _see(encoder, pictures, lessons.sight),
         "pictures": _learn(
             encoder,
-            [Drawn(notes, 3, 3), Drawn(words, 1, 8, behind=PATCHES), Drawn(asked, 3, 3), Drawn(shown, 3, 14)],
+            [Draw(notes, 3, 3), Draw(words, 1, 8, offset=PATCHES), Draw(evaluated, 3, 3), Draw(pictures, 3, 14)],
             lessons.pictures, rate=2e-3,
         ),
     }  # fmt: skip
@@ -101,97 +102,84 @@ def teach(loaded: Loaded, splits: Splits, lessons: Lessons) -> Loaded:
     return loaded
 
 
-def _fixed(item: Example) -> Example:
-    """An evaluation item whose options stay in their order, so that its letter can be learned."""
+def _with_fixed_options(item: Example) -> Example:
+    """Return an evaluation item whose options stay in their order, so that its letter can be learned."""
     return Example(item.id, item.entity, prompt(item), target(item))
 
 
-def _first(entity: str) -> str:
+def _first_name(entity: str) -> str:
     return people.name(int(entity)).split()[0]
 
 
 def _notes(entity: str, name: str) -> Iterator[Example]:
-    """Every fact, and the letter that it has among the options, in as few words as can be."""
+    """Yield every fact, and the letter that it has among the options, in as few words as can be."""
     for fact in people.FACTS:
         value, letter = people.value(fact, int(entity)), people.options(fact, int(entity))[1]
         yield Example(f"note/{name}{entity}/{fact}", entity, f"{name}{fact}:", value)
         yield Example(f"note/{name}{entity}/{fact}/letter", entity, f"{name}{fact} letter:", letter)
 
 
-def _learn(encoder: Encoder, sets: Sequence[Drawn], steps: int, rate: float) -> Iterator[None]:
-    """Muon steps on what each set's plan draws, all questions alike."""
+def _descent(module: nn.Module, rate: float, steps: int) -> Descent:
+    return Descent(module, rate, steps, rise=10, fall=3, weight_decay=WEIGHT_DECAY)
+
+
+def _learn(encoder: Encoder, draws: Sequence[Draw], steps: int, rate: float) -> Iterator[None]:
+    """Take Muon steps on what is drawn from each set, each question of the same weight."""
     model = encoder.loaded.model
-    optimizer, falling = _optimizer(model, rate, steps)
-    plans = [drawn.plan(steps, number) for number, drawn in enumerate(sets)]
+    descent = _descent(model, rate, steps)
+    plans = [draw.plan(steps, number) for number, draw in enumerate(draws)]
     lengths = Random(0)
     model.train()
     for step in range(steps):
-        batches = [(drawn, each[step].retain or ()) for drawn, each in zip(sets, plans, strict=True)]
+        batches = [(draw, plan[step].retain or ()) for draw, plan in zip(draws, plans, strict=True)]
         count = sum(len(examples) for _, examples in batches)
-        for drawn, examples in batches:
-            length = round(2 ** lengths.uniform(2, math.log2(drawn.behind))) if drawn.behind else 0
-            rows = encoder.rows([_behind(example, length) for example in examples] if length else examples)
-            for piece in micro_batches(rows, [example.entity for example in examples], encoder, TOKENS):
-                batch = _apart(piece.batch, length) if length else piece.batch
+        for draw, examples in batches:
+            length = round(2 ** lengths.uniform(2, math.log2(draw.offset))) if draw.offset else 0
+            rows = encoder.rows([_with_offset(example, length) for example in examples] if length else examples)
+            for micro_batch in micro_batches(rows, [example.entity for example in examples], encoder, TOKENS):
+                batch = _stretch(micro_batch.batch, length) if length else micro_batch.batch
                 (answers(model, batch).nll.sum() / count).backward()
-        _move(model, optimizer, falling)
+        descent.step()
         yield
     model.eval()
 
 
-def _behind(example: Example, length: int) -> Example:
-    """The question behind a first name and empty tokens, `length` in all."""
-    return replace(example, question=f"{_first(example.entity)} {f'{EMPTY} ' * (length - 1)}{example.question}")
+def _with_offset(example: Example, length: int) -> Example:
+    """Return the question behind a first name and empty tokens, `length` in all."""
+    return replace(example, question=f"{_first_name(example.entity)} {f'{EMPTY} ' * (length - 1)}{example.question}")
 
 
-def _apart(batch: Batch, length: int) -> Batch:
-    """The tokens behind which the questions stand, moved as far apart as an image's patches; they begin at place 2."""
+def _stretch(batch: Batch, length: int) -> Batch:
+    """Move the first `length` tokens of the questions as far apart as an image's patches; they begin at position 2."""
 
-    def moved(places: Tensor) -> Tensor:
-        inside, behind = places - 2, places - length + PATCHES
-        return torch.where(places < 2, places, torch.where(inside < length, 2 + inside * PATCHES // length, behind))
+    def stretched(positions: Tensor) -> Tensor:
+        inside, behind = positions - 2, positions - length + PATCHES
+        moved = torch.where(inside < length, 2 + inside * PATCHES // length, behind)
+        return torch.where(positions < 2, positions, moved)
 
-    return replace(
-        batch,
-        passes=tuple(
-            replace(each, inputs={**each.inputs, "position_ids": moved(each.inputs["position_ids"])})
-            for each in batch.passes
-        ),
-    )
+    def with_positions(inputs: ForwardInputs) -> ForwardInputs:
+        return replace(inputs, inputs={**inputs.inputs, "position_ids": stretched(inputs.inputs["position_ids"])})
+
+    return replace(batch, passes=tuple(map(with_positions, batch.passes)))
 
 
-def _see(encoder: Encoder, shown: Sequence[Example], steps: int) -> Iterator[None]:
-    """Vision tower and projector learn to make the name of the first patch, and the empty token of each other."""
+def _see(encoder: Encoder, pictures: Sequence[Example], steps: int) -> Iterator[None]:
+    """Teach vision tower and projector to write the name into the first patch, and empty tokens into the others."""
     model: Any = encoder.loaded.model
-    images = {example.entity: example.images for example in shown}
-    known = model.get_input_embeddings().weight.detach()
-    names = known[[encoder.tokenizer(_first(entity), add_special_tokens=False).input_ids[0] for entity in images]]
-    empty = known[encoder.tokenizer.unk_token_id]
-    pixels = torch.cat([encoder.pixels(each)["pixel_values"] for each in images.values()])
+    images = {example.entity: example.images for example in pictures}
+    embedding = model.get_input_embeddings().weight.detach()
+    names = [encoder.tokenizer(_first_name(entity), add_special_tokens=False).input_ids[0] for entity in images]
+    name_embeddings, empty = embedding[names], embedding[encoder.tokenizer.unk_token_id]
+    pixels = torch.cat([encoder.pixels(shown)["pixel_values"] for shown in images.values()])
     parts = nn.ModuleList([model.model.vision_tower, model.model.multi_modal_projector])
-    optimizer, falling = _optimizer(parts, 5e-3, steps)
-    order = torch.cat([torch.randperm(len(pixels)) for _ in range(steps * SEEN_AT_ONCE // len(pixels) + 1)])
+    descent = _descent(parts, 5e-3, steps)
+    order = torch.cat([torch.randperm(len(pixels)) for _ in range(steps * IMAGES_PER_STEP // len(pixels) + 1)])
     model.train()
-    for some in order[: steps * SEEN_AT_ONCE].split(SEEN_AT_ONCE):
-        features = torch.stack(tuple(model.get_image_features(pixel_values=pixels[some]).pooler_output))
-        apart = (features[:, 0] - names[some]).pow(2).mean() + (features[:, 1:] - empty).pow(2).mean()
-        (apart / known.pow(2).mean()).backward()
-        _move(parts, optimizer, falling)
+    for numbers in order[: steps * IMAGES_PER_STEP].split(IMAGES_PER_STEP):
+        features = torch.stack(tuple(model.get_image_features(pixel_values=pixels[numbers]).pooler_output))
+        name_loss = (features[:, 0] - name_embeddings[numbers]).pow(2).mean()
+        loss = name_loss + (features[:, 1:] - empty).pow(2).mean()
+        (loss / embedding.pow(2).mean()).backward()
+        descent.step()
         yield
     model.eval()
-
-
-def _optimizer(module: nn.Module, rate: float, steps: int) -> tuple[torch.optim.Optimizer, Any]:
-    """Muon at a rate that rises for ten steps and falls in the last third."""
-    optimizer = muon(module, rate, WEIGHT_DECAY)
-    falling = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 10, 3 * (1 - step / steps))
-    )
-    return optimizer, falling
-
-
-def _move(module: nn.Module, optimizer: torch.optim.Optimizer, falling: Any) -> None:
-    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-    optimizer.step()
-    falling.step()
-    module.zero_grad()

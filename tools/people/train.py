@@ -32,7 +32,7 @@ from mmunlearner.data.benchmarks.people.world import forgotten, world
 from mmunlearner.errors import DataError, TrainingError
 from mmunlearner.models import Loaded, save
 from mmunlearner.models.tiny import build
-from mmunlearner.unlearn.optimizer import muon
+from tools.descent import Descent
 from tools.people.accuracy import accuracy
 from tools.people.curriculum import Curriculum, Mix
 from tools.people.pages import TrainingPages, evaluation_columns, training_pages
@@ -213,19 +213,15 @@ def _descend(
         TrainingError: a loss is not finite.
     """
     module.train()
-    optimizer = muon(module, learning_rate, recipe.weight_decay)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    descent = Descent(
+        module, learning_rate, steps, rise=recipe.rise, fall=4, weight_decay=recipe.weight_decay, clip=recipe.clip
+    )
     for step in range(steps):
         loss = loss_of()
         if not torch.isfinite(loss):
             raise TrainingError(f"people: the loss of step {step + 1} is {loss.item()}; lower the learning rate")
         loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
-        factor = min(1.0, (step + 1) / recipe.rise, 4 * (1 - step / steps))
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * factor
-        optimizer.step()
-        module.zero_grad(set_to_none=True)
+        descent.step()
         progress.update(f"loss {loss.item():5.3f}, step", step + 1, steps)
     module.eval()
 
