@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmunlearner.config import MaskConfig, MethodConfig, TrainConfig
-from mmunlearner.core.validation import OPTIONS, InvalidError, shortened, validate
+from mmunlearner.core.validation import OPTIONS, InvalidError, shorten, validate
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_options_are_converted_by_their_type(content: dict[str, Any], expected: 
     ("content", "problem"),
     [
         ({"steps": True}, "steps: expected a whole number, found 'true'"),
-        ({"clip": True}, "clip: expected a finite number, found 'true'"),
+        ({"clip": True}, "clip: expected a number, found 'true'"),
         ({"steps": 1.5}, "steps: expected a whole number, found 1.5"),
         ({"clip": float("inf")}, "clip: expected a finite number, found inf"),
         ({"clip": "-inf"}, "clip: expected a finite number, found '-inf'"),
@@ -40,6 +40,7 @@ def test_options_are_converted_by_their_type(content: dict[str, Any], expected: 
         ({"keep_text": "1"}, "keep_text: expected true or false, found '1'"),
         ({"report_to": ["wandb", None]}, "report_to[1]: expected a text, found nothing"),
         ({"report_to": 3}, "report_to: expected a list, found 3"),
+        ({"stpes": None}, "stpes: unknown option; did you mean steps?"),
         ([], "expected the options learning_rate, "),
         (None, "expected the options learning_rate, "),
     ],
@@ -64,8 +65,8 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_values_are_shown_in_one_short_line(value: object) -> None:
-    assert len(shortened(value)) <= 60
-    assert "\n" not in shortened(value)
+    assert len(shorten(value)) <= 60
+    assert "\n" not in shorten(value)
 
 
 @given(st.dictionaries(st.sampled_from(["train", "mask", "options", "trials", "role", "title", "x"]), JSON))

@@ -1,18 +1,173 @@
+"""Rows against their layout, files of all kinds, and parquet that is written."""
+
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from support.layouts import png
+from typing_extensions import TypedDict
 
-from mmunlearner.data.schema import Text
-from mmunlearner.data.tables import has_table, read_table
+from mmunlearner.core.validation import Json, Text
+from mmunlearner.data import ImageRef
+from mmunlearner.data.tables import Cell, Images, check, has_table, read_table
 from mmunlearner.errors import DataError
+
+
+class Inner(TypedDict):
+    word: Text
+
+
+class Filled(TypedDict):
+    name: Text
+    count: int
+    share: float
+    kind: Literal["a", "b"]
+    inner: list[Inner]
+    notes: Annotated[dict[str, str], Json]
+    extra: NotRequired[str | None]
+
+
+CELL = Cell(Path("people.parquet"), 7)
+GOOD = {"name": "Ann", "count": 1, "share": 0.5, "kind": "a", "inner": [{"word": "x"}], "notes": '{"a": "b"}'}
+
+
+def test_a_fitting_row_comes_back_parsed_and_without_strange_columns():
+    assert check(GOOD | {"other": 1}, Filled, CELL) == GOOD | {"notes": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 7}, "column name: expected a text, found 7"),
+        ({"name": " "}, "column name: expected a text, found an empty one"),
+        ({"name": None}, "column name: expected a text, found nothing"),
+        ({"count": True}, "column count: expected a whole number, found True"),
+        ({"count": 1.5}, "column count: expected a whole number, found 1.5"),
+        ({"share": "half"}, "column share: expected a number, found 'half'"),
+        ({"kind": "c"}, "column kind: expected one of a, b, found 'c'"),
+        ({"inner": {}}, "column inner: expected a list, found {}"),
+        ({"inner": [{"word": "x"}, {"word": 3}]}, "column inner[1].word: expected a text, found 3"),
+        ({"inner": [{}]}, "column inner[0].word: expected this column, found only nothing"),
+        ({"inner": [{"wrod": "x"}]}, "column inner[0].word: expected this column, found wrod (did you mean word?)"),
+        ({"inner": ["x"]}, "column inner[0]: expected the columns word, found 'x'"),
+        ({"notes": '{"a": '}, "column notes: expected JSON, found '{\"a\": ' (Expecting value at character 6)"),
+        ({"notes": '["a"]'}, "column notes: expected named values, found ['a']"),
+        ({"notes": '{"a": 1}'}, "column notes.a: expected a text, found 1"),
+        ({"extra": 5}, "column extra: expected a text, found 5"),
+    ],
+)
+def test_the_cell_that_does_not_fit_is_named(change: dict[str, object], message: str):
+    with pytest.raises(DataError) as error:
+        check(GOOD | change, Filled, CELL)
+    assert str(error.value) == f"people.parquet, row 7, {message}"
+
+
+@pytest.mark.parametrize("column", ["name", "count", "share", "kind", "inner", "notes"])
+def test_a_missing_column_is_named(column: str):
+    with pytest.raises(DataError, match=rf"row 7, column {column}: expected this column"):
+        check({key: value for key, value in GOOD.items() if key != column}, Filled, CELL)
+
+
+def test_optional_columns_may_be_null_or_absent_and_are_then_left_out():
+    assert check(GOOD | {"extra": None}, Filled, CELL) == check(GOOD, Filled, CELL)
+    assert check(GOOD | {"extra": "x"}, Filled, CELL)["extra"] == "x"
+
+
+def test_a_python_literal_in_the_place_of_json_is_read():
+    assert check(GOOD | {"notes": "{'a': 'b'}"}, Filled, CELL)["notes"] == {"a": "b"}
+
+
+def test_nulls_among_free_names_are_left_out():
+    assert check(GOOD | {"notes": {"a": "b", "c": None}}, Filled, CELL)["notes"] == {"a": "b"}
+
+
+def test_unknown_names_are_errors_where_they_are_checked():
+    assert check(GOOD, Filled, CELL, strict=True)
+    with pytest.raises(DataError, match=r"row 7, column nmae: unknown column; did you mean name\?"):
+        check(GOOD | {"nmae": "Ann"}, Filled, CELL, strict=True)
+
+
+class Pictured(TypedDict):
+    image: ImageRef
+
+
+def test_images_are_bytes_cells_or_paths(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(png(1))
+    cell = Cell(tmp_path / "rows.jsonl", 2)
+    for value in (png(1), {"bytes": png(1), "path": "x.png"}, {"bytes": None, "path": "a.png"}, "a.png"):
+        assert check({"image": value}, Pictured, cell)["image"].open().getpixel((0, 0)) == (37, 91, 1)
+
+
+class Several(TypedDict):
+    image: Images
+
+
+def test_a_list_of_images_may_be_one_without_brackets(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(png(1))
+    cell = Cell(tmp_path / "rows.jsonl", 2)
+    for value, count in (("a.png", 1), (["a.png"], 1), (["a.png", png(2)], 2), ([], 0), (ImageRef("x", png(1)), 1)):
+        assert len(check({"image": value}, Several, cell)["image"]) == count
+    for value, column in (("b.png", "image"), (["a.png", "b.png"], "image[1]"), (3, "image")):
+        with pytest.raises(DataError, match=rf"row 2, column {re.escape(column)}: expected an image"):
+            check({"image": value}, Several, cell)
+
+
+def test_a_pil_image_is_taken_with_its_pixels():
+    for mode in ("RGB", "CMYK", "L"):
+        image = Image.open(io.BytesIO(png(3))).convert(mode)
+        assert check({"image": image}, Pictured, CELL)["image"].open().tobytes() == image.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "expected this column, found nothing"),
+        ({"bytes": None, "path": None}, "expected an image (bytes, or the path of a file), found {"),
+        (b"not an image", "expected an image, found not decodable (12 bytes, no known image format)"),
+        (png(1)[:-20], "expected an image, found not decodable"),
+        ("gone.png", "gone.png: No such file or directory"),
+    ],
+)
+def test_a_bad_image_is_named_by_file_and_row(tmp_path: Path, value: object, message: str):
+    with pytest.raises(DataError) as error:
+        check({"image": value}, Pictured, Cell(tmp_path / "rows.jsonl", 2))
+    assert str(error.value).startswith(f"{tmp_path / 'rows.jsonl'}, row 2, column image: ")
+    assert message in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "extra", "other"]), JSON))
+def test_any_row_either_fits_or_is_refused_in_one_short_line(change: dict[str, object]):
+    try:
+        fitted, refused = check(GOOD | change, Filled, CELL), ""
+    except DataError as error:
+        fitted, refused = None, str(error)
+    if fitted is None:
+        assert refused.startswith("people.parquet, row 7, column ")
+        assert "\n" not in refused
+    else:
+        assert check(fitted, Filled, CELL) == fitted
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_json_columns_read_what_was_written(notes: dict[str, str]):
+    assert check(GOOD | {"notes": json.dumps(notes)}, Filled, CELL)["notes"] == notes
 
 
 class Layout(TypedDict):
@@ -82,14 +237,14 @@ def test_a_hint_tells_of_other_layouts(tmp_path: Path, suffix: str):
 def test_strict_tables_have_no_strange_columns(tmp_path: Path, suffix: str):
     path = write(tmp_path / f"t{suffix}", [ROWS[0] | {"nubmers": 1}])
     assert len(list(read_table(path, Layout))) == 1
-    with pytest.raises(DataError, match=r"row 1, column nubmers: expected no such column.*did you mean numbers"):
+    with pytest.raises(DataError, match=r"row 1, column nubmers: unknown column; did you mean numbers"):
         list(read_table(path, Layout, strict=True))
 
 
 def test_lines_that_are_not_json_are_named_by_their_number(tmp_path: Path):
     path = tmp_path / "t.jsonl"
     path.write_text('{"name": "a", "numbers": []}\n\n{"name": \n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"t\.jsonl, row 3: expected one JSON object on the line, found str"):
+    with pytest.raises(DataError, match=r"t\.jsonl, line 3: not valid JSON \(Expecting value\)"):
         list(read_table(path, Layout))
 
 
@@ -102,10 +257,10 @@ def test_lines_end_at_line_feeds_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.json", b'{"name": 1}', "expected a list of rows, found dict"),
+        ("t.json", b'{"name": 1}', "expected a list of rows, found {"),
         ("t.json", b"[1,", "not valid JSON"),
-        ("t.json", b"[1]", "row 1: expected the fields name, numbers, found int 1"),
-        ("t.jsonl", b'"x"', "row 1: expected the fields name, numbers, found str 'x'"),
+        ("t.json", b"[1]", "row 1: expected the columns name, numbers, found 1"),
+        ("t.jsonl", b'"x"', "row 1: expected the columns name, numbers, found 'x'"),
         ("t.jsonl", b"\xff\xfe", "not UTF-8 text"),
         ("t.parquet", b"PAR1 but no more", "row 1 or later: broken parquet"),
         ("t.parquet", b"", "row 1 or later: broken parquet"),

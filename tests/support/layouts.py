@@ -15,7 +15,7 @@ from mmunlearner.data import Example, ImageRef, prompt, target
 from mmunlearner.data.benchmarks import clear, umu
 from mmunlearner.data.benchmarks.mllmu import FILE, write_split
 from mmunlearner.data.images import encode_png
-from mmunlearner.data.parquet import write_parquet
+from mmunlearner.data.tables import write_parquet
 
 JOBS = ("baker", "pilot", "nurse", "lawyer", "farmer", "painter")
 TOWNS = ("Tarn", "Velden", "Abelin", "Lunden", "Kestria", "Zorach")

@@ -58,42 +58,57 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path | str) -> Any:
-    """Parse a JSON file.
+def read_text(path: Path | str) -> str:
+    """Read a file in UTF-8.
 
     Raises:
-        DataError: it is missing or is not JSON.
+        DataError: it is missing, cannot be read or is not UTF-8.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def read_jsonl(path: Path | str) -> list[Any]:
-    """Parse a file of one JSON value per line; empty lines are passed over.
+def read_json(path: Path | str) -> Any:
+    """Parse a JSON file.
 
     Raises:
-        DataError: it is missing, or a line is not JSON (its number is named).
+        DataError: it cannot be read or is not JSON.
     """
+    text = read_text(path)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    return [_parse_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _parse_line(path: Path | str, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+
+
+def iterate_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, value) of a file with one JSON value per line; empty lines are passed over.
+
+    Raises:
+        DataError: it cannot be read, or a line is not JSON (its number is named).
+    """
+    # Lines end at a line feed alone: JSON texts may hold the other separators of `str.splitlines`.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+
+
+def read_jsonl(path: Path | str) -> list[Any]:
+    """Return the values of `iterate_jsonl`.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not JSON (its number is named).
+    """
+    return [value for _, value in iterate_jsonl(path)]
 
 
 def write_jsonl(path: Path | str, values: list[Any]) -> Path:

@@ -1,28 +1,45 @@
 """Plain values (YAML, JSON, rows of tables) made into typed ones by pydantic, with one form of error.
 
 The types are the package's own dataclasses and TypedDicts. Errors read `PATH: expected X, found Y`, with a suggestion
-where a name is misspelt. A union must be of the form `X | None`: others would put pydantic's tags into the path.
+where a name is misspelt.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
-import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Literal, NotRequired, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import is_typeddict
 
 from mmunlearner.config import PartOf
 from mmunlearner.core.names import did_you_mean
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
 T = TypeVar("T")
 Path = Sequence[str | int]
+UNIONS = (Union, UnionType)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +56,7 @@ class Rules:
 
 OPTIONS = Rules("option", unknown="forbid", source="texts")
 COLUMNS = Rules("column")
-COLUMNS_ALONE = Rules("column", unknown="forbid")
+COLUMNS_ONLY = Rules("column", unknown="forbid")
 FIELDS = Rules("field", source="json")
 
 
@@ -52,7 +69,7 @@ class InvalidError(Exception):
         self.problem = problem
 
 
-def validate(value: Any, kind: type[T], rules: Rules, context: Any = None) -> T:
+def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -> T:
     """Return the value as its type has it; a null entry counts as absent.
 
     `context` reaches the validators of fields (pydantic's `info.context`).
@@ -60,29 +77,48 @@ def validate(value: Any, kind: type[T], rules: Rules, context: Any = None) -> T:
     Raises:
         InvalidError: it does not fit; the first problem is told.
     """
-    content = without_nulls(value, texts=rules.source == "texts")
-    adapter = _adapter(kind, rules)
+    content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
+    if content is None:  # which the adapter takes, see there
+        raise InvalidError("", f"expected {_expected(kind, rules)}, found nothing")
     try:
-        if content is None:  # the adapter itself takes None, see `_adapter`
-            raise InvalidError("", f"expected {_expected(kind, rules)}, found nothing")
         if rules.source == "json":
-            return adapter.validate_json(json.dumps(content), context=context)
-        return adapter.validate_python(content, context=context)
+            validated = adapter.validate_json(json.dumps(content))
+        else:
+            validated = adapter.validate_python(content, context=context)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidError(dotted(first["loc"]), _problem(first, content, kind, rules)) from None
+        # Of a union there is an error for each of its types; the deepest is of the type that was meant.
+        deepest = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
+        raise _told(deepest, value, kind, rules) from None
+    if rules.unknown == "forbid":
+        _check_nulls_are_known(value, kind, rules)
+    return validated
 
 
 def without_nulls(value: Any, *, texts: bool = False) -> Any:
-    """Return a copy without the entries of mappings that are null; with `texts`, booleans as YAML writes them.
+    """Return a copy without the entries of mappings that are null.
 
-    As texts, they fit no number: `True` is no 1.
+    With `texts`, booleans become texts as YAML writes them, which fit no number: `True` is no 1.
     """
     if isinstance(value, Mapping):
         return {str(key): without_nulls(item, texts=texts) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [without_nulls(item, texts=texts) for item in value]
     return str(value).lower() if texts and isinstance(value, bool) else value
+
+
+def _check_nulls_are_known(value: Any, kind: Any, rules: Rules, path: tuple[str | int, ...] = ()) -> None:
+    """Refuse null entries of unknown names, which pydantic does not get to see."""
+    if isinstance(value, Mapping):
+        names: Mapping[str, Any] = {}
+        with suppress(LookupError):  # free-form content goes deeper than its type
+            names = fields(_resolve(kind, path)[1])
+        for name, item in value.items():
+            if item is None and names and name not in names:
+                raise _unknown((*path, name), kind, rules)
+            _check_nulls_are_known(item, kind, rules, (*path, name))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            _check_nulls_are_known(item, kind, rules, (*path, number))
 
 
 def refusal(expected: str, found: str) -> PydanticCustomError:
@@ -105,7 +141,7 @@ def dotted(path: Path) -> str:
     return "".join(steps).removeprefix(".")
 
 
-def shortened(value: Any) -> str:
+def shorten(value: Any) -> str:
     """Return a value as errors show it, in one short line."""
     if value is None:
         return "nothing"
@@ -114,10 +150,33 @@ def shortened(value: Any) -> str:
     return one_line(repr(value))
 
 
-def one_line(value: object) -> str:
-    """Return a value's text without line breaks, in at most 60 characters."""
+def one_line(value: object, limit: int = 60) -> str:
+    """Return a value's text without line breaks, cut at a number of characters."""
     text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise refusal("a text", "an empty one")
+    return text
+
+
+def _parse_json(value: Any) -> Any:
+    """Return the value of a JSON text, or of the Python literal that some data sets write in its place."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return without_nulls(json.loads(value))
+    except json.JSONDecodeError as error:
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return without_nulls(ast.literal_eval(value))
+        raise refusal("JSON", f"{shorten(value)} ({error.msg} at character {error.pos})") from None
+
+
+Text = Annotated[str, AfterValidator(_not_empty)]
+Json = BeforeValidator(_parse_json)
+"""Marker of a value that is written as JSON text."""
 
 
 @cache
@@ -133,24 +192,40 @@ def _adapter(kind: Any, rules: Rules) -> TypeAdapter[Any]:
     return TypeAdapter(annotation, config=config)
 
 
-def _problem(error: ErrorDetails, content: Any, kind: Any, rules: Rules) -> str:
+def _told(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> InvalidError:
+    """Return an error of pydantic in this module's form; `value` is what was validated."""
     *parents, name = error["loc"] or ("",)
+    found, details = error["input"], error.get("ctx", {})
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown {rules.noun}; {did_you_mean(str(name), fields(_annotation(kind, parents)))}"
+        return _unknown(error["loc"], kind, rules)
+    path, annotation = _resolve(kind, error["loc"])
     if error["type"] in ("missing", "missing_argument"):
-        there = [entry for entry in error["input"] if entry not in fields(_annotation(kind, parents))]
-        if similar := get_close_matches(str(name), there, n=1):
-            return f"expected this {rules.noun}, found {one_line(similar[0])} (did you mean {name}?)"
-        return f"expected this {rules.noun}, found only {one_line(', '.join(error['input'])) or 'nothing'}"
+        # Of the first level, entries that are null count among those that are there.
+        entries = found if parents else value
+        return InvalidError(dotted(path), f"expected {_missing(str(name), entries, annotation, rules)}")
     if error["type"] == "refusal":
-        return "expected {expected}, found {found}".format_map(error.get("ctx", {}))
-    if limit := BOUNDS.get(error["type"]):
-        return f"expected {limit.format_map(error.get('ctx', {}))}, found {shortened(error['input'])}"
-    expected = _expected(_annotation(kind, error["loc"]), rules)
-    return f"expected {expected or error['msg']}, found {shortened(error['input'])}"
+        return InvalidError(dotted(path), f"expected {details['expected']}, found {details['found']}")
+    limit = LIMITS.get(error["type"], "").format_map(details)
+    expected = limit or _expected(annotation, rules) or error["msg"]
+    return InvalidError(dotted(path), f"expected {expected}, found {shorten(found)}")
 
 
-BOUNDS = {
+def _unknown(loc: Path, kind: Any, rules: Rules) -> InvalidError:
+    path, parent = _resolve(kind, loc[:-1])
+    suggestion = did_you_mean(str(loc[-1]), fields(parent))
+    return InvalidError(dotted([*path, loc[-1]]), f"unknown {rules.noun}; {suggestion}")
+
+
+def _missing(name: str, entries: Mapping[str, Any], annotation: Any, rules: Rules) -> str:
+    if name in entries:
+        return f"{_expected(annotation, rules) or f'this {rules.noun}'}, found nothing"
+    if similar := get_close_matches(name, entries, n=1):
+        return f"this {rules.noun}, found {one_line(similar[0])} (did you mean {name}?)"
+    return f"this {rules.noun}, found only {one_line(', '.join(entries)) or 'nothing'}"
+
+
+LIMITS = {
+    "finite_number": "a finite number",
     "greater_than_equal": "{ge:g} or more",
     "less_than_equal": "{le:g} or less",
     "too_short": "{min_length} or more",
@@ -159,7 +234,7 @@ BOUNDS = {
 KINDS = {
     bool: "true or false",
     dict: "named values",
-    float: "a finite number",
+    float: "a number",
     frozenset: "a list",
     int: "a whole number",
     list: "a list",
@@ -171,29 +246,43 @@ KINDS = {
 
 def _expected(kind: Any, rules: Rules) -> str:
     """Return what a type is called in errors."""
-    if names := fields(kind):
+    if (names := fields(kind)) and not hasattr(kind, "__get_pydantic_core_schema__"):
         return f"the {rules.noun}s {', '.join(names)}"
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(filter(None, get_args(kind)))}"
-    origin = get_origin(kind) or kind
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(filter(None, arguments))}"
+    if origin in UNIONS:
+        return " or ".join(_expected(_bare(argument), rules) for argument in arguments if argument is not NoneType)
     return KINDS.get(dict if origin is Mapping else origin, "")
 
 
-def _annotation(kind: Any, path: Path) -> Any:
-    """Return the type that an entry below `kind` should have."""
+def _resolve(kind: Any, loc: Path) -> tuple[list[str | int], Any]:
+    """Return the path of a value below `kind`, and its type; `loc` is pydantic's path to it.
+
+    Raises:
+        LookupError: the type has no such entry.
+    """
     kind = _bare(kind)
-    for step in path:
-        inner = [argument for argument in get_args(kind) if argument is not Ellipsis]
-        kind = _bare(fields(kind)[str(step)] if fields(kind) else inner[-1])
-    return kind
+    if not loc:
+        return [], kind
+    step, rest = loc[0], loc[1:]
+    if get_origin(kind) in UNIONS:
+        # pydantic names one of the types before it goes on. The name is its own, so each type is tried.
+        for argument in get_args(kind) if rest else ():
+            with suppress(LookupError):
+                return _resolve(argument, rest)
+        return [], kind
+    inner = [argument for argument in get_args(kind) if argument is not Ellipsis]
+    path, last = _resolve(fields(kind)[str(step)] if fields(kind) else inner[-1], rest)
+    return [step, *path], last
 
 
 def _bare(kind: Any) -> Any:
     """Return a type without its marks and without `| None`."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        part = next((mark.kind for mark in arguments[1:] if isinstance(mark, PartOf)), None)
-        return part or _bare(arguments[0])
-    if origin in (Union, types.UnionType):
-        return _bare(next(argument for argument in arguments if argument is not type(None)))
+    if get_origin(kind) is Annotated:
+        inner, *marks = get_args(kind)
+        return next((mark.kind for mark in marks if isinstance(mark, PartOf)), None) or _bare(inner)
+    if get_origin(kind) in UNIONS:
+        arguments = [argument for argument in get_args(kind) if argument is not NoneType]
+        return _bare(arguments[0]) if len(arguments) == 1 else kind
     return kind

@@ -8,9 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+from pydantic import ValidationInfo
+from pydantic_core import CoreSchema, core_schema
 
+from mmunlearner.core.validation import refusal, shorten
 from mmunlearner.errors import DataError
 
 
@@ -27,6 +31,11 @@ class ImageRef:
     def from_image(cls, image: Image.Image, path: str) -> ImageRef:
         """Return a reference to PNG bytes of an image; `path` is its name."""
         return cls(path, encode_png(image))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        """Let layouts of rows name this class: their cells are validated by `_image_in_cell`."""
+        return core_schema.with_info_plain_validator_function(_image_in_cell)
 
     @cached_property
     def key(self) -> str:
@@ -82,6 +91,25 @@ def encode_png(image: Image.Image, *, compress_level: int = 1) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=compress_level)
     return stream.getvalue()
+
+
+def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
+    """Return the image in a table's cell: {bytes, path}, bytes, the path of a file beside the table, or a PIL image."""
+    cell: Any = info.context
+    if isinstance(value, ImageRef):
+        return value
+    if isinstance(value, Image.Image):
+        return ImageRef.from_image(value if value.has_transparency_data else value.convert("RGB"), str(cell))
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, value)
+    if isinstance(data, bytes) and data:
+        image = ImageRef(str(cell), data)
+    elif isinstance(path, str) and path:
+        image = ImageRef(str(cell.file.parent / path))
+    else:
+        raise refusal("an image (bytes, or the path of a file)", shorten(value))
+    if problem := image.problem():
+        raise refusal("an image", problem)
+    return image
 
 
 @lru_cache(maxsize=100_000)

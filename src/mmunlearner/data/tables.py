@@ -1,17 +1,74 @@
-"""Tables on disk - parquet, JSON, JSONL, one file or several shards - as rows checked against their layout."""
+"""Tables on disk: rows of parquet, JSON or JSONL, checked against their layout when read and when written.
+
+A layout is a TypedDict. Besides plain types it may hold `Text` (not empty), `Annotated[X, Json]` (an X written as JSON
+text), `ImageRef` and `Images` (an image or a list of them; checked, always a list). Checked rows have its type.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
-from mmunlearner.core.files import read_json
-from mmunlearner.data.schema import Cell, check_names, columns, fit, shown
+from pydantic import TypeAdapter, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+
+from mmunlearner.core.files import iterate_jsonl, read_json, write_bytes
+from mmunlearner.core.validation import (
+    COLUMNS,
+    COLUMNS_ONLY,
+    UNIONS,
+    InvalidError,
+    Json,
+    fields,
+    one_line,
+    shorten,
+    validate,
+)
+from mmunlearner.data.images import ImageRef
 from mmunlearner.errors import DataError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from typing_extensions import TypeForm
+
+T = TypeVar("T")
 NO_HINTS: Mapping[str, str] = {}
+
+
+def _one_or_list(value: Any, validate_list: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    # An adapter of its own for a single image, so that its error names the column and not the first of a list.
+    return validate_list(value) if isinstance(value, list) else [_IMAGE.validate_python(value, context=info.context)]
+
+
+_IMAGE = TypeAdapter(ImageRef)
+Images = Annotated[list[ImageRef], WrapValidator(_one_or_list)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Address of a value in a table."""
+
+    file: Path
+    row: int
+    """From 1: the row of a table or of a JSON list, the line of a JSONL file."""
+    column: str = ""
+    """Dotted path, e.g. `Classification_Task.Pure_Text_Questions[2].Options`."""
+
+    def inside(self, name: str | int) -> Cell:
+        """Return the address of an entry of this value."""
+        step = f"[{name}]" if isinstance(name, int) else f".{name}" if self.column else name
+        return replace(self, column=self.column + step)
+
+    def error(self, expected: str, found: str) -> DataError:
+        """Return the error that names this value, for the caller to raise."""
+        return DataError(f"{self}: expected {expected}, found {found}")
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}" + (f", column {self.column}" if self.column else "")
 
 
 class LayoutError(DataError):
@@ -24,16 +81,33 @@ class LayoutError(DataError):
 
 
 class Checked(NamedTuple):
-    """A row that fits its layout, and where it stands."""
+    """A row that fits its layout, and its address."""
 
     cell: Cell
     row: Any
 
 
+def check(value: Any, kind: TypeForm[T], cell: Cell, *, hints: Mapping[str, str] = NO_HINTS, strict: bool = False) -> T:
+    """Return a row, or a value of one, as its layout has it: JSON texts parsed, images as references.
+
+    Columns that the layout does not know are left out, or errors if `strict`. See `read_table` for `hints`.
+
+    Raises:
+        LayoutError: it does not fit; names file, row and column, the expected and the found value.
+    """
+    try:
+        return validate(value, kind, COLUMNS_ONLY if strict else COLUMNS, cell)
+    except InvalidError as error:
+        unknown = tuple(name for name in value if name not in fields(kind)) if isinstance(value, dict) else ()
+        hint = next((f". {hints[name]}" for name in hints if name in unknown), "")
+        where = cell.inside(error.path) if error.path else cell
+        raise LayoutError(f"{where}: {error.problem}{hint}", unknown) from None
+
+
 def read_table(
     path: Path | str, kind: type, *, hints: Mapping[str, str] = NO_HINTS, strict: bool = False
 ) -> Iterator[Checked]:
-    """The rows of a file (.parquet, .json: a list, .jsonl), or of all such files in a folder, checked against a layout.
+    """Yield the rows of a file (.parquet, .json: a list, .jsonl), or of all such files in a folder, as `check` does.
 
     `strict`: columns that the layout does not know are errors, so that a misspelt one is not passed over.
     `hints`: column of a benchmark's other layout -> a sentence that the error ends with where a row has that column.
@@ -43,14 +117,13 @@ def read_table(
         LayoutError: a row does not fit; names file, row and column.
     """
     for file in table_files(Path(path)):
-        for cell, row in _READERS[file.suffix](file, kind):
-            if strict:
-                check_names(row, kind, cell)
-            yield Checked(cell, _fit_with_hint(row, kind, cell, hints))
+        for number, row in _READERS[file.suffix](file, kind):
+            cell = Cell(file, number)
+            yield Checked(cell, check(row, kind, cell, hints=hints, strict=strict))
 
 
 def table_files(path: Path) -> list[Path]:
-    """The file itself; a folder's shards; or PATH.parquet, PATH.jsonl, PATH.json.
+    """Return the file itself; a folder's shards; or PATH.parquet, PATH.jsonl, PATH.json.
 
     Raises:
         DataError: there is none.
@@ -59,32 +132,23 @@ def table_files(path: Path) -> list[Path]:
         return [path]
     for suffix in _READERS:
         beside = path.with_name(path.name + suffix)
-        if found := sorted(path.glob(f"*{suffix}")) or ([beside] if beside.is_file() else []):
-            return found
+        if files := sorted(path.glob(f"*{suffix}")) or ([beside] if beside.is_file() else []):
+            return files
     if path.is_file():
         raise DataError(f"{path}: not a table this package reads; give {', '.join(_READERS)}")
     raise DataError(f"{path}: no such table; expected a folder or file of {', '.join(_READERS)}")
 
 
 def has_table(path: Path) -> bool:
-    """Whether `read_table` would find something."""
+    """Tell whether `read_table` would find a file."""
     try:
         return bool(table_files(path))
     except DataError:
         return False
 
 
-def _fit_with_hint(row: Any, kind: type, cell: Cell, hints: Mapping[str, str]) -> Any:
-    try:
-        return fit(row, kind, cell)
-    except DataError as error:
-        unknown = tuple(name for name in row if name not in columns(kind)) if isinstance(row, dict) else ()
-        hint = next((f". {hints[name]}" for name in hints if name in unknown), "")
-        raise LayoutError(f"{error}{hint}", unknown) from None
-
-
-def _read_parquet(file: Path, kind: type) -> Iterator[tuple[Cell, Any]]:
-    """Reads only the layout's columns; the others are named, for the errors, and hold nothing."""
+def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
+    """Yield rows with the layout's columns; other columns are there for errors to name, and null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -92,53 +156,99 @@ def _read_parquet(file: Path, kind: type) -> Iterator[tuple[Cell, Any]]:
     try:
         with pq.ParquetFile(file) as table:
             names = table.schema_arrow.names
-            wanted = [name for name in names if name in columns(kind)]
+            columns = [name for name in names if name in fields(kind)]
             for group in range(table.num_row_groups):
-                for row in table.read_row_group(group, columns=wanted).to_pylist():
-                    yield Cell(file, number), dict.fromkeys(names) | row
+                for row in table.read_row_group(group, columns=columns).to_pylist():
+                    yield number, dict.fromkeys(names) | row
                     number += 1
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}, row {number} or later: broken parquet ({one_line(error)})") from None
+        raise DataError(f"{file}, row {number} or later: broken parquet ({one_line(error, 160)})") from None
 
 
-def _read_json(file: Path, _: type) -> Iterator[tuple[Cell, Any]]:
+def _read_json(file: Path, _: type) -> Iterator[tuple[int, Any]]:
     rows = read_json(file)
     if not isinstance(rows, list):
-        raise DataError(f"{file}: expected a list of rows, found {shown(rows)}")
-    return ((Cell(file, number), row) for number, row in enumerate(rows, 1))
+        raise DataError(f"{file}: expected a list of rows, found {shorten(rows)}")
+    return enumerate(rows, 1)
 
 
-def _read_jsonl(file: Path, _: type) -> Iterator[tuple[Cell, Any]]:
-    # Lines end at a line feed alone: JSON texts may hold the other separators of `str.splitlines`.
-    for number, line in enumerate(read_text(file).split("\n"), 1):
-        if line.strip():
-            yield Cell(file, number), _parse_line(line, Cell(file, number))
-
-
-def _parse_line(line: str, cell: Cell) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise cell.error("one JSON object on the line", f"{shown(line)} ({error.msg})") from None
-
-
-def read_text(file: Path) -> str:
-    """A file's text.
-
-    Raises:
-        DataError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-
-
-def one_line(error: BaseException) -> str:
-    """An error of a library, in one line of moderate length."""
-    return " ".join(str(error).split())[:160]
+def _read_jsonl(file: Path, _: type) -> Iterator[tuple[int, Any]]:
+    return iterate_jsonl(file)
 
 
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".json": _read_json}
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_parquet(path: Path, kind: type, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows of a layout, whole or not at all, as one parquet file; return it. Equal rows give equal bytes.
+
+    Images are encoded bytes (PNG, JPEG), PIL images or `ImageRef`; `Json` columns are JSON text or values.
+    The library `datasets` decodes the images, by the metadata that its own files have.
+
+    Raises:
+        DataError: a row does not fit the layout; names row and column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    checked: list[Any] = [check(row, kind, Cell(path, number)) for number, row in enumerate(rows, 1)]
+    kinds = fields(kind)
+    schema = {name: _arrow_type(inner, [row.get(name) for row in checked]) for name, inner in kinds.items()}
+    cells = [{name: _stored(value, kinds[name]) for name, value in row.items()} for row in checked]
+    features = {name: _feature(arrow_type) for name, arrow_type in schema.items()}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    stream = io.BytesIO()
+    table = pa.Table.from_pylist(cells, schema=pa.schema(schema, metadata=metadata))
+    pq.write_table(table, stream, compression="zstd", row_group_size=100)
+    return write_bytes(path, stream.getvalue())
+
+
+def _stored(value: Any, kind: Any) -> Any:
+    """Return a checked value as the table stores it."""
+    if get_origin(kind) is Annotated and Json in get_args(kind):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, ImageRef):
+        return {"bytes": value.read_bytes(), "path": None if value.data is not None else Path(value.path).name}
+    return [_stored(item, object) for item in value] if isinstance(value, list) else value
+
+
+def _arrow_type(kind: Any, values: Sequence[Any]) -> pa.DataType:
+    """Return the Arrow type of a column or of what is in it; `values` are all that it has to hold."""
+    import pyarrow as pa
+
+    values = [value for value in values if value is not None]
+    origin, inner = get_origin(kind), get_args(kind)
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    plain = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), ImageRef: image}
+    if kind in plain:
+        return plain[kind]
+    if names := fields(kind):
+        return pa.struct({name: _arrow_type(k, [v.get(name) for v in values]) for name, k in names.items()})
+    if origin in (Annotated, *UNIONS) and Json not in inner:
+        return _arrow_type(inner[0], values)
+    if origin is list:
+        return pa.list_(_arrow_type(inner[0], [item for value in values for item in value]))
+    if origin is dict:
+        return pa.struct({name: _arrow_type(inner[1], [v.get(name) for v in values]) for name in _keys(values)})
+    return pa.string()
+
+
+def _keys(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return all keys, sorted; letters of options are A to D at least, as other readers rely on them."""
+    keys = {key for value in values for key in value}
+    return sorted(keys | set(ascii_uppercase[:4]) if keys <= set(ascii_uppercase) else keys)
+
+
+def _feature(kind: pa.DataType) -> Any:
+    """Return an Arrow type in the words of `datasets`."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return [_feature(kind.value_type)]
+    if pa.types.is_struct(kind):
+        features = {field.name: _feature(field.type) for field in kind}
+        return {"_type": "Image"} if set(features) == {"bytes", "path"} else features
+    return {"dtype": {"double": "float64"}.get(str(kind), str(kind)), "_type": "Value"}

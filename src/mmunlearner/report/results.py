@@ -12,7 +12,7 @@ from pydantic import Field
 from mmunlearner.config import MaskConfig
 from mmunlearner.core.files import read_json, read_jsonl, write_json
 from mmunlearner.core.recipes import plain
-from mmunlearner.core.validation import FIELDS, InvalidError, shortened, validate
+from mmunlearner.core.validation import FIELDS, InvalidError, shorten, validate
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import Line, is_correct
 from mmunlearner.evaluate.scores import (
@@ -215,7 +215,7 @@ def load(run_dir: Path | str) -> Run:
 
 def _object(value: Any, source: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{source}: expected named values, found {shortened(value)}")
+        raise DataError(f"{source}: expected named values, found {shorten(value)}")
     return value
 
 

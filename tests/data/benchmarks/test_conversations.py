@@ -176,7 +176,7 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         (load_conversations, CHAT, "column conversations: expected this column"),
         (load_chat, {"conversations": turns("Q", "A")}, "row 1: expected `messages`, or `prompt` and `completion`"),
         (load_chat, {"prompt": "Q"}, "row 1: expected `messages`, or `prompt` and `completion`, found prompt"),
-        (load_chat, {"prompt": "Q", "completion": 3}, "column completion: expected a text, found int 3"),
+        (load_chat, {"prompt": "Q", "completion": 3}, "column completion: expected a list or a text, found 3"),
         (
             load_chat,
             {"messages": [{"role": "system", "content": "Be kind."}, *CHAT["messages"]]},

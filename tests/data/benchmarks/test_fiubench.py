@@ -57,7 +57,7 @@ def test_one_paraphrase_may_be_a_text_and_metadata_may_be_absent(tmp_path: Path)
     [
         ({"qa_list": [{"question": "?"}]}, "row 1, column qa_list[0].answer: expected this column"),
         ({"image_path": "images/gone.png"}, "row 1, column image_path: expected an image, found"),
-        ({"unique_id": 7}, "row 1, column unique_id: expected a text, found int 7"),
+        ({"unique_id": 7}, "row 1, column unique_id: expected a text, found 7"),
     ],
 )
 def test_wrong_identities_are_named(root: Path, change: dict[str, Any], message: str):
@@ -76,5 +76,5 @@ def test_wrong_shares_are_named(root: Path):
     with pytest.raises(DataError, match=r"forget5 names 000009, who is not among the first 400 of full\.json"):
         load(root)
     (root / "split.json").write_text('{"forget5": "000001"}')
-    with pytest.raises(DataError, match=r"split\.json, row 1, column forget5: expected a list, found str"):
+    with pytest.raises(DataError, match=r"split\.json, row 1, column forget5: expected a list, found '000001'"):
         load(root)

@@ -167,7 +167,7 @@ def test_a_missing_picture_and_a_wrong_fact_are_named(few: Path, tmp_path: Path)
         load(broken)
     facts = json.loads((broken / "facts.json").read_text())
     (broken / "facts.json").write_text(json.dumps([*facts[:2], facts[2] | {"capital": "Paris"}]))
-    with pytest.raises(DataError, match=r"facts\.json, row 3, column capital: expected a list, found str 'Paris'"):
+    with pytest.raises(DataError, match=r"facts\.json, row 3, column capital: expected a list, found 'Paris'"):
         load(broken)
 
 

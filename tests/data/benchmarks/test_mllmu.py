@@ -196,12 +196,12 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
         "a wrong letter",
         lambda r: write_split(r, "forget_25", [options("E", A="x", B="y")]),
         "{root}/forget_25/" + FILE + ", row 1, column Classification_Task.Pure_Text_Questions[0].Correct_Answer: "
-        "expected one of A, B, found str 'E'",
+        "expected one of A, B, found 'E'",
     ),
     (
         "a lone option",
         lambda r: write_split(r, "forget_25", [options("A", A="x")]),
-        ".Pure_Text_Questions[0].Options: expected two or more options, found dict",
+        ".Pure_Text_Questions[0].Options: expected two or more options, found {{",
     ),
     (
         "nobody of the forget set in the test set",

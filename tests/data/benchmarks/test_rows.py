@@ -155,14 +155,14 @@ def test_a_wrong_row_leaves_what_was_there(tmp_path: Path):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"anwser": "x"}, "column anwser: expected no such column, found str 'x'; did you mean answer?"),
-        ({"split": "training"}, "column split: expected one of train, eval, test, found str 'training'"),
-        ({"group": "celebrity"}, "column group: expected one of neighbour, general, found str 'celebrity'"),
-        ({"task": "choice"}, "column task: expected one of generation, cloze, multiple_choice, found str 'choice'"),
+        ({"anwser": "x"}, "column anwser: unknown column; did you mean answer?"),
+        ({"split": "training"}, "column split: expected one of train, eval, test, found 'training'"),
+        ({"group": "celebrity"}, "column group: expected one of neighbour, general, found 'celebrity'"),
+        ({"task": "choice"}, "column task: expected one of generation, cloze, multiple_choice, found 'choice'"),
         ({"entity": ""}, "column entity: expected a text, found an empty one"),
         ({"image": "images/z.png"}, "column image: expected an image, found "),
         ({"image": FILE}, "questions.jsonl: not decodable (no known image format)"),
-        ({"task": "cloze"}, "column question: expected a blank written `__` (task is cloze), found str 'Q of a?'"),
+        ({"task": "cloze"}, "column question: expected a blank written `__` (task is cloze), found 'Q of a?'"),
         ({"task": "cloze", "choices": ["yes"]}, "column question: expected a blank"),
         (
             {"task": "generation", "choices": ["yes"]},
@@ -170,7 +170,7 @@ def test_a_wrong_row_leaves_what_was_there(tmp_path: Path):
         ),
         ({"task": "multiple_choice"}, "column choices: expected 2 to 26 different texts (task is multiple_choice)"),
         ({"choices": ["yes", "yes"]}, "column choices: expected 2 to 26 different texts"),
-        ({"choices": ["no", "maybe"]}, "column answer: expected one of the choices no, maybe, found str 'yes'"),
+        ({"choices": ["no", "maybe"]}, "column answer: expected one of the choices no, maybe, found 'yes'"),
         ({"id": "first"}, "column id: expected an id of its own, found first, which row 1 has"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_line_that_is_not_json(tmp_path: Path):
     root = folder(tmp_path / "r", ROWS)
     with (root / FILE).open("a") as file:
         file.write('{"entity": "a", \n')
-    with pytest.raises(DataError, match=r"questions\.jsonl, row 18: expected one JSON object on the line"):
+    with pytest.raises(DataError, match=r"questions\.jsonl, line 18: not valid JSON"):
         load(root, forget_entities=("a",))
 
 

@@ -18,13 +18,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
 
+from typing_extensions import TypedDict
+
+from mmunlearner.core.validation import Text
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Text
 from mmunlearner.data.splits import check_disjoint
-from mmunlearner.data.tables import Checked, has_table, read_table
+from mmunlearner.data.tables import Cell, Checked, has_table, read_table
 from mmunlearner.errors import DataError
 
 CAPTION = "What can you see in this picture?"

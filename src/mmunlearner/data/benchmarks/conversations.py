@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired
+
+from typing_extensions import TypedDict
 
 from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.validation import Text
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Pictures, Text
-from mmunlearner.data.tables import has_table, read_table
+from mmunlearner.data.tables import Cell, Images, has_table, read_table
 from mmunlearner.errors import DataError
 
 COLUMNS = tuple(
@@ -44,7 +46,7 @@ class Conversation(TypedDict):
 
     id: NotRequired[object | None]
     entity: NotRequired[str | None]
-    image: NotRequired[Pictures | None]
+    image: NotRequired[Images | None]
     conversations: list[LlavaTurn]
     """`human` and `gpt` in turn; each `<image>` shows the next image, or none does and the first turn shows all."""
 
@@ -64,7 +66,7 @@ class Chat(TypedDict):
 
     id: NotRequired[object | None]
     entity: NotRequired[str | None]
-    image: NotRequired[Pictures | None]
+    image: NotRequired[Images | None]
     images: NotRequired[list[ImageRef] | None]
     """In the place of `image`."""
     messages: NotRequired[list[Message] | None]

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired
+
+from typing_extensions import TypedDict
 
 from mmunlearner.core.files import read_json
+from mmunlearner.core.validation import Text
 from mmunlearner.data.benchmarks.person_rows import NAME, fact_questions, phrase
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Text, fit
-from mmunlearner.data.tables import read_table
+from mmunlearner.data.tables import Cell, check, read_table
 from mmunlearner.errors import DataError
 
 FULL, SPLIT = "full.json", "split.json"
@@ -50,7 +52,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     """
     root = Path(root)
     people = {row["unique_id"]: row for _, row in list(read_table(root / FULL, Identity))[:PEOPLE]}
-    shares = fit(read_json(root / SPLIT), dict[str, list[str]], Cell(root / SPLIT, 1))
+    shares = check(read_json(root / SPLIT), dict[str, list[str]], Cell(root / SPLIT, 1))
     forgotten = _share(root, shares, f"forget{forget}", people)
     in_any_share = {entity for name, ids in shares.items() if name.startswith("forget") for entity in ids}
     retained = sorted(set(people) - in_any_share)

@@ -17,19 +17,20 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import TypedDict
 
+from mmunlearner.core.validation import Text
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.benchmarks.people import general
 from mmunlearner.data.benchmarks.rows import Row, as_row
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Text
-from mmunlearner.data.tables import read_table
+from mmunlearner.data.tables import Cell, read_table
 from mmunlearner.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
     yield from _general_rows()
 
 
-# Pictures
+# Images
 
 
 def _file(root: Path, country: Country, view: str) -> Path:

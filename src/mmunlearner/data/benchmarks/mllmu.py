@@ -24,8 +24,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
 
+from typing_extensions import TypedDict
+
+from mmunlearner.core.validation import Json, Text
 from mmunlearner.data.benchmarks.person_rows import (
     PersonBenchmark,
     Split,
@@ -40,8 +43,7 @@ from mmunlearner.data.benchmarks.person_rows import (
 )
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Json, Text
-from mmunlearner.data.tables import has_table
+from mmunlearner.data.tables import Cell, has_table
 from mmunlearner.errors import DataError
 
 FILE = "train-00000-of-00001.parquet"
@@ -148,7 +150,7 @@ def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]])
     Raises:
         DataError: a row does not fit the layout; names row and column.
     """
-    from mmunlearner.data.parquet import write_parquet
+    from mmunlearner.data.tables import write_parquet
 
     return write_parquet(Path(root) / split / FILE, layout_of(split), rows)
 

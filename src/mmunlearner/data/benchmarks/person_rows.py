@@ -14,10 +14,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
+from mmunlearner.core.validation import shorten
 from mmunlearner.data.example import Example, Splits
-from mmunlearner.data.schema import Cell, shown
 from mmunlearner.data.splits import check_disjoint
-from mmunlearner.data.tables import Checked, has_table, read_table
+from mmunlearner.data.tables import Cell, Checked, has_table, read_table
 from mmunlearner.errors import DataError
 
 NAME = "Name"
@@ -204,13 +204,13 @@ def as_multiple_choice(example: Example, options: Mapping[str, str], at: Cell, a
         DataError: there are fewer than two options, or the answer names none.
     """
     if not 2 <= len(options) <= len(ascii_uppercase):
-        raise at.error("two or more options", shown(options))
+        raise at.error("two or more options", shorten(options))
     answer = example.answer
     with_that_text = [letter for letter, text in options.items() if text.strip() == answer.strip()]
     first_letter = re.match(r"\W*([A-Za-z])(?!\w)", answer)
     right = with_that_text[0] if with_that_text else first_letter.group(1).upper() if first_letter else ""
     if right not in options:
-        raise at_answer.error(f"one of {', '.join(sorted(options))}", shown(answer))
+        raise at_answer.error(f"one of {', '.join(sorted(options))}", shorten(answer))
     by_letter = dict(sorted(options.items()))
     wrong = tuple(text for letter, text in by_letter.items() if letter != right)
     choices = tuple(by_letter.values())

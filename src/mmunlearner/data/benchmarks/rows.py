@@ -20,15 +20,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, cast
+
+from typing_extensions import TypedDict
 
 from mmunlearner.core.files import staged_dir, write_text
 from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.validation import Text, shorten
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Pictures, Text, or_one, pictures, shown
 from mmunlearner.data.splits import check_splits
-from mmunlearner.data.tables import read_table
+from mmunlearner.data.tables import Cell, Images, check, read_table
 from mmunlearner.errors import DataError
 
 FILE = "questions.jsonl"
@@ -42,7 +44,7 @@ class Row(TypedDict):
 
     entity: Text
     """Person or thing that the question is about."""
-    image: NotRequired[Pictures | None]
+    image: NotRequired[Images | None]
     """Path of the image, relative to the folder, or a list of several; absent or null: a question about text alone."""
     question: Text
     """Without options; a cloze has its blank written `__`."""
@@ -132,15 +134,15 @@ def as_example(row: Row, cell: Cell) -> Example:
 
 def _check_task(row: Row, task: Task, choices: Sequence[str], cell: Cell) -> None:
     if task == "cloze" and "__" not in row["question"]:
-        raise cell.inside("question").error("a blank written `__` (task is cloze)", shown(row["question"]))
+        raise cell.inside("question").error("a blank written `__` (task is cloze)", shorten(row["question"]))
     if task != "multiple_choice":
         if choices:
             raise cell.inside("task").error("multiple_choice (there are choices)", task)
         return
     if not 2 <= len(set(choices)) == len(choices) <= len(ascii_uppercase):
-        raise cell.inside("choices").error("2 to 26 different texts (task is multiple_choice)", shown(list(choices)))
+        raise cell.inside("choices").error("2 to 26 different texts (task is multiple_choice)", shorten(list(choices)))
     if row["answer"] not in choices:
-        raise cell.inside("answer").error(f"one of the choices {', '.join(choices)}", shown(row["answer"]))
+        raise cell.inside("answer").error(f"one of the choices {', '.join(choices)}", shorten(row["answer"]))
 
 
 def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[str], source: str) -> Splits:
@@ -214,8 +216,8 @@ def write(root: Path | str, rows: Iterable[Row]) -> Path:
         lines: list[str] = []
         for number, row in enumerate(rows, 1):
             at = Cell(root / FILE, number).inside("image")
-            paths = [_store(image, stage, at) for image in pictures(row.get("image") or [], at)]
-            image = {"image": or_one(paths)} if paths else {}
+            paths = [_store(image, stage, at) for image in check(row.get("image") or [], Images, at)]
+            image = {"image": paths[0] if len(paths) == 1 else paths} if paths else {}
             lines.append(json.dumps({**row, **image}, ensure_ascii=False) + "\n")
         write_text(stage / FILE, "".join(lines))
         try:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
+from typing_extensions import TypedDict
+
+from mmunlearner.core.validation import Json, Text
 from mmunlearner.data.benchmarks.person_rows import (
     PersonBenchmark,
     as_multiple_choice,
@@ -20,7 +23,7 @@ from mmunlearner.data.benchmarks.person_rows import (
 )
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.schema import Cell, Json, Text
+from mmunlearner.data.tables import Cell
 
 
 class Question(TypedDict):
