@@ -53,7 +53,7 @@ class DataConfig:
     """Which benchmark, and what of it is forgotten."""
 
     format: str = "people"
-    """`people`, `mllmu`, `rows`, or `package.module:function` of your own loader."""
+    """A benchmark that `mmunlearner list` shows, or `package.module:function` of your own loader."""
     root: str = ""
     """Folder of the data set (empty for `people`, which makes its own)."""
     forget: Annotated[int, Field(ge=1, le=100)] = 15

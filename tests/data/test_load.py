@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from support import layouts
 from support.layouts import png
@@ -14,7 +16,7 @@ from mmunlearner.config import DataConfig
 from mmunlearner.data import FORMATS, Example, ImageRef, Splits, load
 from mmunlearner.data.benchmarks import mllmu, rows
 from mmunlearner.data.benchmarks.rows import as_row, write
-from mmunlearner.data.load import find_loader
+from mmunlearner.data.load import data_hashes, find_loader, local_folder
 from mmunlearner.errors import ConfigError, DataError
 
 PICTURE = ImageRef("a.png", png(1))
@@ -142,3 +144,49 @@ def test_a_folder_of_another_format_is_recognised(tmp_path: Path):
         mistaken = replace(configs[other], root=configs[name].root)
         with pytest.raises(DataError, match=rf"\. The folder looks like {name}: use --data.format {name}$"):
             load(mistaken)
+
+
+@pytest.mark.parametrize("path", ["x", "/a/b", "./a/b", "a/b/c", "../a"])
+def test_what_cannot_be_an_id_stays_a_path(path: str):
+    assert local_folder(path) == Path(path)
+
+
+def test_a_folder_is_taken_before_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "org" / "set").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert local_folder("org/set") == Path("org/set")
+
+
+def test_an_id_is_downloaded_as_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = layouts.mllmu(tmp_path / "snapshot")
+    asked = []
+
+    def snapshot_download(name: str, *, repo_type: str) -> str:
+        asked.append((name, repo_type))
+        return str(root)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert load(DataConfig("mllmu", "org/set", forget=25)).forget_entities == {"001"}
+    assert data_hashes("org/set") == data_hashes(root)
+    assert asked == [("org/set", "dataset")] * 2
+
+
+def test_without_a_network_one_line_says_what_to_do():
+    with pytest.raises(DataError) as error:
+        load(DataConfig("mllmu", "no-such/data-set-anywhere", forget=25))
+    assert str(error.value).startswith("no-such/data-set-anywhere: no such folder, and no data set of that id could be")
+    assert str(error.value).endswith("download it where there is a network and give its folder")
+    assert "\n" not in str(error.value)
+
+
+def test_hashes_name_every_file_and_change_with_it(tmp_path: Path):
+    (tmp_path / "a" / ".hidden").mkdir(parents=True)
+    (tmp_path / "a" / "x.txt").write_bytes(b"1")
+    (tmp_path / "a" / ".hidden" / "y").write_bytes(b"2")
+    (tmp_path / ".z.part").write_bytes(b"3")
+    assert data_hashes(tmp_path) == {"a/x.txt": hashlib.sha256(b"1").hexdigest()}
+    before = data_hashes(tmp_path)
+    (tmp_path / "a" / "x.txt").write_bytes(b"2")
+    assert data_hashes(tmp_path) != before
+    with pytest.raises(DataError, match="no such folder"):
+        data_hashes(tmp_path / "gone")
