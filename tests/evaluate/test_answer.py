@@ -17,7 +17,7 @@ from mmunlearner.data.prompts import answer_pools, candidate_answers, open_quest
 from mmunlearner.errors import DataError, ModelError
 from mmunlearner.evaluate import evaluate_model, quick_scores, read_columns, rescore
 from mmunlearner.evaluate import likelihood as likelihood_module
-from mmunlearner.evaluate.answer import fingerprint
+from mmunlearner.evaluate.answer import weights_fingerprint
 
 CONFIG = EvaluateConfig(batch_size=7, max_new_tokens=6)
 
@@ -193,12 +193,12 @@ def test_a_folder_of_another_evaluation_is_left_alone(trained, untrained, evalua
 
 def test_the_fingerprint_sees_one_bit(trained):
     model = copy.deepcopy(trained.model)
-    same = fingerprint(replace(trained, model=model))
-    assert same == fingerprint(trained)
+    same = weights_fingerprint(replace(trained, model=model))
+    assert same == weights_fingerprint(trained)
     with torch.no_grad():
         weight = next(model.parameters())
         weight.view(-1)[0] = torch.nextafter(weight.view(-1)[0], torch.tensor(9.0))
-    assert same != fingerprint(replace(trained, model=model))
+    assert same != weights_fingerprint(replace(trained, model=model))
 
 
 def test_a_checkpoints_own_generation_defaults_do_not_change_its_answers(trained, evaluated, tmp_path):
@@ -225,7 +225,7 @@ def test_a_model_whose_rows_cannot_share_is_asked_plainly(loaded, evaluated, tmp
         return batch
 
     monkeypatch.setattr(likelihood_module, "tree", seen)
-    monkeypatch.setattr("mmunlearner.evaluate.answer.generate", lambda rows, *_: [()] * len(rows))
+    monkeypatch.setattr("mmunlearner.evaluate.ask.generate", lambda rows, *_: [()] * len(rows))
     evaluate_model(replace(loaded, model=model), columns(), tmp_path, config=CONFIG)
     assert set(masks) == {2}  # of plain rows
     for line, other in zip(lines(evaluated[1]), lines(tmp_path), strict=True):

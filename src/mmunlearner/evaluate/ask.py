@@ -1,0 +1,148 @@
+"""Questions in tokens, the log-likelihoods of their candidate answers, and the model's greedy answers.
+
+A greedy answer costs little where it is a candidate: the candidates are scored anyway, and scoring reveals the argmax
+behind each of their tokens (`likelihood.greedy_from_drafts`). What is left is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmunlearner.batches import Encoder, Row
+from mmunlearner.config import EvaluateConfig
+from mmunlearner.core.progress import Progress
+from mmunlearner.data import Example, prompt, target
+from mmunlearner.data.prompts import AnswerPools, candidate_answers, open_question, option_letters
+from mmunlearner.evaluate.generate import generate
+from mmunlearner.evaluate.likelihood import LikelihoodScorer, RowKey, TokenScores, greedy_from_drafts, row_key
+
+# Candidates make about so many tokens per question once their common prefixes are shared; larger batches gain nothing
+# on a CPU.
+_TOKENS_PER_QUESTION = 32
+# Answers that are no candidate are mostly short too: so many more tokens are scored before `generate` is called.
+_EXTRA_TOKENS = 2
+# Scoring an extra token reads the whole prompt again, which does not pay where an image makes it longer than this.
+_SHORT_PROMPT = 256
+
+
+@dataclass(frozen=True)
+class Question:
+    """One item in tokens."""
+
+    item: Example
+    prompt: Row
+    """The prompt, without an answer."""
+    option_letters: dict[str, Row]
+    """Letter -> the prompt answered with it; for multiple choice alone."""
+    candidate_texts: dict[str, Row]
+    """Answer in words -> the open question answered with it; that of a multiple choice has no options."""
+
+    @property
+    def candidates(self) -> list[Row]:
+        """Candidate answers to the item's own prompt."""
+        return list((self.option_letters or self.candidate_texts).values())
+
+
+def encode(item: Example, encoder: Encoder, pools: AnswerPools) -> Question:
+    """Encode an item with all its candidate answers."""
+    question, open_text = prompt(item), open_question(item)
+    letters, texts = option_letters(item), candidate_answers(item, pools)
+    return Question(
+        item,
+        encoder.prompt(question, item.images),
+        {letter: encoder.conversation(question, letter, item.images) for letter in letters},
+        {text: encoder.conversation(open_text, text, item.images) for text in texts},
+    )
+
+
+def encode_briefly(item: Example, encoder: Encoder) -> Question:
+    """Encode an item with the truth as the only candidate.
+
+    The model's answer does not depend on the candidates; they only make it cheaper to find.
+    """
+    return Question(item, encoder.prompt(prompt(item), item.images), {}, {target(item): encoder.row(item)})
+
+
+def candidate_fields(question: Question, scores: Mapping[RowKey, TokenScores]) -> dict[str, Any]:
+    """Return the fields of an item's line that hold the log-likelihoods of its candidates."""
+    item, fields = question.item, {}
+    if question.option_letters:  # of the letter alone, without the end token
+        fields["option_logps"] = [_logp(scores[row_key(row)].logps[:-1]) for row in question.option_letters.values()]
+    logps = {text: scores[row_key(row)].logps for text, row in question.candidate_texts.items()}
+    for name, text in (("answer", item.answer), ("paraphrase", item.paraphrase)):
+        if text:
+            fields |= {f"{name}_logp": _logp(logps[text]), f"{name}_tokens": len(logps[text])}
+    wrong = [text for text in logps if text not in (item.answer, item.paraphrase)]
+    if wrong:
+        fields["perturbed"] = wrong
+        fields["perturbed_logps"] = [_logp(logps[text]) for text in wrong]
+        fields["perturbed_tokens"] = [len(logps[text]) for text in wrong]
+    return fields
+
+
+def _logp(logps: Sequence[float]) -> float:
+    """Sum log-probabilities, to as many digits as float32 has."""
+    return round(sum(logps), 6)
+
+
+@dataclass
+class Asker:
+    """Asks one model, which must be in eval mode."""
+
+    encoder: Encoder
+    config: EvaluateConfig
+    scorer: LikelihoodScorer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scorer = LikelihoodScorer(self.encoder, self.config.batch_size * _TOKENS_PER_QUESTION)
+
+    def ask(
+        self, questions: Sequence[Question], title: str, progress: Progress = Progress()
+    ) -> tuple[dict[RowKey, TokenScores], list[str]]:
+        """Return the scores of all candidates, and the model's greedy answer to each question.
+
+        `progress` counts candidates and questions under `title`.
+        """
+        rows = {
+            row_key(row): row for q in questions for row in (*q.option_letters.values(), *q.candidate_texts.values())
+        }
+        total = len(rows) + len(questions)
+        scores = self.scorer.score(rows.values(), title, progress.part(0, len(rows), total))
+        answers = [self._follow(question, question.candidates, scores) for question in questions]
+        for _ in range(_EXTRA_TOKENS):
+            answers = self._one_token_more(questions, answers)
+        open_ends = [i for i, answer in enumerate(answers) if not self._is_complete(answer)]
+        done = total - len(open_ends)
+        progress.update(title, done, total)
+        prompts = [questions[i].prompt for i in open_ends]
+        generated = generate(prompts, self.encoder, self.config, title, progress.part(done, total, total))
+        for i, answer in zip(open_ends, generated, strict=True):
+            answers[i] = answer
+        decode = self.encoder.tokenizer.decode
+        return scores, [str(decode(list(answer), skip_special_tokens=True)).strip() for answer in answers]
+
+    def _follow(
+        self, question: Question, drafts: Sequence[Row], scores: Mapping[RowKey, TokenScores]
+    ) -> tuple[int, ...]:
+        scored = [(row, scores[row_key(row)]) for row in drafts]
+        return greedy_from_drafts(question.prompt, scored, self.encoder.ends, self.config.max_new_tokens)
+
+    def _one_token_more(
+        self, questions: Sequence[Question], answers: Sequence[tuple[int, ...]]
+    ) -> list[tuple[int, ...]]:
+        """Add one token to each answer to a short prompt that has left the candidates and has not ended."""
+        drafts: dict[int, Row] = {}
+        for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+            if question.prompt.answer_start <= _SHORT_PROMPT and not self._is_complete(answer):
+                # Any token can stand behind the answer: what is wanted is the argmax in its place.
+                drafts[i] = self.encoder.extend(question.prompt, (*answer, question.prompt.input_ids[-1]))
+        scores = self.scorer.score(drafts.values()) if drafts else {}
+        return [
+            self._follow(questions[i], [drafts[i]], scores) if i in drafts else answer
+            for i, answer in enumerate(answers)
+        ]
+
+    def _is_complete(self, answer: tuple[int, ...]) -> bool:
+        return len(answer) >= self.config.max_new_tokens or (bool(answer) and answer[-1] in self.encoder.ends)
