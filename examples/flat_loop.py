@@ -122,8 +122,8 @@ def main(folder):
     retain = read(folder / "baseline_train_split/retain_85")
     model = AutoModelForImageTextToText.from_pretrained(MODEL)
     processor = AutoProcessor.from_pretrained(MODEL)
-    asked = {"forget VQA": rng.sample(forget, 24), "retain VQA": rng.sample(retain, 24)}
-    print("before:", {name: f"{accuracy(model, processor, images):.0%}" for name, images in asked.items()})
+    probe = {"forget VQA": rng.sample(forget, 24), "retain VQA": rng.sample(retain, 24)}
+    print("before:", {name: f"{accuracy(model, processor, images):.0%}" for name, images in probe.items()})
 
     # The language model knows the people in words: it is frozen. The mask is of the linear and patch layers of vision
     # encoder and projector; what else these have (norms, biases, positions) obeys the retain term alone.
@@ -134,16 +134,15 @@ def main(folder):
     s_forget = saliency(model, processor, rng.sample(forget, IMAGES), weights)
     s_retain = saliency(model, processor, rng.sample(retain, IMAGES), weights)
     mask = {name: (s_forget[name] + EPS) / (s_retain[name] + EPS) >= BETA for name in weights}
-    print(
-        f"mask: {sum(int(m.sum()) for m in mask.values()) / sum(m.numel() for m in mask.values()):.0%} of the weights"
-    )
+    density = torch.cat([selected.flatten() for selected in mask.values()]).float().mean()
+    print(f"mask: {density:.0%} of the weights")
 
     def draw(images):
         return [(image, *pair) for image, pairs in rng.sample(images, BATCH) for pair in rng.sample(pairs, QUESTIONS)]
 
     numbers = range(STEPS * RETAIN_PER_FORGET)
     train(model, processor, mask, [(None if n % RETAIN_PER_FORGET else draw(forget), draw(retain)) for n in numbers])
-    print("after:", {name: f"{accuracy(model, processor, images):.0%}" for name, images in asked.items()})
+    print("after:", {name: f"{accuracy(model, processor, images):.0%}" for name, images in probe.items()})
 
 
 if __name__ == "__main__":
