@@ -50,16 +50,17 @@ Attention = Literal["auto", "sdpa", "eager", "flex_attention"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which benchmark, and what of it is forgotten."""
+    """Benchmark of a run, and the entities to forget."""
 
     format: str = "people"
     """A benchmark that `mmunlearner list` shows, or `package.module:function` of your own loader."""
     root: str = ""
     """Folder of the data set (empty for `people`, which makes its own)."""
     forget: Annotated[int, Field(ge=1, le=100)] = 15
-    """Per cent of the people to forget: 5, 10 or 15 (MLLMU-Bench layout)."""
+    """Per cent of the entities to forget, in formats with such splits: 5, 10 or 15 (`people`, `mllmu`, `umu`), or 1, 5 or
+    10 (`clear`, `fiubench`)."""
     forget_entities: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
-    """The entities to forget by name, in formats that have no such splits (`rows`)."""
+    """Names of the entities to forget, in formats without such splits (`rows`, `flags`)."""
     general: str = ""
     """Folder of a general-ability set in the rows format; empty: the benchmark's own, if it has one."""
 
@@ -76,23 +77,23 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class LoadConfig:
-    """How a model is loaded and trained."""
+    """Number formats, devices and adapters of a model."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format that training and saliency compute in."""
+    """Number format of computation in training and saliency."""
     weights: Literal["float32", "bfloat16"] = "float32"
-    """Number format that the weights are held in: `bfloat16` takes half the memory, but a small learning rate moves
-    few such weights (training says how many); adapters are held in float32 all the same."""
+    """Number format of the weights in memory: `bfloat16` takes half the memory, but a small learning rate moves few
+    such weights (training warns, with their share); adapters are in float32 either way."""
     quantize: Quantize = "none"
-    """Bits that a linear weight is held in under adapters (bitsandbytes): `int8`, or 4 as `nf4` (QLoRA). Only adapters
-    train then (`lora.rank`); they are merged into unquantised weights, and masks are of those too."""
+    """Number format of linear weights under adapters (bitsandbytes): `int8`, or 4 bits as `nf4` (QLoRA). Only adapters
+    train then (`lora.rank`); they are merged into unquantised weights, of which masks are made too."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`..."""
     device_map: Literal["", "auto", "balanced", "sequential"] = ""
-    """How accelerate spreads a model that is larger than one card over all cards, and what is left over the host;
-    empty: it is on `device` alone."""
+    """Way in which accelerate spreads a model that is larger than one card over all cards and the host's memory; empty:
+    the whole model is on `device`."""
     attention: Attention = "auto"
-    """How the language model attends; `auto` is transformers' choice, with SDPA in pieces that leave out what stands
+    """Attention of the language model. `auto` is transformers' choice, with SDPA in pieces that leave out the keys
     behind a query. `flex_attention` (for a GPU, and compiled there) leaves out all pairs that do not see each other."""
     trust_remote_code: Flag = False
     """Run code that comes with the model."""
@@ -101,15 +102,15 @@ class LoadConfig:
 
 @dataclass(frozen=True)
 class ModelConfig(LoadConfig):
-    """Which model knows too much, and which never knew."""
+    """The model that knows too much, and the one that never knew."""
 
     vanilla: str = ""
     """Directory or hub id of the model to unlearn; empty: it is trained from `base` (`people` ships its own)."""
     oracle: str = ""
     """Directory or hub id of the retain oracle; empty: trained from `base` too, or none where there is no `base`."""
     base: str = ""
-    """Directory or hub id of what `finetune` starts from, or `tiny`: a LLaVA of two million weights that has seen the
-    invented people."""
+    """Directory or hub id of the model that `finetune` starts from, or `tiny`: a LLaVA of two million weights that has
+    seen the invented people."""
 
     @property
     def is_taught(self) -> bool:
@@ -119,7 +120,7 @@ class ModelConfig(LoadConfig):
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Which weights the forget term may move (eq. 2 of method step 2)."""
+    """Choice of the weights that the forget term may move (method step 2)."""
 
     parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS] = ("vision", "projector")
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
@@ -128,9 +129,9 @@ class MaskConfig:
     density: Fraction = 0.0
     """Share of the candidates to select, from which beta follows; 0: as many as beta selects."""
     unit: Literal["question", "image", "batch"] = "image"
-    """Whose gradient is squared: one question's, or the mean over one image's questions, or over `batch` questions."""
+    """Questions whose mean gradient is squared: one question, all questions about one image, or `batch` questions."""
     batch: AtLeastOne = 4
-    """Questions of a batch, one after the other in their set, whoever they are about; for `unit: batch` alone."""
+    """Questions of a batch, consecutive in their set, about any entity; for `unit: batch` only."""
     limit: Count = 512
     """At most so many units per data set, spread over the entities; 0: all."""
     random: Flag = False
@@ -139,7 +140,7 @@ class MaskConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training loop's budget. Equal for all methods that are compared."""
+    """Budget of one training loop, equal for all methods that are compared."""
 
     learning_rate: NotNegative = 1e-4
     """Peak learning rate."""
@@ -152,12 +153,12 @@ class TrainConfig:
     batch_size: AtLeastOne = 16
     """Images (or texts) in a batch, each with `questions` questions."""
     texts: Count = 0
-    """Entities of whom only texts are asked, in a retain batch besides its images; 0: texts are drawn like images."""
+    """Entities of whom only texts are drawn, in a retain batch besides its images; 0: texts are drawn like images."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
     augment: Augment = "none"
-    """Whose images are turned, shifted, zoomed and lit a little otherwise each time: of the forget term, so that other
-    views are forgotten too, or all, for fine-tuning on few views. NPO's reference is of images as they are."""
+    """Images that are turned, shifted, zoomed and lit a little differently each time: those of the forget term, so that
+    other views are forgotten too, or all, for fine-tuning on few views. References are of unchanged images."""
     tokens_per_batch: Count = 0
     """Tokens (padding included) in a forward and backward pass; a batch that has more is run in several, whose
     gradients add up to the whole batch's. One image's questions stay together. 0: the batch in one pass."""
@@ -166,25 +167,25 @@ class TrainConfig:
     clip: NotNegative = 1.0
     """Largest gradient norm, after masking; 0: no clipping."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
-    """What turns gradients into steps; `muon` is for matrices, the rest gets AdamW."""
+    """Optimizer; `muon` is for matrices, all other weights get AdamW."""
     weight_decay: NotNegative = 0.0
-    """Decay towards zero of the weights that train."""
+    """Decay of trained weights towards zero."""
     warmup: Fraction = 0.1
     """Fraction of the steps in which the learning rate rises."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """How the learning rate goes on after the warm-up."""
+    """Learning rate after the warm-up: constant, or falling to zero."""
     keep_text: Flag = False
-    """Whether the text-only QA joins the retain batches; as published it only shapes the mask."""
+    """Draw the text-only QA in retain batches too; as published it only shapes the mask."""
     checkpointing: Flag = False
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     keep_features: NotNegative = 0.0
-    """GiB of host memory for what a vision part that does not train makes of each image, instead of computing it at
-    every step; not of images that are changed (`augment`). 0: nothing is kept."""
+    """GiB of host memory for the image features of a vision part that does not train, instead of computing them at
+    every step; images that are changed (`augment`) are computed each time. 0: no cache."""
     free: Literal["all", "parts", "mask"] = "parts"
-    """What the retain term may move: every weight, the mask's parts, or the masked weights alone."""
+    """Weights that the retain term may move: every weight, the mask's parts, or the masked weights only."""
     stop_every: Count = 0
-    """Forget steps between looks at how much of the validation half's forget VQA is still known; training ends where
-    it is no more than the oracle knows (without an oracle: than a guess gets). 0: all steps are made."""
+    """Forget steps between checks of how much of the validation half's forget VQA is still known; training ends where
+    it is no more than the oracle knows (without an oracle: than guessing gives). 0: no checks, all steps are made."""
     save_every: AtLeastOne = 50
     """Optimizer steps between checkpoints."""
     report_to: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
@@ -193,7 +194,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """What makes the vanilla model and the oracle."""
+    """Training of the vanilla model and the oracle."""
 
     lora: LoraConfig | None = None
     """Adapters in fine-tuning alone, of rank 0: none; left out: those of `model.lora`."""
@@ -213,7 +214,7 @@ class MethodConfig:
     mask: MaskConfig | None = None
     """None: every trainable weight obeys the forget term."""
     train: Annotated[Mapping[str, object], PartOf(TrainConfig)] = field(default_factory=dict)
-    """What differs from the recipe's `train` (e.g. learning_rate)."""
+    """Options that differ from the recipe's `train` (e.g. learning_rate)."""
     trials: tuple[Mapping[str, float], ...] = ()
     """Settings to try on the validation half (`learning_rate` or the method's options); empty: no tuning."""
     family: str = ""
@@ -222,19 +223,19 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How models are asked."""
+    """Questions and answers of an evaluation."""
 
     batch_size: AtLeastOne = 128
-    """Questions answered at once."""
+    """Questions in a batch."""
     max_new_tokens: AtLeastOne = 50
-    """Longest generated answer."""
+    """Most tokens of a generated answer."""
     limit: Count = 0
     """At most so many items per column, spread over the entities; 0: all."""
     candidates: Flag = True
-    """Whether the options, the truth, its paraphrase and wrong answers are weighed too; `false`: only what the model
-    says is scored, as published, so that likelihoods, truth ratios and forget quality are absent."""
+    """Compute the likelihoods of the options, the truth, its paraphrase and wrong answers too; `false`: only generated
+    answers are scored, as published, and likelihoods, truth ratios and forget quality are absent."""
     shots: Count = 0
-    """Solved questions about others that are shown (in words) before each question; 0: zero-shot."""
+    """Solved questions about other entities that are shown (in words) before each question; 0: zero-shot."""
 
 
 @dataclass(frozen=True)
@@ -255,16 +256,16 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole run: everything from the data to the report."""
+    """A whole run, from the data to the report."""
 
     name: str = "run"
     """Name of the run and of its folder."""
     out: str = "runs"
     """The run is written to OUT/NAME."""
     goal: Goal = "visual"
-    """`visual`: forget VQA down, forget QA kept; `full`: both down. Decides which direction is good."""
+    """`visual`: forget VQA down, forget QA stays; `full`: both down. Decides which direction is good."""
     seed: Count = 0
-    """Decides everything that is drawn: batches, random masks, the weights of new models."""
+    """Seed of everything that is drawn: batches, random masks, the weights of new models."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
@@ -277,9 +278,9 @@ class RunConfig:
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
     grid: dict[str, Annotated[tuple[float, ...], SPLIT_AT_COMMAS]] = field(default_factory=dict)
-    """What `mmunlearner sweep` tries: option -> values. Training options or the methods' own; `run` tries none."""
+    """Values that `mmunlearner sweep` tries: option -> values, of training or of methods; `run` tries none."""
     jobs: Count = 0
-    """Models made side by side, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
+    """Models made at the same time, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
 
     @property
     def finetune_lora(self) -> LoraConfig:

@@ -102,8 +102,8 @@ def run(
         recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
             Defaults shown are those of options that the recipe leaves out.
-        dry_run: Say what the recipe would do (data, tokens, steps, memory, time) without loading a weight.
-        flops: With --dry-run: floating-point operations per second to reckon times with; 0: measured here.
+        dry_run: Show what the recipe would take (data, tokens, steps, memory, time) without loading a weight.
+        flops: With --dry-run: floating-point operations per second to compute times from; 0: measured here.
     """
     if not dry_run:
         _run(recipe)
@@ -119,8 +119,8 @@ def run(
 def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
     """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
 
-    Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half,
-    which chose nothing. `--grid.learning_rate 1e-5,3e-5 --grid.retain_weight 1,3`: all combinations of training options
+    Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half.
+    `--grid.learning_rate 1e-5,3e-5 --grid.retain_weight 1,3`: all combinations of training options
     and of what each method has.
 
     Args:
@@ -155,13 +155,13 @@ def finetune(
     load: Load = LoadConfig(),
     seed: int = 0,
 ) -> None:
-    """Teach a model a benchmark: the vanilla model of a run, or its retain oracle.
+    """Fine-tune a model on a benchmark: the vanilla model of a run, or its retain oracle.
 
     Args:
         model: Directory or hub id to start from, or `tiny`: a LLaVA of two million weights that has seen the
             invented people.
         out: Directory for the trained model.
-        oracle: Leave out the images of those that are to be forgotten.
+        oracle: Leave out the images of the entities to forget.
     """
     from mmunlearner.run import single
 
@@ -179,7 +179,7 @@ def mask(
     load: Load = LoadConfig(),
     seed: int = 0,
 ) -> None:
-    """Compute the saliency mask: which weights the forget term may move.
+    """Compute the saliency mask, the weights that the forget term may move.
 
     Args:
         model: Directory or hub id of the model to unlearn, or `people:vanilla`.
@@ -204,7 +204,7 @@ def unlearn(
     load: Load = LoadConfig(),
     seed: int = 0,
 ) -> None:
-    """Make an unlearned model with one method.
+    """Unlearn with one method.
 
     Args:
         model: Directory or hub id of the model to unlearn, or `people:vanilla`.
@@ -236,7 +236,7 @@ def evaluate(
     load: Load = LoadConfig(),
     seed: int = 0,
 ) -> None:
-    """Ask a model everything and score its answers; without --model, score again the answers that OUT holds.
+    """Evaluate a model: save and score its answers; without --model, score again the answers that OUT holds.
 
     Args:
         out: Directory for the answers (a line of JSON per item) and scores.json.
@@ -288,7 +288,7 @@ def report(run: Path, /, *others: Path) -> None:
 
 @app.command(name="list")
 def list_() -> None:
-    """What there is: methods and benchmarks with their options, metrics, recipes."""
+    """List methods and benchmarks with their options, metrics and recipes."""
     from mmunlearner.cli import catalogue
     from mmunlearner.cli import tables as show
 
@@ -297,7 +297,7 @@ def list_() -> None:
 
 @app.command
 def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
-    """Versions, devices, memory, and what will and won't work here; exit code 1 if something needed is broken.
+    """Check versions, devices and memory: what works on this machine; exit code 1 if something needed is broken.
 
     Args:
         model: Directory or hub id of a model: what of its masks and its unlearning fits here, without loading a weight.
@@ -323,7 +323,7 @@ def write(*, out: Path) -> None:
     """Write the benchmark in MLLMU-Bench's layout: parquet splits, and the general set as rows.
 
     Args:
-        out: Folder for the data; one that holds them whole is left as it is.
+        out: Folder for the data; a folder that has them completely is left as it is.
     """
     from mmunlearner.data.benchmarks.people import prepare
 
