@@ -57,8 +57,8 @@ class DataConfig:
     root: str = ""
     """Folder of the data set (empty for `people`, which makes its own)."""
     forget: Annotated[int, Field(ge=1, le=100)] = 15
-    """Per cent of the entities to forget, in formats with such splits: 5, 10 or 15 (`people`, `mllmu`, `umu`), or 1, 5 or
-    10 (`clear`, `fiubench`)."""
+    """Per cent of the entities to forget, in formats with such splits: 5, 10 or 15 (`people`, `mllmu`, `umu`), or
+    1, 5 or 10 (`clear`, `fiubench`)."""
     forget_entities: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
     """Names of the entities to forget, in formats without such splits (`rows`, `flags`)."""
     general: str = ""
