@@ -23,7 +23,7 @@ from mmunlearner.config import TrainConfig
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.models import Loaded
-from mmunlearner.unlearn.sampler import Plan, plan
+from mmunlearner.unlearn.sampler import StepSampler
 from tools.descent import Descent
 
 
@@ -47,10 +47,10 @@ class Draw:
     offset: int = 0
     """Largest number of tokens, a first name and empty ones that stand for an image, before a question; 0: none."""
 
-    def plan(self, steps: int, seed: int) -> Plan:
+    def plan(self, steps: int, seed: int) -> StepSampler:
         """Return the examples of each step."""
         config = TrainConfig(steps=steps, batch_size=self.people, questions=self.questions)
-        return plan((), self.examples, config, seed)
+        return StepSampler.of((), self.examples, config, seed)
 
 
 EMPTY = "§"

@@ -136,6 +136,6 @@ def test_readme_python(repository: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}
     exec(code, namespace)
-    assert namespace["made"].moved.forget_outside == 0
+    assert namespace["made"].weight_changes.forget_outside == 0
     assert (tmp_path / "unlearned" / "model.safetensors").is_file()
     assert (tmp_path / "answers" / "scores.json").is_file()

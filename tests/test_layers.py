@@ -79,7 +79,6 @@ def test_rooms_import_only_rooms_below_them(modules: dict[str, Path]) -> None:
     assert wrong == []
 
 
-@pytest.mark.xfail(strict=True, reason="the trainer and its log know each other")
 def test_no_module_is_part_of_a_circle(modules: dict[str, Path]) -> None:
     """Packages' own `__init__` aside: it hands out what its modules hold."""
 

@@ -29,9 +29,9 @@ API = {
     "models:save": "loaded directory extra",
     "run.run:run": "config",
     "report:write": "run_dir",
-    "saliency:compute": "encoder splits config seed data_hashes progress checkpoint",
+    "saliency:compute": "encoder splits config seed data_hashes progress store",
     "saliency:load": "path",
-    "unlearn:unlearn": "loaded splits config base work mask lora_config dtype seed progress encoder level",
+    "unlearn:unlearn": "loaded splits config base work more",
 }
 """The Python API: a dozen names and their arguments. A change here is a change for every user."""
 

@@ -98,6 +98,9 @@ class LoadConfig:
     trust_remote_code: Flag = False
     """Run code that comes with the model."""
     lora: LoraConfig = field(default_factory=LoraConfig)
+    adapter: str = "lora"
+    """Adapter that unlearning trains in place of the weights: `lora` (of a rank above 0), `sine` (W + sin(dW) of the
+    projector), or `package.module:Name` of your own."""
 
 
 @dataclass(frozen=True)

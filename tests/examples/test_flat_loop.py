@@ -21,7 +21,7 @@ from mmunlearner.core.files import read_jsonl
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import unlearn
-from mmunlearner.unlearn.sampler import plan
+from mmunlearner.unlearn.sampler import StepSampler
 
 PARTS = ("vision", "projector")
 TRAIN = TrainConfig(
@@ -116,7 +116,7 @@ def test_losses_and_weights(splits: Splits, mask: Mask, tmp_path: Path) -> None:
 
     AdamW divides a gradient by its size, so single weights whose gradient is nothing but rounding move otherwise.
     """
-    steps = plan(splits.forget, splits.retain, TRAIN, 0)
+    steps = StepSampler.of(splits.forget, splits.retain, TRAIN, 0)
     draws = [steps[i] for i in range(len(steps))]
     model, processor = model_and_processor()
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}

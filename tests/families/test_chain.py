@@ -18,7 +18,7 @@ from mmunlearner.evaluate import evaluate_model
 from mmunlearner.evaluate import generate as room
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.models import Loaded, candidates, load, parts, save
-from mmunlearner.unlearn import Trained, unlearn
+from mmunlearner.unlearn import Lora, Trained, unlearn
 
 SEVERAL, TEXTS = examples(3, 1, images=2, seed=2), examples(2, 1, images=False)
 IMAGES = [*examples(3, 1), *SEVERAL]
@@ -38,8 +38,8 @@ def run(fresh, tmp_path, method: str, lora: bool = False, **changes) -> Trained:
     loaded = fresh()
     mask = saliency.compute(Encoder(loaded), SPLITS, MaskConfig(parts=ALL)) if method == "mmunlearner" else None
     train = replace(TRAIN, **changes)
-    adapters = LoraConfig(rank=2) if lora else None
-    return unlearn(loaded, SPLITS, MethodConfig(method), train, tmp_path / "work", mask=mask, lora_config=adapters)
+    adapters = LoraConfig(rank=2 if lora else 0)
+    return unlearn(loaded, SPLITS, MethodConfig(method), train, tmp_path / "work", mask=mask, adapter=Lora(adapters))
 
 
 def test_from_a_directory_to_scores_and_back(fresh, tmp_path):
@@ -47,9 +47,9 @@ def test_from_a_directory_to_scores_and_back(fresh, tmp_path):
     before = weights(fresh())
     done = run(fresh, tmp_path, "mmunlearner", free="mask")
     after = weights(done.loaded)
-    assert done.moved.forget_outside == 0
-    assert done.moved.outside == 0
-    assert done.moved.inside > 0
+    assert done.weight_changes.forget_outside == 0
+    assert done.weight_changes.outside == 0
+    assert done.weight_changes.inside > 0
     owner = candidates(done.loaded.model)
     assert {owner[name] for name in before if not torch.equal(before[name], after[name])} == set(owner.values())
     home = save(done.loaded, tmp_path / "saved")

@@ -7,7 +7,7 @@ from families.questions import FEW, picture
 
 from mmunlearner.batches import Encoder, answers, image_features, share_prefixes
 from mmunlearner.models import parts
-from mmunlearner.unlearn.feature_cache import Kept, frozen
+from mmunlearner.unlearn.feature_cache import FeatureCache, features_are_frozen
 
 ASKED = [
     *FEW,
@@ -20,25 +20,25 @@ CROSS_ATTENTION = {"Mllama"}
 def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog):
     encoder = Encoder(fresh())
     model = encoder.loaded.model.train()
-    assert not frozen(model)
+    assert not features_are_frozen(model)
     owned, weights = parts(model), dict(model.named_parameters())
     for name in (*owned["vision"], *owned["projector"]):
         weights[name].requires_grad_(False)
-    assert frozen(model)
+    assert features_are_frozen(model)
     rows = [encoder.conversation(*each) for each in ASKED]
     batch = share_prefixes(rows, encoder)
 
-    def of(kept: Kept | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def of(kept: FeatureCache | None) -> tuple[torch.Tensor, torch.Tensor]:
         model.zero_grad()
         if kept is None:
             losses = answers(model, batch).nll
         else:
-            with kept.showing(batch):
+            with kept.used_by(batch):
                 losses = answers(model, batch).nll
         losses.mean().backward()
         return losses.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    kept = Kept(encoder, {row.group: row.images for row in rows if row.images}, 2**30)
+    kept = FeatureCache(encoder, {row.group: row.images for row in rows if row.images}, 2**30)
     expected, plain = of(None)
     for _ in range(3):  # tried, then kept
         losses, gradient = of(kept)

@@ -14,8 +14,8 @@ from mmunlearner.batches import Encoder, answers, pad, share_prefixes
 from mmunlearner.batches.prefix import obstacle
 from mmunlearner.config import LoraConfig
 from mmunlearner.models import Loaded, candidates
-from mmunlearner.unlearn.adapters import lora
-from mmunlearner.unlearn.reference import cache
+from mmunlearner.unlearn import Lora
+from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference
 
 PARTS = ("vision", "projector", "language")
 NEEDS = {"SmolVLM": "`num2words`"}
@@ -27,11 +27,12 @@ def line(name: str, loaded: Loaded) -> str:
     rows = [encoder.conversation("What colour is this?", answer, (picture(2),)) for answer in ("red", "blue")]
     reason = obstacle(rows, encoder)
     owners = set(candidates(loaded.model).values())
-    features = cache(encoder, rows, features=True).of(rows, share_prefixes(rows, encoder).images).features
+    reference = cache_reference(encoder, rows, VanillaNeeds(features=True))
+    tensors = reference.of(rows, share_prefixes(rows, encoder).images).tensors
     several = [encoder.conversation("Who?", "red", (picture(2), picture(seed))) for seed in (1, 3)]
     with torch.no_grad():
         seen = answers(loaded.model, pad(several, encoder)).nll
-    adapted = lora.wrap(loaded.model, LoraConfig(rank=1), [part for part in PARTS if part in owners])
+    adapted = Lora(LoraConfig(rank=1)).wrap(loaded.model, [part for part in PARTS if part in owners]).model
     layers = sum(isinstance(module, LoraLayer) for module in adapted.modules())
     cells = (
         name,
@@ -39,7 +40,7 @@ def line(name: str, loaded: Loaded) -> str:
         ", ".join(part for part in PARTS if part in owners),
         "yes" if seen[0] != seen[1] else "no",
         "yes" if layers > 10 else "no",
-        "no" if features is None else "yes",
+        "yes" if "features" in tensors else "no",
         NEEDS.get(name, ""),
     )
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")

@@ -28,7 +28,11 @@ def made(seed: int, questions: int = 3, vocabulary: int = 7) -> Answers:
 
 def reference_of(answers: Answers, top: int | None = None) -> Reference:
     logps = answers.logits.detach().log_softmax(-1).topk(top or answers.logits.shape[-1], -1)
-    return Reference(answers.logp_sum.detach(), logps.values, logps.indices)
+    return Reference({"logp_sum": answers.logp_sum.detach(), "topk_logps": logps.values, "topk_ids": logps.indices})
+
+
+def with_features(reference: Reference, features: torch.Tensor) -> Reference:
+    return Reference({**reference.tensors, "features": features})
 
 
 def gradient(loss: torch.Tensor, answers: Answers) -> torch.Tensor:
@@ -138,7 +142,7 @@ def test_the_anchor_is_the_relative_squared_distance_of_the_features() -> None:
     said = made(0)
     features = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
     moved = replace(said, features=features + torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
-    reference = replace(reference_of(said), features=features)
+    reference = with_features(reference_of(said), features)
     plain = anchored_cross_entropy(moved, reference)
     assert torch.equal(plain, retain_cross_entropy(moved, reference))
     torch.testing.assert_close(
@@ -156,17 +160,20 @@ def test_an_anchor_without_features_is_refused() -> None:
 
 def test_an_anchor_holds_nothing_in_a_batch_of_texts() -> None:
     said = replace(made(0), features=torch.empty(0, 2))
-    reference = replace(reference_of(said), features=torch.empty(0))
+    reference = with_features(reference_of(said), torch.empty(0))
     assert torch.equal(anchored_cross_entropy(said, reference, anchor=2.0), anchored_cross_entropy(said, reference))
+
+
+ALONE = {"anchor": 1.0, "retain_weight": 0.0}
 
 
 def test_an_anchor_alone_asks_for_no_answers() -> None:
     method = METHODS["mmunlearner"]
-    assert [term.words for term in method.bind({"anchor": 1.0}) if term] == [True, True]
-    assert [term.words for term in method.bind({"anchor": 1.0, "retain_weight": 0.0}) if term] == [True, False]
-    assert [term.words for term in METHODS["ga_diff"].bind({"retain_weight": 0.0}) if term] == [True, True]
+    assert [term.needs.language_model for term in method.bind({"anchor": 1.0}) if term] == [True, True]
+    assert [term.needs.language_model for term in method.bind(ALONE) if term] == [True, False]
+    assert [term.needs.language_model for term in METHODS["ga_diff"].bind({"retain_weight": 0.0}) if term] == [True] * 2
     whole = replace(made(0), features=torch.tensor([[3.0, 1.0]]))
-    reference = replace(reference_of(whole), features=torch.tensor([[3.0, 0.0]]))
+    reference = with_features(reference_of(whole), torch.tensor([[3.0, 0.0]]))
     nothing = whole.tokens[:0]
     unsaid = replace(whole, logits=whole.logits[:0], tokens=nothing, question=nothing, count=0)
     alone = anchored_cross_entropy(unsaid, reference, retain_weight=0.0, anchor=9.0)
@@ -175,9 +182,25 @@ def test_an_anchor_alone_asks_for_no_answers() -> None:
     torch.testing.assert_close(beside, alone, check_dtype=False)
 
 
-def test_features_are_kept_only_where_an_option_asks_for_them() -> None:
-    method = METHODS["mmunlearner"]
-    assert not method.wants_features({})
-    assert not method.wants_features({"anchor": 0.0})
-    assert method.wants_features({"anchor": 1.0})
-    assert not METHODS["npo"].wants_features({})
+def test_the_vanilla_model_is_asked_what_the_terms_need() -> None:
+    def vanilla(name: str, **options: float) -> list[tuple[str, ...]]:
+        return [tuple(term.needs.vanilla) for term in METHODS[name].bind(options) if term]
+
+    assert vanilla("mmunlearner") == vanilla("mmunlearner", anchor=0.0) == [(), ()]
+    assert vanilla("mmunlearner", anchor=1.0) == [(), ("features",)]
+    assert vanilla("npo") == [("answers",)]
+    assert vanilla("kl_min") == [(), ("answers",)]
+    assert vanilla("rmu") == [(), ("hidden",)]
+
+
+def test_what_was_not_asked_for_is_an_error_that_says_so() -> None:
+    npo, _ = METHODS["npo"].bind({})
+    with pytest.raises(ConfigError, match=r"reads reference.logp_sum, but .* Needs\(vanilla=\('answers',\)\)"):
+        npo(made(0), Reference())
+
+
+def test_a_method_trains_or_edits() -> None:
+    with pytest.raises(ConfigError, match="loss terms, or an edit"):
+        Method("nothing", paper="")
+    with pytest.raises(ConfigError, match="loss terms, or an edit"):
+        Method("both", paper="", forget=METHODS["ga"].forget, edit=METHODS["manu"].edit)

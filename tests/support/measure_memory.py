@@ -16,7 +16,7 @@ from mmunlearner.data import Splits
 from mmunlearner.run.memory import ForwardSize, patches, sizes, training
 from mmunlearner.saliency import Mask, compute
 from mmunlearner.unlearn import unlearn
-from mmunlearner.unlearn.sampler import plan
+from mmunlearner.unlearn.sampler import StepSampler
 
 
 def main(parts: list[str], width: int) -> None:
@@ -40,7 +40,7 @@ def _run(splits: Splits, method: MethodConfig, config: TrainConfig, width: int):
     mask: Mask = compute(encoder, splits, method.mask or MaskConfig())
     gc.collect()
     size = sizes(loaded.model)
-    steps = plan(splits.forget, splits.retain, config, 0)
+    steps = StepSampler.of(splits.forget, splits.retain, config, 0)
     from mmunlearner.batches import share_prefixes
 
     batch = max(

@@ -17,7 +17,7 @@ from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
-from mmunlearner.unlearn import Trained, unlearn
+from mmunlearner.unlearn import Trained, make_adapter, unlearn
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -63,10 +63,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_run_with_kept_features_goes_as_without(tmp_path, seen, rank):
     """Every image is shown to the tower once; the first batch is computed the plain way, too."""
-    plain = run(tmp_path / "plain", TRAIN, lora_config=LoraConfig(rank=rank))
+    plain = run(tmp_path / "plain", TRAIN, adapter=make_adapter(LoraConfig(rank=rank)))
     shown = len(seen), sum(seen)
     seen.clear()
-    kept = run(tmp_path / "kept", KEEP, lora_config=LoraConfig(rank=rank))
+    kept = run(tmp_path / "kept", KEEP, adapter=make_adapter(LoraConfig(rank=rank)))
     images = {e.image.key for e in IMAGES if e.image}
     assert seen.count(1) <= len(images) + 1
     assert len([calls for calls in seen if calls > 1]) <= 1

@@ -16,8 +16,8 @@ from mmunlearner.core.files import read_jsonl
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError
 from mmunlearner.models import Loaded
-from mmunlearner.unlearn import unlearn
-from mmunlearner.unlearn.precision import movable
+from mmunlearner.unlearn import make_adapter, unlearn
+from mmunlearner.unlearn.trainer import share_of_weights_that_move
 
 IMAGES = examples(3, 1)
 SPLITS = Splits(tuple(IMAGES[:3]), tuple(IMAGES[3:]), (), {})
@@ -33,7 +33,9 @@ def model(weights: torch.dtype = torch.float32) -> Loaded:
 def run(loaded, work, train=TRAIN, *, masked=False, rank=0, dtype="float32"):
     mask = saliency.compute(Encoder(loaded), SPLITS, MaskConfig()) if masked else None
     method = MethodConfig("mmunlearner" if masked else "ga_diff")
-    return unlearn(loaded, SPLITS, method, train, work, mask=mask, lora_config=LoraConfig(rank=rank), dtype=dtype)
+    return unlearn(
+        loaded, SPLITS, method, train, work, mask=mask, adapter=make_adapter(LoraConfig(rank=rank)), dtype=dtype
+    )
 
 
 def test_most_bfloat16_weights_stay_where_a_small_step_leaves_them():
@@ -41,8 +43,8 @@ def test_most_bfloat16_weights_stay_where_a_small_step_leaves_them():
     layer = torch.nn.Linear(400, 400, bias=False)
     torch.nn.init.normal_(layer.weight, std=0.02, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert movable(layer, 1e-5) > 0.99
-        assert 0.1 < movable(layer.bfloat16(), 1e-5) < 0.2
+        assert share_of_weights_that_move(layer, 1e-5) > 0.99
+        assert 0.1 < share_of_weights_that_move(layer.bfloat16(), 1e-5) < 0.2
 
 
 def test_a_learning_rate_that_moves_few_weights_is_said(tmp_path, caplog):
@@ -61,7 +63,7 @@ def test_adapters_train_in_bfloat16(tmp_path, weights, masked):
     """On weights of either format; the loss is that of float32 to a few digits."""
     done = run(model(weights), tmp_path / "short", masked=masked, rank=2, dtype="bfloat16")
     exact = run(model(), tmp_path / "exact", masked=masked, rank=2)
-    assert done.moved.inside > 0
+    assert done.weight_changes.inside > 0
     assert {p.dtype for p in done.loaded.model.parameters()} == {weights}
     assert done.steps == exact.steps
     short, long = (read_jsonl(tmp_path / name / "log.jsonl") for name in ("short", "exact"))

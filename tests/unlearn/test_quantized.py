@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
@@ -36,13 +35,13 @@ from mmunlearner.models import candidates
 from mmunlearner.models.quantization import check_quantization
 from mmunlearner.run import single
 from mmunlearner.run.forecast import forecast
-from mmunlearner.unlearn import unlearn
-from mmunlearner.unlearn.adapters import lora
+from mmunlearner.unlearn import Lora, unlearn
+from mmunlearner.unlearn.masking import Masking
 
 IMAGES = examples(3, 2)
 SPLITS = Splits(tuple(IMAGES[:6]), tuple(IMAGES[6:]), tuple(examples(3, 1, images=False)), {})
 TRAIN = TrainConfig(steps=3, retain_per_forget=2, batch_size=2, learning_rate=1e-2, warmup=0, save_every=2)
-ADAPTERS = LoraConfig(rank=2)
+ADAPTER = Lora(LoraConfig(rank=2))
 PARTS = ("vision", "projector", "language")
 
 needs_bitsandbytes = pytest.mark.skipif(
@@ -66,19 +65,19 @@ def mask(source) -> saliency.Mask:
 def run(source, work, quantize, *, mask=None, train=TRAIN, **more):
     method = MethodConfig("mmunlearner" if mask else "npo")  # NPO asks the model before it trains it
     loaded = models.load(source, quantize=quantize)
-    return unlearn(loaded, SPLITS, method, train, work, mask=mask, lora_config=ADAPTERS, **more)
+    return unlearn(loaded, SPLITS, method, train, work, mask=mask, adapter=ADAPTER, **more)
 
 
 def factors(model, mask=None) -> dict[str, torch.Tensor]:
     """Gradients of the adapters' factors by the forget term, masked or by peft's own backward; factors drawn alike."""
     torch.manual_seed(0)
-    adapted = lora.wrap(model.model, ADAPTERS, PARTS)
-    trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+    adapted = ADAPTER.wrap(model.model, PARTS)
+    trained = {name: p for name, p in adapted.model.named_parameters() if p.requires_grad}
     for p in trained.values():
         torch.nn.init.normal_(p, std=0.01)
     encoder = Encoder(model)
-    with lora.masked(adapted, mask) if mask else nullcontext():
-        answers(adapted, share_prefixes(encoder.rows(SPLITS.forget), encoder)).nll.mean().backward()
+    with Masking(adapted.weights, mask).on("forget"):
+        answers(adapted.model, share_prefixes(encoder.rows(SPLITS.forget), encoder)).nll.mean().backward()
     return {name: p.grad for name, p in trained.items() if p.grad is not None}
 
 
@@ -132,11 +131,11 @@ def test_whole_weights_come_out(source, mask, tmp_path, quantize, masked):
     assert {p.dtype for p in read.model.parameters()} == {torch.float32}
     differing = {name for name, p in read.model.named_parameters() if not torch.equal(p, start[name])}
     assert differing == set(candidates(read.model)) - {n for n in start if "patch_embedding" in n or ".post_" in n}
-    assert done.moved.inside > 0
+    assert done.weight_changes.inside > 0
     ranks = [
         torch.linalg.matrix_rank(p - start[n], rtol=1e-3) for n, p in read.model.named_parameters() if n in differing
     ]
-    assert max(map(int, ranks)) <= ADAPTERS.rank
+    assert max(map(int, ranks)) <= ADAPTER.config.rank
     assert quick_scores(read, {"forget_vqa": IMAGES[:6]}, config=EvaluateConfig())["forget_vqa"].n == 6
 
 
@@ -147,7 +146,14 @@ def test_short_formats_and_recomputed_activations_go_with_it(source, mask, tmp_p
     short = models.load(source, quantize=quantize, dtype="bfloat16")
     slow, recomputed = replace(TRAIN, learning_rate=1e-3), replace(TRAIN, learning_rate=1e-3, checkpointing=True)
     done = unlearn(
-        short, SPLITS, MethodConfig(), recomputed, tmp_path / "short", mask=mask, lora_config=ADAPTERS, dtype="bfloat16"
+        short,
+        SPLITS,
+        MethodConfig(),
+        recomputed,
+        tmp_path / "short",
+        mask=mask,
+        adapter=ADAPTER,
+        dtype="bfloat16",
     )
     run(source, tmp_path / "long", quantize, mask=mask, train=slow)
     assert {p.dtype for p in done.loaded.model.parameters()} == {torch.bfloat16}

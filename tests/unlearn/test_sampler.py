@@ -15,8 +15,8 @@ from mmunlearner.data import Example, Splits
 from mmunlearner.errors import ConfigError
 from mmunlearner.methods import METHODS
 from mmunlearner.unlearn import unlearn
-from mmunlearner.unlearn.sampler import plan
-from mmunlearner.unlearn.trainer import Collator
+from mmunlearner.unlearn.collate import Collator
+from mmunlearner.unlearn.sampler import StepSampler
 
 IMAGES, TEXTS = examples(), examples(images=False)
 TRAIN = TrainConfig(steps=8, retain_per_forget=1, batch_size=2, questions=2)
@@ -27,7 +27,7 @@ def choices() -> list[Example]:
 
 
 def test_texts_come_in_a_stream_of_their_own_where_they_are_asked_for() -> None:
-    steps = plan((), [*IMAGES, *TEXTS], replace(TRAIN, texts=1), 0)
+    steps = StepSampler.of((), [*IMAGES, *TEXTS], replace(TRAIN, texts=1), 0)
     for i in range(len(steps)):
         retain = steps[i].retain or ()
         assert len({e.image.key for e in retain if e.image}) == 2
@@ -38,7 +38,7 @@ def test_texts_come_in_a_stream_of_their_own_where_they_are_asked_for() -> None:
 
 @pytest.mark.parametrize(("fraction", "images"), [(0.0, 1), (0.5, 4), (0.6, 5), (1.0, 8)])
 def test_a_share_of_the_retain_set_covers_the_entities_first(fraction: float, images: int) -> None:
-    steps = plan(IMAGES, IMAGES, replace(TRAIN, retain_fraction=fraction), 0)
+    steps = StepSampler.of(IMAGES, IMAGES, replace(TRAIN, retain_fraction=fraction), 0)
     drawn = [e for i in range(len(steps)) for e in steps[i].retain or ()]
     assert len({e.image.key for e in drawn if e.image}) == images
     assert len({e.entity for e in drawn}) == min(images, 4)
@@ -46,7 +46,7 @@ def test_a_share_of_the_retain_set_covers_the_entities_first(fraction: float, im
 
 
 def test_options_are_in_another_order_each_time_and_the_answer_stays() -> None:
-    steps = plan((), choices(), TRAIN, 0)
+    steps = StepSampler.of((), choices(), TRAIN, 0)
     drawn = [e for i in range(len(steps)) for e in steps[i].retain or ()]
     assert all(set(e.choices) == {e.answer, "x", "y", "z"} for e in drawn)
     assert len({e.choices.index(e.answer) for e in drawn}) == 4
@@ -55,7 +55,7 @@ def test_options_are_in_another_order_each_time_and_the_answer_stays() -> None:
 
 def test_images_are_changed_each_time_alike_for_alike_steps() -> None:
     encoder = Encoder(llava(VOCABULARY))
-    steps = plan(IMAGES, IMAGES, TRAIN, 0)
+    steps = StepSampler.of(IMAGES, IMAGES, TRAIN, 0)
     terms = {"forget": METHODS["ga_diff"].forget, "retain": METHODS["ga_diff"].retain}
 
     def pixels(number: int, seed: int, whose: str = "all", term: str = "retain") -> torch.Tensor:

@@ -17,10 +17,10 @@ from mmunlearner.batches import Encoder, answers
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS
-from mmunlearner.unlearn import Trained, unlearn
-from mmunlearner.unlearn.reference import cache
+from mmunlearner.unlearn import Trained, make_adapter, unlearn
+from mmunlearner.unlearn.collate import Collator
+from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference
 from mmunlearner.unlearn.sampler import Step
-from mmunlearner.unlearn.trainer import Collator
 
 IMAGES, TEXTS = examples(), examples(images=False)
 FORGET, RETAIN = tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann")
@@ -28,7 +28,9 @@ UNEVEN = (*FORGET, *RETAIN[:1], *RETAIN[3:5], *TEXTS[:5])
 """One to three questions about an image."""
 SPLITS = Splits(FORGET, RETAIN, tuple(TEXTS), {})
 TRAIN = TrainConfig(steps=4, retain_per_forget=2, batch_size=4, learning_rate=1e-3, keep_text=True)
-CASES = [(name, {"anchor": 0.5} if name == "mmunlearner" else {}) for name in METHODS]
+CASES = [(n, {"anchor": 0.5} if n == "mmunlearner" else {}) for n, method in METHODS.items() if not method.edit]
+LAYERS = (0,)
+"""Decoder layers whose hidden states the terms read (RMU)."""
 
 
 def moved():
@@ -46,13 +48,15 @@ def moved():
 def test_passes_add_up_to_the_whole_batch(name, options, tokens):
     method, loaded = METHODS[name], moved()
     terms = dict(zip(("forget", "retain"), method.bind(options), strict=True))
-    reference = cache(Encoder(llava(VOCABULARY)), Encoder(loaded).rows(UNEVEN), features=True, tokens=tokens)
+    reference = cache_reference(
+        Encoder(llava(VOCABULARY)), Encoder(loaded).rows(UNEVEN), VanillaNeeds(True, True, LAYERS), tokens=tokens
+    )
     step = Step(0, UNEVEN, UNEVEN)
 
     def of(tokens: int, term: Any) -> tuple[int, float, torch.Tensor]:
         parts = Collator(Encoder(loaded), terms, reference, tokens=tokens)([step])[term]
         loaded.model.zero_grad()
-        losses = [part.share * terms[term](answers(loaded.model, part.batch), part.reference) for part in parts]
+        losses = [part.share * terms[term](answers(loaded.model, part.batch, LAYERS), part.reference) for part in parts]
         sum(losses).backward()
         gradients = [p.grad.flatten() for p in loaded.model.parameters() if p.grad is not None]
         return len(parts), sum(loss.item() for loss in losses), torch.cat(gradients)
@@ -82,14 +86,14 @@ def test_a_run_in_small_passes_goes_as_in_whole_batches(tmp_path, method, rank):
     """Masked, with adapters, clipped, with two batches to a step: the same losses and gradient norms."""
     adapters = LoraConfig(rank=rank)
     train = replace(TRAIN, steps=2, accumulation=2)
-    whole = run(tmp_path / "whole", method, train, lora_config=adapters)
-    small = run(tmp_path / "small", method, replace(train, tokens_per_batch=60), lora_config=adapters)
+    whole = run(tmp_path / "whole", method, train, adapter=make_adapter(adapters))
+    small = run(tmp_path / "small", method, replace(train, tokens_per_batch=60), adapter=make_adapter(adapters))
     for one, other in zip(log(tmp_path / "whole"), log(tmp_path / "small"), strict=True):
         for key in ("forget", "retain", "grad_norm"):
             assert other[key] == (None if one[key] is None else pytest.approx(one[key], rel=1e-4, abs=1e-6))
         assert other["learning_rate"] == one["learning_rate"]
     assert small.tokens != whole.tokens
-    assert small.moved.forget_outside == 0
+    assert small.weight_changes.forget_outside == 0
 
 
 def test_a_killed_run_ends_with_the_same_weights(tmp_path):

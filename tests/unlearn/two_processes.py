@@ -19,7 +19,7 @@ from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import EvaluateConfig, MaskConfig, MethodConfig, Part, TrainConfig
 from mmunlearner.data import Splits
-from mmunlearner.unlearn import Level, unlearn
+from mmunlearner.unlearn import StopTarget, unlearn
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -38,11 +38,11 @@ def run(work: Path, parts: list[Part], options: dict[str, float], train: dict[st
     mask = saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, MaskConfig(parts=tuple(parts)))
     config = replace(TRAIN, **train)
     asked = {"forget_vqa": SPLITS.forget}
-    level = Level(
+    level = StopTarget(
         asked, {"forget_vqa": 1.0}, {"forget VQA": ["forget_vqa"]}, "oracle", EvaluateConfig(max_new_tokens=2)
     )
     method = MethodConfig("mmunlearner", options=options)
-    done = unlearn(llava(VOCABULARY), SPLITS, method, config, work, mask=mask, level=level)
+    done = unlearn(llava(VOCABULARY), SPLITS, method, config, work, mask=mask, stop_target=level)
     if done.steps != 2 * (config.stop_every or TRAIN.steps):
         raise SystemExit(f"{done.steps} steps were made")
     if os.environ.get("RANK", "0") == "0":

@@ -1,7 +1,7 @@
-"""Unlearning losses: one short file per method."""
+"""Unlearning methods: one short file each."""
 
-from mmunlearner.methods import finetune, ga, kl_min, mmunlearner, npo
-from mmunlearner.methods.method import BoundTerm, Method, Reference, Term, resolve
+from mmunlearner.methods import finetune, ga, kl_min, manu, mmunlearner, npo, rmu
+from mmunlearner.methods.method import BoundTerm, Edit, Method, Needs, Options, Reference, Term, TermName, resolve
 
 METHODS = {
     method.name: method
@@ -10,10 +10,14 @@ METHODS = {
         ga.GA_DIFF,
         kl_min.METHOD,
         npo.METHOD,
+        rmu.METHOD,
+        manu.METHOD,
         mmunlearner.METHOD,
         mmunlearner.BOUNDED,
         finetune.METHOD,
     )
 }
 
-__all__ = ["METHODS", "BoundTerm", "Method", "Reference", "Term", "resolve"]
+__all__ = [
+    "METHODS", "BoundTerm", "Edit", "Method", "Needs", "Options", "Reference", "Term", "TermName", "resolve"
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ordinary fine-tuning: what makes the vanilla model and the retain oracle."""
+"""Ordinary fine-tuning: it makes the vanilla model and the retain oracle."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def cross_entropy(answers: Answers, reference: Reference | None) -> Tensor:
-    """CE over answer tokens."""
+    """Return CE over answer tokens."""
     return mean_nll(answers)
 
 
-METHOD = Method("finetune", forget=None, retain=cross_entropy, paper="")
+METHOD = Method("finetune", retain=cross_entropy, paper="")

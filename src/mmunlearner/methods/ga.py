@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def ascent(answers: Answers, reference: Reference | None) -> Tensor:
-    """-CE(forget)."""
+    """Return -CE(forget)."""
     return -mean_nll(answers)
 
 
 def retain_cross_entropy(answers: Answers, reference: Reference | None, *, retain_weight: float = 1.0) -> Tensor:
-    """lambda CE(retain)."""
+    """Return lambda CE(retain)."""
     return retain_weight * cross_entropy(answers, reference)
 
 
-GA = Method("ga", forget=ascent, retain=None, paper="Thudi et al. 2022, arXiv 2109.13398")
+GA = Method("ga", forget=ascent, paper="Thudi et al. 2022, arXiv 2109.13398")
 GA_DIFF = Method("ga_diff", forget=ascent, retain=retain_cross_entropy, paper="Liu et al. 2022, arXiv 2203.12817")

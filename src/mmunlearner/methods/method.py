@@ -1,38 +1,97 @@
-"""What a method is: two pure functions of answer log-probabilities, one per term."""
+"""Methods: two loss terms, or one edit of the weights, and what they read of a batch."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmunlearner.core.names import did_you_mean, resolve_name
-from mmunlearner.errors import ConfigError
+from mmunlearner.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from mmunlearner.batches import Answers
 
+TermName = Literal["forget", "retain"]
+VanillaNeed = Literal["answers", "features", "hidden"]
+Options = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a term reads of its batch. Everything else is absent, and not computed."""
+
+    mask: bool = False
+    """A mask of its gradient, without which the method is not itself."""
+    answers: bool = True
+    """The model's prediction of the answer tokens. Without it (and without `hidden`) the language model is not run."""
+    hidden: tuple[float, ...] = ()
+    """Hidden states of decoder layers, each at a depth between 0 (the first) and 1 (the last)."""
+    vanilla: Collection[VanillaNeed] = ()
+    """What the vanilla model made of the same questions: its answers (log-probability and likeliest tokens), image
+    features, hidden states at the same depths."""
+
+    @property
+    def language_model(self) -> bool:
+        """Whether the language model has to be run."""
+        return self.answers or bool(self.hidden)
+
 
 @dataclass(frozen=True)
 class Reference:
-    """What the vanilla model said of the same answers before training; where a method asks for no more than features,
-    the other fields are empty."""
+    """What the vanilla model made of a batch, as far as the method's needs say."""
 
-    logp_sum: Tensor
-    """log p0(answer | question), [Q]."""
-    topk_logps: Tensor
-    """Its largest log-probabilities at each answer token, [T, K]; K is the vocabulary where it is small."""
-    topk_ids: Tensor
-    """Their tokens, int [T, K]."""
-    features: Tensor | None = None
-    """What the language model got to see of the images, in the batch's order, [image tokens, D]; empty without images,
-    None where it is not known."""
-    square: Tensor | None = None
-    """What squared distances of features are relative to, where the batch is run in several passes; None: their own
-    squared norm."""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def logp_sum(self) -> Tensor:
+        """log p0(answer | question), [Q]."""
+        return self._get("logp_sum", "answers")
+
+    @property
+    def topk_logps(self) -> Tensor:
+        """Largest log-probabilities of p0 at each answer token, [T, K]; K is the vocabulary where it is small."""
+        return self._get("topk_logps", "answers")
+
+    @property
+    def topk_ids(self) -> Tensor:
+        """Tokens of `topk_logps`, int [T, K]."""
+        return self._get("topk_ids", "answers")
+
+    @property
+    def features(self) -> Tensor:
+        """Image features as the language model reads them, in the batch's order, [image tokens, D]; none for texts.
+
+        Raises:
+            ModelError: the model reads its images by cross-attention.
+        """
+        return self._get("features", "features")
+
+    @property
+    def hidden(self) -> Tensor:
+        """Hidden states where answer tokens are predicted, of the layers that the terms need, [layers, T, D]."""
+        return self._get("hidden", "hidden")
+
+    @property
+    def features_scale(self) -> Tensor:
+        """Squared norm of the features that distances are relative to: this batch's, or its share of a step's."""
+        return self.tensors.get("features_scale", self.features.float().pow(2).sum())
+
+    def to(self, device: torch.device | str) -> Reference:
+        """Return the same reference on another device."""
+        return Reference({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    def _get(self, name: str, need: VanillaNeed) -> Tensor:
+        if name in self.tensors:
+            return self.tensors[name]
+        if need == "features":
+            raise ModelError("image features of the vanilla model: this model does not read its images as tokens")
+        raise ConfigError(f"the term reads reference.{name}, but its method does not say Needs(vanilla=({need!r},))")
 
 
 Term = Callable[..., "Tensor"]
@@ -41,72 +100,115 @@ Term = Callable[..., "Tensor"]
 A mean over the batch's questions: a batch that is run in several passes (`train.tokens_per_batch`) is the sum of their
 terms, each weighted by its share of the questions.
 """
+Edit = Callable[..., None]
+"""`(encoder, splits, mask, *, hyper-parameters)`: changes the weights of the encoder's model in place, without
+gradient steps. Keyword-only arguments are the hyper-parameters; `mask` says which weights may change, None: all."""
+
+
+def answers_alone(options: Options) -> dict[TermName, Needs]:
+    """Return the needs of terms that read the model's answers and nothing else."""
+    return {}
 
 
 @dataclass(frozen=True)
 class BoundTerm:
     """A term with its hyper-parameters filled in."""
 
-    term: Term
-    options: Mapping[str, float]
-    words: bool
-    """Whether it asks for answers, not for image features alone."""
+    name: TermName
+    loss: Callable[[Answers, Reference | None], Tensor]
+    needs: Needs
 
     def __call__(self, answers: Answers, reference: Reference | None) -> Tensor:
-        return self.term(answers, reference, **self.options)
+        return self.loss(answers, reference)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A loss for what is forgotten and one for what is kept; they are never added up before the mask has acted."""
+    """A loss of what is forgotten and one of what is retained, or an edit of the weights.
+
+    The two losses are never added up before the mask has acted on the forget term.
+    """
 
     name: str
-    forget: Term | None
-    retain: Term | None
     paper: str
-    needs_reference: bool = False
-    needs_mask: bool = False
-    feature_option: str = ""
-    """An option that needs the reference's image features where it is not 0."""
-    word_option: str = ""
-    """An option without which (0) its term asks for image features alone: the language model need not be run."""
+    forget: Term | None = None
+    retain: Term | None = None
+    edit: Edit | None = None
+    needs: Callable[[Options], Mapping[TermName, Needs]] = answers_alone
+    """All options -> what each term reads; a term that is left out reads the model's answers alone."""
+
+    def __post_init__(self) -> None:
+        if bool(self.edit) == bool(self.forget or self.retain):
+            raise ConfigError(f"method {self.name}: give it loss terms, or an edit")
 
     @property
     def options(self) -> dict[str, float]:
-        """Hyper-parameters and their defaults, of both terms."""
-        return {name: default for term in (self.forget, self.retain) for name, default in _keywords(term).items()}
+        """Hyper-parameters and their defaults, of both terms or of the edit."""
+        functions = (self.forget, self.retain, self.edit)
+        return {name: default for function in functions for name, default in _keywords(function).items()}
 
-    def wants_features(self, options: Mapping[str, float]) -> bool:
-        """Whether the vanilla model's image features are to be cached for these options."""
-        return bool({**self.options, **options}.get(self.feature_option, 0.0))
+    @property
+    def needs_mask(self) -> bool:
+        """Whether the method is not itself without a mask."""
+        return any(needs.mask for needs in self.needs(self.options).values())
 
-    def bind(self, options: Mapping[str, float]) -> tuple[BoundTerm | None, BoundTerm | None]:
-        """Both terms with their hyper-parameters filled in.
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the vanilla model is asked before training, at the default options."""
+        return any(needs.vanilla for needs in self.needs(self.options).values())
+
+    def bind(self, options: Options) -> tuple[BoundTerm | None, BoundTerm | None]:
+        """Fill in the hyper-parameters of both terms.
 
         Raises:
-            ConfigError: an option that neither term has, or a value that is no number.
+            ConfigError: an option that the method does not have, or a value that is no number.
+        """
+        needs = self.needs(self.filled(options))
+        forget, retain = (
+            BoundTerm(name, partial(term, **self._own(term, options)), needs.get(name, Needs())) if term else None
+            for name, term in self._terms().items()
+        )
+        return forget, retain
+
+    def filled(self, options: Options) -> dict[str, float]:
+        """Return all options, those that are not given at their defaults.
+
+        Raises:
+            ConfigError: an option that the method does not have, or a value that is no number.
         """
         for name, value in options.items():
             if name not in self.options:
-                raise ConfigError(f"method {self.name}: unknown option {name}; {did_you_mean(name, self.options)}")
+                hint = did_you_mean(name, self.options)
+                raise ConfigError(f"method {self.name}: unknown option {name}; {hint}")
             if not isinstance(value, int | float):
                 raise ConfigError(f"method {self.name}: option {name} is {value!r}; a number is expected")
-        return self._bound(self.forget, options), self._bound(self.retain, options)
+        return {name: float(options.get(name, default)) for name, default in self.options.items()}
 
-    def _bound(self, term: Term | None, options: Mapping[str, float]) -> BoundTerm | None:
-        if term is None:
-            return None
-        mine = {name: float(options.get(name, default)) for name, default in _keywords(term).items()}
-        return BoundTerm(term, mine, words=bool(mine.get(self.word_option, 1.0)))
+    def bind_edit(self, options: Options) -> Edit:
+        """Fill in the hyper-parameters of the edit.
+
+        Raises:
+            ConfigError: an option that the method does not have, or a value that is no number.
+        """
+        if self.edit is None:
+            raise ConfigError(f"method {self.name}: trains; it has no edit")
+        return partial(self.edit, **self.filled(options))
+
+    def _terms(self) -> dict[TermName, Term | None]:
+        return {"forget": self.forget, "retain": self.retain}
+
+    def _own(self, term: Term, options: Options) -> dict[str, float]:
+        filled = self.filled(options)
+        return {name: filled[name] for name in _keywords(term)}
 
 
-def _keywords(term: Term | None) -> dict[str, Any]:
-    parameters = inspect.signature(term).parameters.values() if term else ()
+def _keywords(function: Callable[..., Any] | None) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values() if function else ()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def resolve(name: str, known: Mapping[str, Method]) -> Method:
-    """A method by name, or a user's own as `package.module:name`.
+    """Return a method by name, or a user's own as `package.module:name`.
 
     Raises:
         ConfigError: there is none of that name.
@@ -115,12 +217,12 @@ def resolve(name: str, known: Mapping[str, Method]) -> Method:
         return known[name]
     if ":" not in name:
         raise ConfigError(f"unknown method {name}; {did_you_mean(name, known)}, or give package.module:name")
-    found = resolve_name(name, "method")
-    if not isinstance(found, Method):
-        raise ConfigError(f"method {name}: is a {type(found).__name__}; a mmunlearner.methods.Method is expected")
-    return found
+    method = resolve_name(name, "method")
+    if not isinstance(method, Method):
+        raise ConfigError(f"method {name}: is a {type(method).__name__}; a mmunlearner.methods.Method is expected")
+    return method
 
 
 def mean_nll(answers: Answers) -> Tensor:
-    """CE: mean over questions of the mean cross-entropy over their answer tokens."""
+    """Return CE: the mean over questions of the mean cross-entropy over their answer tokens."""
     return answers.nll.mean()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmunlearner.errors import ModelError
 from mmunlearner.methods.ga import retain_cross_entropy
-from mmunlearner.methods.method import Method, Reference
+from mmunlearner.methods.method import Method, Needs, Options, Reference, TermName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bounded_ascent(answers: Answers, reference: Reference | None, *, bound: float = math.inf) -> Tensor:
-    """-min(CE, bound) of each question, mean over questions.
+    """Return -min(CE, bound) of each question, mean over questions.
 
     The paper's ascent (method step 4) is bound = inf. With a bound, an answer that has become unlikely enough pushes
     no further: ascent without end is what ruins the rest.
@@ -27,39 +27,38 @@ def bounded_ascent(answers: Answers, reference: Reference | None, *, bound: floa
 def anchored_cross_entropy(
     answers: Answers, reference: Reference | None, *, retain_weight: float = 1.0, anchor: float = 0.0
 ) -> Tensor:
-    """lambda CE(retain) + anchor |f - f0|^2 / |f0|^2, f being what the language model is shown of the retain images.
+    """Return lambda CE(retain) + anchor |f - f0|^2 / |f0|^2, f being the features of the retain images.
 
-    The paper's descent is anchor = 0. Cross-entropy says nothing more once the answers are right; the anchor goes on to
-    hold the projector's output at the vanilla model's, and with it what no retain question asks about. With lambda = 0
-    it is all that is held, and the language model is not run for it.
+    The paper's descent is anchor = 0. Cross-entropy stops pulling once the answers are right; the anchor goes on to
+    hold the projector's output at the vanilla model's, and with it what no retain question asks about.
 
     Raises:
         ModelError: an anchor is asked for, and the model reads its images by cross-attention.
     """
     loss = answers.logits.new_zeros(())
-    if retain_weight:  # otherwise there may be no answers
+    if retain_weight:  # otherwise the batch has no answers (`needs`)
         loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
     if not anchor:
         return loss
-    shown = answers.features
-    if shown is None or reference is None or reference.features is None:
+    if answers.features is None or reference is None:
         raise ModelError("option anchor: this model does not read its images as tokens; leave anchor at 0")
     if not len(reference.features):  # a batch of texts
         return loss
-    now, was = shown.float(), reference.features.float()
-    return loss + anchor * (now - was).pow(2).sum() / (
-        was.pow(2).sum() if reference.square is None else reference.square
-    )
+    distance = (answers.features.float() - reference.features.float()).pow(2).sum()
+    return loss + anchor * distance / reference.features_scale
+
+
+def needs(options: Options) -> dict[TermName, Needs]:
+    """Return the needs of the terms: a mask, and image features for an anchor.
+
+    With retain_weight = 0 the anchor alone holds the model, and the language model is not run for it.
+    """
+    retain = Needs(answers=bool(options["retain_weight"]), vanilla=("features",) if options["anchor"] else ())
+    return {"forget": Needs(mask=True), "retain": retain}
 
 
 METHOD = Method(
-    "mmunlearner",
-    forget=bounded_ascent,
-    retain=anchored_cross_entropy,
-    needs_mask=True,
-    feature_option="anchor",
-    word_option="retain_weight",
-    paper="arXiv 2502.11051",
+    "mmunlearner", forget=bounded_ascent, retain=anchored_cross_entropy, needs=needs, paper="arXiv 2502.11051"
 )
 BOUNDED = Method(
     "ga_diff_bounded", forget=bounded_ascent, retain=retain_cross_entropy, paper="GA_Diff with MMUnlearner's bound"

@@ -15,8 +15,7 @@ from mmunlearner.run import memory
 from mmunlearner.run.memory import ORDER, ForwardSize, Memory, Sizes
 from mmunlearner.saliency import FisherPass
 from mmunlearner.unlearn import train_config
-from mmunlearner.unlearn.sampler import Plan as Sampler
-from mmunlearner.unlearn.sampler import plan as sampler
+from mmunlearner.unlearn.sampler import StepSampler
 
 SAMPLED_STEPS = 3
 """Steps of a training whose tokens are counted; the others are taken to be like them."""
@@ -116,6 +115,8 @@ def unlearning(estimator: Estimator, name: str) -> StepCost:
     """Estimate one method, its trials included."""
     config, splits, method = estimator.config, estimator.splits, estimator.config.methods[name]
     train, known = train_config(config.train, method), resolve(method.method, METHODS)
+    if known.edit:
+        return StepCost(f"unlearn {name}", 0)  # no gradient steps
     forget: Sequence[Example] = splits.forget if splits and known.forget else ()
     retain: Sequence[Example] = splits.retain if splits and known.retain else ()
     if splits and known.retain and train.keep_text:
@@ -135,9 +136,9 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     if estimator.sizes is None:
         return StepCost(name, training.steps)
     model, train = estimator.config.model, training.train
-    steps: Sampler | None = None
+    steps: StepSampler | None = None
     if training.forget or training.retain:
-        steps = sampler(training.forget, training.retain, train, estimator.config.seed)
+        steps = StepSampler.of(training.forget, training.retain, train, estimator.config.seed)
     counted = min(len(steps), SAMPLED_STEPS * steps.every) if steps else 0
     sizes = [size for i in range(counted) for size in _step_sizes(estimator, training, steps, i)] if steps else []
     largest = max(sizes, key=partial(memory.activations, estimator.sizes, parts=training.parts), default=ForwardSize(0))
@@ -152,7 +153,7 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     return StepCost(name, training.steps, share * sum(size.seen for size in sizes), needed, operations)
 
 
-def _step_sizes(estimator: Estimator, training: Training, steps: Sampler, number: int) -> Iterator[ForwardSize]:
+def _step_sizes(estimator: Estimator, training: Training, steps: StepSampler, number: int) -> Iterator[ForwardSize]:
     """Yield the size of each forward pass of both terms in one step."""
     if estimator.encoder is None:
         return
@@ -161,7 +162,7 @@ def _step_sizes(estimator: Estimator, training: Training, steps: Sampler, number
         if examples:
             owners = [example.entity for example in examples]
             for piece in micro_batches(estimator.encoder.rows(examples), owners, estimator.encoder, tokens):
-                yield estimator.forward_size(piece.batch, words=term is None or term.words)
+                yield estimator.forward_size(piece.batch, words=term is None or term.needs.language_model)
 
 
 def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:

@@ -21,9 +21,9 @@ from mmunlearner.evaluate import evaluate_model, quick_scores
 from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
-from mmunlearner.run.validation import forget_target, stop_level, trial_items, validation_values
+from mmunlearner.run.validation import forget_target, stop_target, trial_items, validation_values
 from mmunlearner.saliency import FisherPass, Mask
-from mmunlearner.unlearn import Trained, train_config
+from mmunlearner.unlearn import Trained, make_adapter, train_config
 from mmunlearner.unlearn import unlearn as train
 
 
@@ -56,7 +56,7 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
     with measured() as cost:
         trained = train(
             base, Splits((), examples, (), {}), MethodConfig("finetune"), config.finetune, run.work(name),
-            lora_config=config.finetune_lora, dtype=config.model.dtype, seed=config.seed, progress=progress,
+            adapter=make_adapter(config.finetune_lora), dtype=config.model.dtype, seed=config.seed, progress=progress,
         )  # fmt: skip
     _save(run, name, trained, cost)
 
@@ -120,8 +120,9 @@ def _train(run: RunDir, method: MethodConfig, work: Path, mask: Mask | None, pro
     config = run.config
     return train(
         load_model(run, run.source("vanilla"), quantize=config.model.quantize), run.splits, method, config.train, work,
-        mask=mask, lora_config=config.model.lora, dtype=config.model.dtype, seed=config.seed, progress=progress,
-        level=stop_level(run) if train_config(config.train, method).stop_every else None,
+        mask=mask, adapter=make_adapter(config.model.lora, config.model.adapter), dtype=config.model.dtype,
+        seed=config.seed, progress=progress,
+        stop_target=stop_target(run) if train_config(config.train, method).stop_every else None,
     )  # fmt: skip
 
 
@@ -204,8 +205,8 @@ def _write(
     **extra: float,
 ) -> None:
     """Write a model directory that transformers reads, with train.json beside the weights: what training took."""
-    record = {"settings": dict(settings), "moved": asdict(trained.moved), "steps": trained.steps}
-    record |= {"look": trained.look} if trained.look else {}
+    record = {"settings": dict(settings), "moved": asdict(trained.weight_changes), "steps": trained.steps}
+    record |= {"look": trained.stop_check} if trained.stop_check else {}
     with staged_dir(path) as stage:
         trained.loaded.model.save_pretrained(stage)
         trained.loaded.processor.save_pretrained(stage)

@@ -14,7 +14,7 @@ from mmunlearner.evaluate import read_columns
 from mmunlearner.evaluate.scores import score_lines
 from mmunlearner.run.run_dir import RunDir
 from mmunlearner.run.tuning import COLUMNS, FORGOTTEN, in_words
-from mmunlearner.unlearn import Level, train_config
+from mmunlearner.unlearn import StopTarget, train_config
 
 Columns = Mapping[str, Sequence[Example]]
 """Column -> its items."""
@@ -61,7 +61,7 @@ def chance(items: Sequence[Example]) -> float:
     return sum(guesses) / max(len(guesses), 1)
 
 
-def stop_level(run: RunDir) -> Level:
+def stop_target(run: RunDir) -> StopTarget:
     """Return where training may end early: forget columns of the validation half at the forget target.
 
     The oracle's target is known for the items that it was asked, so that only those are asked here.
@@ -73,4 +73,4 @@ def stop_level(run: RunDir) -> Level:
     }
     items = {column: [item for item in items[column] if item.id in evaluated[column]] for column in columns}
     values, source = forget_target(run, items)
-    return Level(items, values, {in_words(group[0]): group for group in groups}, source, config.evaluate)
+    return StopTarget(items, values, {in_words(group[0]): group for group in groups}, source, config.evaluate)

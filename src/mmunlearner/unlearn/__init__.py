@@ -1,6 +1,20 @@
-"""Runs a method."""
+"""Unlearning: a job (model, method, mask, adapter, budget) is trained or edited into an unlearned model."""
 
-from mmunlearner.unlearn.early_stopping import Level, Look
-from mmunlearner.unlearn.unlearn import Trained, train_config, unlearn
+from mmunlearner.unlearn.adapters import Adapter, Lora, Sine, make_adapter
+from mmunlearner.unlearn.early_stopping import StopCheck, StopTarget
+from mmunlearner.unlearn.job import Job, train_config
+from mmunlearner.unlearn.unlearn import Trained, run_job, unlearn
 
-__all__ = ["Level", "Look", "Trained", "train_config", "unlearn"]
+__all__ = [
+    "Adapter",
+    "Job",
+    "Lora",
+    "Sine",
+    "StopCheck",
+    "StopTarget",
+    "Trained",
+    "make_adapter",
+    "run_job",
+    "train_config",
+    "unlearn",
+]

@@ -1,4 +1,4 @@
-"""Ending a run where the forget set has come down to what the oracle, or a guess, gets right of it."""
+"""Early stopping: a run ends once the forget set is known no better than by the oracle, or by guessing."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from mmunlearner.unlearn.log import StepLog
 
 
 @dataclass(frozen=True)
-class Look:
-    """How well the forgotten is known at some step. Accuracies are fractions, by what is to be forgotten."""
+class StopCheck:
+    """Accuracy on what is to be forgotten at some step: fractions, by its name."""
 
     accuracy: Mapping[str, float]
     level: Mapping[str, float]
-    """Where they should end."""
+    """Accuracy at which training may end."""
     source: Literal["oracle", "chance"]
-    """Whose level that is."""
+    """Whose accuracy the level is."""
     reached: bool
 
 
 @dataclass(frozen=True)
-class Level:
-    """What is asked, and where training may end."""
+class StopTarget:
+    """The questions that are asked during training, and the accuracy at which it may end."""
 
     items: Mapping[str, Sequence[Example]]
     """Column -> items of the validation half."""
     floor: Mapping[str, float]
     """Column -> accuracy of the oracle, or of guessing, on them."""
     groups: Mapping[str, Sequence[str]]
-    """What is to be forgotten -> its columns, of which the mean counts."""
+    """What is to be forgotten -> its columns, whose mean counts."""
     source: Literal["oracle", "chance"]
     config: EvaluateConfig
 
@@ -51,12 +51,12 @@ class Level:
                 f"train.stop_every: nothing to look at, since the data have none of {columns}; set it to 0"
             )
 
-    def look(self, loaded: Loaded) -> Look:
+    def check(self, loaded: Loaded) -> StopCheck:
         """Ask a model in eval mode; it is left in the mode that it was in."""
         scores = quick_scores(loaded, self.items, config=replace(self.config, limit=0))
         accuracy = self._means({column: score.value for column, score in scores.items()})
         level = self._means({column: self.floor[column] for column in scores})
-        return Look(accuracy, level, self.source, all(accuracy[name] <= level[name] for name in level))
+        return StopCheck(accuracy, level, self.source, all(accuracy[name] <= level[name] for name in level))
 
     def _means(self, values: Mapping[str, float]) -> dict[str, float]:
         present = {name: [values[c] for c in group if c in values] for name, group in self.groups.items()}
@@ -64,21 +64,24 @@ class Level:
 
 
 @dataclass
-class Stop(TrainerCallback):
-    """Looks now and then, and ends training when the level is reached."""
+class EarlyStopping(TrainerCallback):
+    """Checks now and then, and ends training when the target is reached.
 
-    level: Level
+    A check draws no random number: a run whose target is never reached ends with the bits of one without checks.
+    """
+
+    target: StopTarget
     loaded: Loaded
     every: int
-    """Optimizer steps between looks."""
+    """Optimizer steps between checks."""
     log: StepLog
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A step that training ends at is never a checkpoint, so that a resumed run comes to it and looks again."""
         if state.global_step % self.every or state.global_step >= state.max_steps:
             return
-        look = self.level.look(self.loaded)
-        self.log.look = asdict(look)
-        said = broadcast(torch.tensor(int(look.reached), device=args.device))  # of the first process: all end together
-        if bool(said):
+        check = self.target.check(self.loaded)
+        self.log.stop_check = asdict(check)
+        # All processes end together, by what the first one finds.
+        if bool(broadcast(torch.tensor(int(check.reached), device=args.device))):
+            # The last step is never a checkpoint, so that a resumed run comes to it again and checks again.
             control.should_training_stop, control.should_save = True, False

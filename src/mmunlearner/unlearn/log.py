@@ -1,13 +1,14 @@
-"""What a run says of its steps: a line of JSON each."""
+"""The log of a training run: one line of JSON for each optimizer step."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -15,58 +16,66 @@ from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import TrainingError
 
-if TYPE_CHECKING:
-    from mmunlearner.unlearn.trainer import UnlearnTrainer
-
 
 @dataclass
 class StepLog(TrainerCallback):
-    """One line of JSON per optimizer step: both terms, learning rate, gradient norm, seconds."""
+    """Writes both terms, learning rate, gradient norm and seconds of each step; the trainer adds to its sums."""
 
     path: Path
     progress: Progress
-    trainer: UnlearnTrainer | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+    """Term -> its loss in the present step."""
+    tokens: int = 0
+    """Tokens of the present step."""
+    stop_check: dict[str, Any] | None = None
+    """The check of early stopping after the present step, where there was one."""
     started: float = 0.0
-    look: dict[str, Any] | None = None
-    """What was seen of the forgotten after this step, where somebody looked."""
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A resumed run forgets the lines of steps that it makes again."""
+        """Drop the lines of steps that a resumed run makes again."""
         self.started = time.monotonic()
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = _whole_lines(self.path) if self.path.exists() else []
+            lines = _complete_lines(self.path) if self.path.exists() else []
             write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        trainer = self.trainer
-        if trainer is None or not logs or "grad_norm" not in logs:
+        if not logs or "grad_norm" not in logs:
             return
         line = {
             "step": state.global_step,
-            "forget": trainer.losses.get("forget"),
-            "retain": trainer.losses.get("retain"),
+            "forget": self.losses.get("forget"),
+            "retain": self.losses.get("retain"),
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": float(logs["grad_norm"]),
-            "tokens": trainer.tokens,
+            "tokens": self.tokens,
             "seconds": round(time.monotonic() - self.started, 3),
-            **({"look": self.look} if self.look else {}),
+            **({"look": self.stop_check} if self.stop_check else {}),
         }
         if not math.isfinite(line["grad_norm"]):
             raise TrainingError(
                 f"step {state.global_step}: the gradient norm is {line['grad_norm']}; lower train.learning_rate; "
                 "checkpoints of earlier steps are kept"
             )
-        trainer.losses, trainer.tokens, self.look = {}, 0, None
+        self.losses, self.tokens, self.stop_check = {}, 0, None
         if state.is_world_process_zero:
             append_jsonl(self.path, line)
             self.progress.update("step", state.global_step, state.max_steps)
 
 
-def _whole_lines(path: Path) -> list[Any]:
-    """A kill may have cut the last line short."""
+def _complete_lines(path: Path) -> list[Any]:
     text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()] if whole != text else read_jsonl(path)
+    complete = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
+    return [json.loads(line) for line in complete.splitlines()] if complete != text else read_jsonl(path)
+
+
+def summarize(path: Path, planned: int) -> tuple[int, Mapping[str, Any] | None]:
+    """Return the tokens of all steps, those before an interruption too, and the last check of early stopping.
+
+    `planned` is the number of steps that would have been made without it.
+    """
+    lines = read_jsonl(path)
+    checks = [{"step": line["step"], "of": planned, **line["look"]} for line in lines if "look" in line]
+    return sum(line["tokens"] for line in lines), checks[-1] if checks else None

@@ -1,79 +1,79 @@
-"""Which weights each term may move: the mask on the forget term, freezing on both."""
+"""Gradient masks: the weights that each term may move."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mmunlearner.config import TrainConfig
-from mmunlearner.errors import ConfigError
+from mmunlearner.methods import TermName
 from mmunlearner.models import parts
 from mmunlearner.saliency import Mask
-
-TermName = Literal["forget", "retain"]
+from mmunlearner.unlearn.adapters import EffectiveWeight
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Made once per run; `acting` is entered for each term's forward and backward pass."""
+class Masking:
+    """The gradient mask of a run, on the weights as its forward pass uses them."""
 
-    model: nn.Module
+    weights: Sequence[EffectiveWeight]
     mask: Mask | None
-    free: Literal["all", "parts", "mask"]
+    terms: Sequence[TermName] = ("forget",)
+    """Terms whose gradients are masked."""
+    adapted: bool = False
+    """Whether an adapter trains in place of the model's own weights."""
 
     @contextmanager
-    def acting(self, term: TermName) -> Iterator[None]:
-        """Gradients that come in here are cut to what `term` may move."""
-        if self.mask is None or (term == "retain" and self.free != "mask"):
+    def on(self, term: TermName) -> Iterator[None]:
+        """Mask the gradients of a term whose forward and backward pass lie in the block.
+
+        A weight that the mask does not know (bias, norm, embedding) gets no gradient of the term.
+        """
+        if self.mask is None or term not in self.terms:
             yield
             return
-        with ExitStack() as stack:
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    stack.callback(parameter.register_hook(_cut(self.mask, name)).remove)
+        for weight in self.weights:
+            weight.selected = partial(self.mask.of, weight.name) if weight.name in self.mask else _select_none
+        try:
             yield
+        finally:
+            for weight in self.weights:
+                weight.selected = None
 
-
-def _cut(mask: Mask, name: str) -> Callable[[Tensor], Tensor]:
-    """m * gradient (method step 4); a weight that the mask does not know gets none of the term."""
-    if name not in mask:
-        return torch.zeros_like
-    return lambda gradient: gradient.masked_fill(~mask.of(name, gradient.device), 0.0)
-
-
-def scope(model: nn.Module, mask: Mask | None, config: TrainConfig, chosen: Sequence[str]) -> Scope:
-    """Freeze what no term may move, and return what the terms may.
-
-    `chosen` are the mask's parts; without a mask every weight is free for both terms.
-
-    Raises:
-        ConfigError: the optimizer would move weights that the mask forbids.
-    """
-    if mask is not None and config.optimizer == "muon":
-        raise ConfigError(
-            "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
-        )
-    if mask is not None and config.free == "mask" and config.weight_decay:
-        raise ConfigError(
-            f"train.weight_decay {config.weight_decay} moves weights outside the mask, which train.free mask forbids: "
-            "set it to 0"
-        )
-    if mask is not None and config.free != "all":
-        owned = {name for part, names in parts(model).items() if part in chosen for name in names}
-        allowed = set(mask.bits) if config.free == "mask" else owned
+    def reached_outside(self, model: nn.Module) -> int:
+        """Count the weights outside the mask whose present gradient is not zero; those of adapters are not counted."""
+        count = 0
+        if self.mask is None or self.adapted:
+            return count
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in allowed)
-    return Scope(model, mask, config.free)
+            if parameter.grad is not None:
+                reached = parameter.grad != 0
+                outside = ~self.mask.of(name, reached.device) if name in self.mask else True
+                count += int((reached & outside).sum())
+        return count
+
+
+def _select_none(device: torch.device) -> Tensor:
+    return torch.zeros((), dtype=torch.bool, device=device)
+
+
+def trainable_names(model: nn.Module, mask: Mask | None, config: TrainConfig) -> set[str] | None:
+    """Return the names of the weights that some term may move (option `train.free`); None: all."""
+    if mask is None or config.free == "all":
+        return None
+    if config.free == "mask":
+        return set(mask.bits)
+    return {name for part, names in parts(model).items() if part in mask.info["parts"] for name in names}
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How many weights a run moved, by whether the mask selects them."""
+class WeightChanges:
+    """Number of weights that a run moved, by whether the mask selects them."""
 
     inside: int
     outside: int
@@ -82,8 +82,10 @@ class Moved:
     """Weights outside the mask that the forget term's own gradient reached: none, or the run is wrong."""
 
 
-def moved(before: dict[str, Tensor], model: nn.Module, mask: Mask | None, forget_outside: int) -> Moved:
-    """Compare the weights with what they were before; with adapters, the effective (merged) weights."""
+def weight_changes(
+    before: Mapping[str, Tensor], model: nn.Module, mask: Mask | None, forget_outside: int
+) -> WeightChanges:
+    """Compare the weights with what they were before; of adapters, the merged weights."""
     inside = outside = total = 0
     for name, parameter in model.named_parameters():
         total += parameter.numel()
@@ -92,14 +94,4 @@ def moved(before: dict[str, Tensor], model: nn.Module, mask: Mask | None, forget
             selected = mask.of(name) if mask and name in mask else torch.full_like(changed, mask is None)
             inside += int((changed & selected).sum())
             outside += int((changed & ~selected).sum())
-    return Moved(inside, outside, total, forget_outside)
-
-
-def reached_outside(model: nn.Module, mask: Mask) -> int:
-    """Weights outside the mask whose present gradient is not zero."""
-    count = 0
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            reached = parameter.grad != 0
-            count += int((reached & ~mask.of(name, reached.device)).sum() if name in mask else reached.sum())
-    return count
+    return WeightChanges(inside, outside, total, forget_outside)

@@ -1,15 +1,15 @@
-"""The reference model as cached log-probabilities of the answers: no second model in memory."""
+"""The vanilla model's answers, image features and hidden states, cached: no second model in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmunlearner.batches import Batch, Encoder, Row, answers, image_features, micro_batches, share_prefixes
-from mmunlearner.methods import Reference
+from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, image_features, micro_batches, share_prefixes
+from mmunlearner.methods import Needs, Reference
 from mmunlearner.models import input_device
 
 FULL_VOCABULARY = 1024
@@ -17,75 +17,112 @@ FULL_VOCABULARY = 1024
 TOP = 128
 """Of larger vocabularies, so many of the likeliest tokens."""
 BATCH = 64
+"""Rows of a forward pass, where the recipe sets no `tokens_per_batch`."""
+RowKey = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """Per question: log-probabilities of its answer at the weights that the run starts from; empty unless asked for."""
+    """What the model at the weights that a run starts from made of its questions, as far as the terms need it."""
 
-    entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]]
-    features: dict[tuple[str, ...], Tensor]
-    """Per images of a row: what the language model gets to see of them, [image tokens, D]; empty unless asked for."""
+    answers: dict[RowKey, dict[str, Tensor]] = field(default_factory=dict)
+    """Row -> its tensors of `Reference`: log-probability of the answer, likeliest tokens, hidden states."""
+    features: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+    """Keys of a row's images -> their features as the language model reads them, [image tokens, D]."""
 
     def of(self, rows: Sequence[Row], images: Sequence[tuple[str, ...]]) -> Reference:
-        """The reference of a batch's questions and of its images (`Batch.images`), in its order."""
+        """Return the reference of a batch's questions and of its images (`Batch.images`), in its order."""
+        tensors: dict[str, Tensor] = {}
+        entries = [self.answers[_key(row)] for row in rows] if self.answers else []
+        for name in entries[0] if entries else ():
+            values = [entry[name] for entry in entries]
+            # One number for each question, otherwise tokens along the first axis (of hidden states, the second).
+            joined = torch.stack(values) if name == "logp_sum" else torch.cat(values, 1 if name == "hidden" else 0)
+            tensors[name] = joined
         known = [self.features[image] for image in images if image in self.features]
-        features = torch.cat(known or [torch.empty(0)]) if len(known) == len(images) else None
-        if not self.entries:
-            return Reference(torch.empty(0), torch.empty(0), torch.empty(0), features)
-        sums, logps, ids = zip(*(self.entries[_key(row)] for row in rows), strict=True)
-        return Reference(torch.stack(sums), torch.cat(logps), torch.cat(ids), features)
+        if len(known) == len(images):
+            tensors["features"] = torch.cat(known or [torch.empty(0)])
+        return Reference(tensors)
 
 
-def _key(row: Row) -> tuple[object, ...]:
+def _key(row: Row) -> RowKey:
     return (row.group, row.input_ids)
 
 
-@torch.no_grad()
-def cache(
-    encoder: Encoder, rows: Sequence[Row], *, words: bool = True, features: bool = False, tokens: int = 0
-) -> ReferenceCache:
-    """One forward pass over the distinct rows, in eval mode, `tokens` of them at once (0: so many rows).
+@dataclass(frozen=True)
+class VanillaNeeds:
+    """What all terms of a method read of the vanilla model."""
 
-    Log-probabilities and image features are kept where they are asked for; without `words` the language model is not
-    run.
-    """
+    answers: bool = False
+    features: bool = False
+    layers: tuple[int, ...] = ()
+    """Decoder layers whose hidden states are read."""
+
+    @classmethod
+    def of(cls, needs: Sequence[Needs], model: nn.Module) -> VanillaNeeds:
+        """Return the union of the terms' needs."""
+        read = {kind for each in needs for kind in each.vanilla}
+        layers = {layer for each in needs if "hidden" in each.vanilla for layer in decoder_layers(model, each)}
+        return cls("answers" in read, "features" in read, tuple(sorted(layers)))
+
+    def __bool__(self) -> bool:
+        return self.answers or self.features or bool(self.layers)
+
+
+def decoder_layers(model: nn.Module, needs: Needs) -> list[int]:
+    """Return the numbers of the decoder layers at the depths that a term needs."""
+    if not needs.hidden:
+        return []
+    count = len(model.get_decoder().layers)  # pyright: ignore
+    return [min(int(depth * count), count - 1) for depth in needs.hidden]
+
+
+@torch.no_grad()
+def cache_reference(encoder: Encoder, rows: Sequence[Row], needs: VanillaNeeds, *, tokens: int = 0) -> ReferenceCache:
+    """Ask the model in eval mode once for each distinct row, `tokens` of them in a pass (0: 64 rows)."""
     model = encoder.loaded.model.eval()
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
-    entries: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
-    known: dict[tuple[str, ...], Tensor] = {}
+    reference = ReferenceCache()
     for batch_rows, batch in _batches(distinct, encoder, tokens):
         on_device = batch.to(input_device(model))
-        said = answers(model, on_device) if words else None
-        if features:
-            shown = image_features(model, on_device) if said is None else said.features
-            known |= _features(encoder, batch_rows, batch.images, shown)
-        if said is None:
-            continue
-        vocabulary = said.logits.shape[-1]
-        top = said.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
-        sizes = [len(row.answer) for row in batch_rows]
-        pieces = zip(top.values.cpu().split(sizes), top.indices.cpu().split(sizes), strict=True)
-        for row, total, (logps, ids) in zip(batch_rows, said.logp_sum.cpu(), pieces, strict=True):
-            entries[_key(row)] = (total, logps, ids)
-    return ReferenceCache(entries, known)
+        if not (needs.answers or needs.layers):  # then the language model is not run
+            features = image_features(model, on_device)
+        else:
+            output = answers(model, on_device, needs.layers)
+            reference.answers.update(_of_rows(batch_rows, output, needs))
+            features = output.features
+        if needs.features and features is not None:
+            reference.features.update(_of_images(encoder, batch_rows, batch.images, features))
+    return reference
 
 
 def _batches(rows: Sequence[Row], encoder: Encoder, tokens: int) -> Iterator[tuple[Sequence[Row], Batch]]:
     if tokens:
-        for piece in micro_batches(rows, [""] * len(rows), encoder, tokens):
-            yield [rows[i] for i in piece.numbers], piece.batch
+        for micro_batch in micro_batches(rows, [""] * len(rows), encoder, tokens):
+            yield [rows[i] for i in micro_batch.numbers], micro_batch.batch
         return
     for start in range(0, len(rows), BATCH):
         yield rows[start : start + BATCH], share_prefixes(rows[start : start + BATCH], encoder)
 
 
-def _features(
-    encoder: Encoder, rows: Sequence[Row], images: Sequence[tuple[str, ...]], features: Tensor | None
+def _of_rows(rows: Sequence[Row], output: Answers, needs: VanillaNeeds) -> dict[RowKey, dict[str, Tensor]]:
+    """Split a batch's answers by row."""
+    sizes = [len(row.input_ids) - row.answer_start for row in rows]
+    columns: dict[str, Sequence[Tensor]] = {}
+    if needs.answers:
+        vocabulary = output.logits.shape[-1]
+        top = output.logits.log_softmax(-1).topk(vocabulary if vocabulary <= FULL_VOCABULARY else TOP, dim=-1)
+        columns["logp_sum"] = list(output.logp_sum.cpu())
+        columns["topk_logps"], columns["topk_ids"] = top.values.cpu().split(sizes), top.indices.cpu().split(sizes)
+    if needs.layers:
+        columns["hidden"] = torch.stack([output.hidden[layer] for layer in needs.layers]).cpu().split(sizes, 1)
+    return {_key(row): {name: values[i] for name, values in columns.items()} for i, row in enumerate(rows)}
+
+
+def _of_images(
+    encoder: Encoder, rows: Sequence[Row], images: Sequence[tuple[str, ...]], features: Tensor
 ) -> dict[tuple[str, ...], Tensor]:
-    """A row's images -> their share of the batch's features; they have as many as the row has image tokens."""
-    if features is None:
-        return {}
+    """Split a batch's features by the images of a row, which has as many features as image tokens."""
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
     counts = {row.group: row.input_ids.count(token) for row in rows if row.images and token is not None}
     sizes = [counts.get(image, 0) for image in images]

@@ -4,120 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from mmunlearner.batches import Answers, Batch, Encoder, answers, image_features, micro_batches
-from mmunlearner.batches.augmentation import augment
-from mmunlearner.config import Augment, TrainConfig
-from mmunlearner.data import Example
+from mmunlearner.batches import Answers, answers, image_features
+from mmunlearner.config import TrainConfig
 from mmunlearner.errors import ConfigError, TrainingError
-from mmunlearner.methods import BoundTerm, Reference
-from mmunlearner.unlearn.feature_cache import Kept
+from mmunlearner.methods import BoundTerm, TermName
+from mmunlearner.models import Loaded
+from mmunlearner.unlearn.collate import TermBatch
+from mmunlearner.unlearn.feature_cache import FeatureCache
 from mmunlearner.unlearn.log import StepLog
-from mmunlearner.unlearn.masking import Scope, TermName, reached_outside
-from mmunlearner.unlearn.reference import ReferenceCache
-from mmunlearner.unlearn.sampler import Plan, Step
+from mmunlearner.unlearn.masking import Masking
+from mmunlearner.unlearn.reference import decoder_layers
 
+_log = logging.getLogger(__name__)
 CHECK_EVERY = 50
 """Forget steps between counts of what the forget term reached outside the mask."""
-
-
-@dataclass(frozen=True)
-class TermBatch:
-    """Some of one term's questions in one step: those of one forward and backward pass."""
-
-    batch: Batch
-    reference: Reference | None
-    first: str
-    """Id of the first question, to name the batch in an error."""
-    share: float
-    """Of the term's questions in this step, those that are in this pass."""
-
-
-StepBatch = dict[str, tuple[TermBatch, ...]]
-"""What the data loader hands to a training step: the passes of `forget` and `retain`."""
-
-
-@dataclass(frozen=True)
-class Collator:
-    """One `Step` of the plan -> tensors."""
-
-    encoder: Encoder
-    terms: Mapping[TermName, BoundTerm | None]
-    reference: ReferenceCache | None
-    augment: Augment = "none"
-    """Whose images are changed a little each time."""
-    seed: int = 0
-    """Of how."""
-    tokens: int = 0
-    """In one pass (`train.tokens_per_batch`)."""
-
-    def __call__(self, steps: Sequence[Step]) -> StepBatch:
-        (step,) = steps
-        return {
-            "forget": self._term("forget", step.forget, step.number),
-            "retain": self._term("retain", step.retain, step.number),
-        }
-
-    def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> tuple[TermBatch, ...]:
-        if not examples or self.terms[name] is None:
-            return ()
-        rows = self.encoder.rows(examples)
-        rng = np.random.default_rng([self.seed, number, name == "forget"])
-        parts: list[TermBatch] = []
-        for piece in micro_batches(rows, [example.entity for example in examples], self.encoder, self.tokens):
-            said = self.reference.of([rows[i] for i in piece.numbers], piece.batch.images) if self.reference else None
-            batch = _changed(piece.batch, rng) if self.augment in ("all", name) else piece.batch
-            parts.append(TermBatch(batch, said, examples[piece.numbers[0]].id, len(piece.numbers) / len(rows)))
-        return tuple(parts) if len(parts) == 1 else tuple(_relative(parts))
-
-
-def _relative(parts: Sequence[TermBatch]) -> Iterator[TermBatch]:
-    """Distances of features are relative to those of all images, not weighted by the questions about them."""
-    known = [part.reference.features for part in parts if part.reference and part.reference.features is not None]
-    whole = sum(float(features.float().pow(2).sum()) for features in known)
-    for part in parts:
-        relative = replace(part.reference, square=torch.tensor(part.share * whole)) if part.reference else None
-        yield replace(part, reference=relative)
-
-
-def _changed(batch: Batch, rng: np.random.Generator) -> Batch:
-    """The batch with each of its images changed a little."""
-
-    def changed(pixels: Tensor) -> Tensor:
-        if pixels.dim() != 4:
-            shape = list(pixels.shape)
-            raise ConfigError(f"train.augment: this model's images are no [N, C, H, W] but {shape}; leave it off")
-        return augment(pixels, rng)
-
-    def seen(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: changed(values) if name == "pixel_values" else values for name, values in inputs.items()}
-
-    return replace(batch, passes=tuple(replace(each, inputs=seen(each.inputs)) for each in batch.passes))
-
-
-class PlanDataset(Dataset[Step]):
-    """The plan as torch wants it."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, index: int) -> Step:
-        return self.plan[index]
+ADAPTER_FILE = "adapter.safetensors"
+"""What a checkpoint holds of a model with an adapter: the weights that train."""
+LEAST_SHARE = 0.9
+"""Training warns where a smaller share of the weights can move."""
 
 
 class UnlearnTrainer(Trainer):
@@ -127,41 +44,48 @@ class UnlearnTrainer(Trainer):
         self,
         *,
         terms: Mapping[TermName, BoundTerm | None],
-        scope: Scope,
-        contexts: Mapping[str, Any],
+        masking: Masking,
+        feature_caches: Mapping[TermName, FeatureCache],
         log: StepLog,
-        kept: Mapping[TermName, Kept],
         **kwargs: Any,
     ):
         super().__init__(callbacks=[log], **kwargs)
-        self.terms, self.scope, self.contexts, self.step_log, self.kept = terms, scope, contexts, log, kept
-        log.trainer = self
-        self.losses: dict[str, float] = {}
-        self.tokens = 0
+        self.terms, self.masking, self.feature_caches, self.step_log = terms, masking, feature_caches, log
+        self.layers = {
+            name: decoder_layers(self.inner_model, term.needs) if term else [] for name, term in terms.items()
+        }
         self.forget_steps = 0
         self.forget_outside = 0
         self.model_accepts_loss_kwargs = False  # the terms are scaled for accumulation here
 
+    @property
+    def inner_model(self) -> nn.Module:
+        """The model without what distributes it over processes."""
+        return self.accelerator.unwrap_model(self.model)  # pyright: ignore
+
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """-m * grad L_forget + grad L_retain (method step 4), one graph alive at a time."""
+        """Add -m * grad L_forget + grad L_retain to the gradients (method step 4), one graph alive at a time."""
         model.train()
         total = torch.zeros((), device=self.args.device)
-        copies = isinstance(model, DistributedDataParallel)
-        with model.no_sync() if copies else contextlib.nullcontext():
+        distributed = isinstance(model, DistributedDataParallel)
+        with model.no_sync() if distributed else contextlib.nullcontext():
             for name in ("forget", "retain"):
                 total += self._term_step(model, name, inputs[name])
-        if copies and self.accelerator.sync_gradients:
+        if distributed and self.accelerator.sync_gradients:
             average_gradients(model, self.accelerator)
         return total
 
-    def _term_step(self, model: nn.Module, name: TermName, parts: Sequence[TermBatch]) -> Tensor:
-        """Passes whose losses and gradients add up to the term's."""
+    def _term_step(self, model: nn.Module, name: TermName, batches: Sequence[TermBatch]) -> Tensor:
+        """Run the passes of a term, whose losses and gradients add up."""
         fresh = all(p.grad is None for p in model.parameters())
         total = torch.zeros((), device=self.args.device)
-        for part in parts:
-            total += self._pass(model, name, part)
-        if name == "forget" and parts:
-            self._count_outside(model, fresh)
+        for batch in batches:
+            total += self._pass(model, name, batch)
+        if name == "forget" and batches:
+            # Now and then, and only while no other gradient is there: what did the term reach outside the mask?
+            if fresh and self.forget_steps % CHECK_EVERY == 0:
+                self.forget_outside = max(self.forget_outside, self.masking.reached_outside(self.inner_model))
+            self.forget_steps += 1
         return total
 
     def _pass(self, model: nn.Module, name: TermName, part: TermBatch) -> Tensor:
@@ -169,15 +93,15 @@ class UnlearnTrainer(Trainer):
         if term is None:  # the collator leaves such terms out
             raise TrainingError(f"no {name} term to train on")
         batch = part.batch.to(self.args.device)
-        with self.scope.acting(name), self.contexts.get(name, contextlib.nullcontext)():
-            showing = self.kept[name].showing(batch) if name in self.kept else contextlib.nullcontext()
-            with showing, self.compute_loss_context_manager():
-                said = (
-                    answers(model, batch)
-                    if term.words
-                    else Answers.none(image_features(model, batch), batch.tokens.device)
-                )
-                loss = part.share * term(said, _to(part.reference, self.args.device))
+        reference = part.reference.to(self.args.device) if part.reference else None
+        cached = self.feature_caches[name].used_by(batch) if name in self.feature_caches else contextlib.nullcontext()
+        with self.masking.on(name):
+            with cached, self.compute_loss_context_manager():
+                if term.needs.language_model:
+                    output = answers(model, batch, self.layers[name])
+                else:
+                    output = Answers.none(image_features(model, batch), self.args.device)
+                loss = part.share * term(output, reference)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"step {self.state.global_step + 1}: the {name} loss is {loss.item()} (batch starting at "
@@ -185,24 +109,33 @@ class UnlearnTrainer(Trainer):
                 )
             if loss.requires_grad:  # texts alone touch nothing where only the vision part may move
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
-        self.losses[name] = self.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
-        self.tokens += batch.size if term.words or said.features is None else len(said.features)
-        return loss.detach() / self.current_gradient_accumulation_steps
+        log, scaled = self.step_log, loss.detach() / self.current_gradient_accumulation_steps
+        log.losses[name] = log.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
+        log.tokens += batch.size if term.needs.language_model or output.features is None else len(output.features)
+        return scaled
 
-    def _count_outside(self, model: nn.Module, fresh: bool) -> None:
-        """Now and then, while no other gradient is there: what did the forget term reach outside the mask?"""
-        if fresh and self.scope.mask is not None and self.forget_steps % CHECK_EVERY == 0:
-            self.forget_outside = max(self.forget_outside, reached_outside(model, self.scope.mask))
-        self.forget_steps += 1
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.masking.adapted:
+            super()._save(output_dir, state_dict)
+            return
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        trained = {name: p.detach().contiguous() for name, p in self.inner_model.named_parameters() if p.requires_grad}
+        save_file(trained, folder / ADAPTER_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Weights are named otherwise on disk than in memory, and the Trainer would pass over all of them silently."""
-        whole = model or self.model
-        if self.is_fsdp_enabled or not isinstance(whole, PreTrainedModel):
+        """Load weights by their names on disk, which differ from those in memory: the Trainer would ignore them all."""
+        inner: Any = model or self.model
+        if self.masking.adapted:
+            saved = load_file(Path(resume_from_checkpoint) / ADAPTER_FILE)
+            inner.load_state_dict(saved, strict=False)
+        elif self.is_fsdp_enabled or not isinstance(inner, PreTrainedModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        saved = type(whole).from_pretrained(resume_from_checkpoint, dtype=whole.dtype, use_safetensors=True)
-        whole.load_state_dict(saved.state_dict())
+        else:
+            whole = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype, use_safetensors=True)
+            inner.load_state_dict(whole.state_dict())
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0
@@ -213,30 +146,23 @@ class UnlearnTrainer(Trainer):
 
 @torch.no_grad()
 def average_gradients(model: nn.Module, accelerator: Accelerator) -> None:
-    """Every weight's gradient averaged over the processes, once a step; what none of them reached stays without one.
+    """Average every weight's gradient over the processes; a weight that none of them reached stays without one.
 
     DDP would do it in each backward pass and waits for what the other processes do not send: one that has texts alone
     reaches no vision weight, where the language model is skipped nobody reaches it, and numbers of passes may differ.
     """
     weights = [p for p in model.parameters() if p.requires_grad]
-    mine = torch.tensor([p.grad is not None for p in weights], dtype=torch.int32, device=accelerator.device)
-    for weight, processes in zip(weights, accelerator.reduce(mine).tolist(), strict=True):  # pyright: ignore[reportAttributeAccessIssue]
+    reached = torch.tensor([p.grad is not None for p in weights], dtype=torch.int32, device=accelerator.device)
+    for weight, processes in zip(weights, accelerator.reduce(reached).tolist(), strict=True):  # pyright: ignore[reportAttributeAccessIssue]
         if processes:
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             weight.grad = accelerator.reduce(gradient, "mean")  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _to(reference: Reference | None, device: torch.device) -> Reference | None:
-    if reference is None:
-        return None
-    parts = (reference.logp_sum, reference.topk_logps, reference.topk_ids, reference.features, reference.square)
-    return Reference(*(None if part is None else part.to(device) for part in parts))  # pyright: ignore[reportArgumentType]
-
-
-def arguments(
+def training_arguments(
     config: TrainConfig, work: Path, *, steps: int, seed: int, dtype: str, device: torch.device
 ) -> TrainingArguments:
-    """Our few options in the Trainer's terms."""
+    """Return a recipe's options in the Trainer's terms."""
     schedule = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}[config.schedule]
     return TrainingArguments(
         output_dir=str(work),
@@ -265,13 +191,52 @@ def arguments(
     )
 
 
+def share_of_weights_that_move(model: nn.Module, step: float) -> float:
+    """Return the share of a model's weights that differ after `step` has been added to them, in their number format.
+
+    AdamW moves a weight by about the learning rate, and one of bfloat16 stays as it is where that is less than half the
+    distance to its neighbour: 2^-9 of its size.
+    """
+    moved = [int((p + step != p).sum()) for p in model.parameters()]
+    return sum(moved) / max(sum(p.numel() for p in model.parameters()), 1)
+
+
+@torch.no_grad()
+def warn_if_updates_round_to_zero(loaded: Loaded, learning_rate: float) -> None:
+    """Log a warning where training would leave many weights as they are, for the number format they are held in."""
+    share = share_of_weights_that_move(loaded.model, learning_rate)
+    if share < LEAST_SHARE:
+        _log.warning(
+            "%s: a step of the learning rate %g moves %.0f %% of its weights (%s); hold them in float32 "
+            "(model.weights) or train adapters (model.lora.rank)",
+            loaded.source,
+            learning_rate,
+            100 * share,
+            str(loaded.model.dtype).removeprefix("torch."),
+        )
+
+
+def enable_checkpointing(loaded: Loaded) -> None:
+    """Let a model compute its activations again in the backward pass.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    model: Any = loaded.model
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(f"train.checkpointing: {type(model).__name__} does not support it; leave it out")
+    # transformers 5.23 renamed it
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; its state file is the last to be written."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in found if _readable(path / "trainer_state.json")), None)
+    """Return the newest checkpoint that was written to its end; its state file is the last to be written."""
+    newest_first = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((path for path in newest_first if _is_json(path / "trainer_state.json")), None)
 
 
-def _readable(path: Path) -> bool:
+def _is_json(path: Path) -> bool:
     try:
         return bool(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

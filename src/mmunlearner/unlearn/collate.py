@@ -1,0 +1,102 @@
+"""From the examples of a step to its tensors: batches, their reference, augmented images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmunlearner.batches import Batch, Encoder, micro_batches
+from mmunlearner.batches.augmentation import augment
+from mmunlearner.config import Augment
+from mmunlearner.data import Example
+from mmunlearner.errors import ConfigError
+from mmunlearner.methods import BoundTerm, Reference, TermName
+from mmunlearner.unlearn.reference import ReferenceCache
+from mmunlearner.unlearn.sampler import Step
+
+
+@dataclass(frozen=True)
+class TermBatch:
+    """Some of one term's questions in one step: those of one forward and backward pass."""
+
+    batch: Batch
+    reference: Reference | None
+    first: str
+    """Id of the first question, to name the batch in an error."""
+    share: float
+    """Share of the term's questions in this step that are in this pass."""
+
+
+StepBatch = dict[TermName, tuple[TermBatch, ...]]
+"""What the data loader hands to a training step: the passes of each term."""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Turns one `Step` of the sampler into tensors."""
+
+    encoder: Encoder
+    terms: Mapping[TermName, BoundTerm | None]
+    reference: ReferenceCache | None
+    augment: Augment = "none"
+    """Terms whose images are shown otherwise at each step."""
+    seed: int = 0
+    """Seed of the augmentation."""
+    tokens: int = 0
+    """Most tokens in one pass (`train.tokens_per_batch`); 0: no limit."""
+
+    def __call__(self, steps: Sequence[Step]) -> StepBatch:
+        (step,) = steps
+        return {
+            "forget": self._term("forget", step.forget, step.number),
+            "retain": self._term("retain", step.retain, step.number),
+        }
+
+    def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> tuple[TermBatch, ...]:
+        if not examples or self.terms[name] is None:
+            return ()
+        rows = self.encoder.rows(examples)
+        rng = np.random.default_rng([self.seed, number, name == "forget"])
+        batches: list[TermBatch] = []
+        for part in micro_batches(rows, [example.entity for example in examples], self.encoder, self.tokens):
+            reference = (
+                self.reference.of([rows[i] for i in part.numbers], part.batch.images) if self.reference else None
+            )
+            batch = _augmented(part.batch, rng) if self.augment in ("all", name) else part.batch
+            batches.append(TermBatch(batch, reference, examples[part.numbers[0]].id, len(part.numbers) / len(rows)))
+        return tuple(batches) if len(batches) == 1 else tuple(_with_features_scale(batches))
+
+
+def _with_features_scale(batches: Sequence[TermBatch]) -> Iterator[TermBatch]:
+    """Let distances of features be relative to those of all images of the step, whatever pass they are in.
+
+    Otherwise passes would be weighted by the questions about their images.
+    """
+    references = [batch.reference for batch in batches if batch.reference]
+    features = [reference.features for reference in references if "features" in reference.tensors]
+    total = sum(float(each.float().pow(2).sum()) for each in features)
+    for batch in batches:
+        if batch.reference is None or "features" not in batch.reference.tensors:
+            yield batch
+            continue
+        scale = {"features_scale": torch.tensor(batch.share * total)}
+        yield replace(batch, reference=Reference({**batch.reference.tensors, **scale}))
+
+
+def _augmented(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Return the batch with other views of its images."""
+
+    def views(pixels: Tensor) -> Tensor:
+        if pixels.dim() != 4:
+            shape = list(pixels.shape)
+            raise ConfigError(f"train.augment: this model's images are no [N, C, H, W] but {shape}; leave it off")
+        return augment(pixels, rng)
+
+    def inputs_of(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: views(values) if name == "pixel_values" else values for name, values in inputs.items()}
+
+    return replace(batch, passes=tuple(replace(each, inputs=inputs_of(each.inputs)) for each in batch.passes))

@@ -1,0 +1,113 @@
+"""A job: a model, a method and all that goes with them, checked in one place before anything long begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from torch import nn
+
+from mmunlearner.batches import Encoder
+from mmunlearner.config import MethodConfig, TrainConfig
+from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.progress import Progress
+from mmunlearner.data import Example, Splits
+from mmunlearner.errors import ConfigError, DataError, MaskError
+from mmunlearner.methods import Method, TermName
+from mmunlearner.models import Loaded, check_not_offloaded
+from mmunlearner.models.quantization import UNTRAINABLE
+from mmunlearner.saliency import Mask
+from mmunlearner.unlearn.adapters import Adapter
+from mmunlearner.unlearn.early_stopping import StopTarget
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method to be run on one model, which is changed in place."""
+
+    loaded: Loaded
+    splits: Splits
+    method: Method
+    options: Mapping[str, float]
+    """The method's hyper-parameters; those left out have their defaults."""
+    train: TrainConfig
+    work: Path
+    """Folder of checkpoints and the log."""
+    mask: Mask | None = None
+    adapter: Adapter | None = None
+    """What trains in place of the weights themselves."""
+    dtype: str = "float32"
+    """Number format that training computes in."""
+    seed: int = 0
+    progress: Progress = field(default_factory=Progress)
+    encoder: Encoder | None = None
+    """An encoder of the model, where the caller has one."""
+    stop_target: StopTarget | None = None
+    """Where training may end early (`train.stop_every`). The learning rate follows the planned steps all the same."""
+
+    def check(self) -> None:
+        """Raise where options do not go together, or not with the model; the mask is checked apart, by its weights.
+
+        Raises:
+            ConfigError: options that do not go together, or a method without the mask that it needs.
+            DataError: a set that the method needs is empty.
+            MaskError: the mask would act on nothing.
+            ModelError: the model does not fit on its devices.
+        """
+        method, train = self.method, self.train
+        if self.loaded.unquantized and not (self.adapter and self.adapter.quantized):
+            raise ConfigError(f"{self.loaded.source}: {UNTRAINABLE}")
+        if method.edit and self.adapter:
+            raise ConfigError(f"method {method.name}: edits the weights themselves, so that no adapter can be trained")
+        if train.stop_every and self.stop_target is None and not method.edit:
+            raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
+        terms = [term for term in method.bind(self.options) if term]
+        if train.augment == "all" and any(term.needs.vanilla for term in terms):
+            raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
+        check_not_offloaded(self.loaded.model, "training")
+        if any(term.needs.mask for term in terms) and self.mask is None:
+            raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
+        if self.mask is not None:
+            if not (method.forget or method.edit):
+                raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
+            if train.optimizer == "muon" and not self.adapter:
+                raise ConfigError(
+                    "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
+                )
+            if train.free == "mask" and train.weight_decay and not self.adapter:
+                raise ConfigError(
+                    f"train.weight_decay {train.weight_decay} moves weights outside the mask, which train.free mask "
+                    "forbids: set it to 0"
+                )
+        for name, examples in self._sets().items():
+            if not examples:
+                raise DataError(f"method {method.name} needs a {name} set, which is empty")
+
+    def check_mask(self, start: nn.Module) -> None:
+        """Raise where the mask was not made for the model `start`, whose weights are whole.
+
+        Raises:
+            MaskError: it was made for another model, or selects nothing.
+        """
+        if self.mask is not None:
+            self.mask.check(start)
+
+    def _sets(self) -> dict[TermName, tuple[Example, ...]]:
+        """Return the sets that the method reads."""
+        names: dict[TermName, tuple[Example, ...]] = {"forget": self.splits.forget, "retain": self.splits.retain}
+        read = {"forget": self.method.forget or self.method.edit, "retain": self.method.retain or self.method.edit}
+        return {name: examples for name, examples in names.items() if read[name]}
+
+
+def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:
+    """Return the recipe's budget with what differs for this method.
+
+    Raises:
+        ConfigError: an option that training does not have.
+    """
+    known = asdict(base)
+    for name in method.train:
+        if name not in known:
+            raise ConfigError(f"train: unknown option {name}; {did_you_mean(name, known)}")
+    return replace(base, **method.train)  # type: ignore[arg-type]
