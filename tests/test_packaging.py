@@ -85,8 +85,7 @@ def test_the_make_targets_of_the_texts_exist(repository: Path) -> None:
     assert {"demo", "test", "test-oldest", "test-newest"} <= called <= targets
 
 
-def test_everything_imported_is_declared(repository: Path, project: dict) -> None:
-    declared = {Requirement(text).name.replace("_", "-") for text in project["dependencies"]}
+def test_what_is_imported_is_declared_and_the_other_way_round(repository: Path, project: dict) -> None:
     imported = set()
     for file in (repository / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -95,7 +94,10 @@ def test_everything_imported_is_declared(repository: Path, project: dict) -> Non
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.split(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - {"mmunlearner"}
-    assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in foreign} <= declared
+    declared = {Requirement(text).name for text in project["dependencies"]}
+    assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in foreign} == {
+        name.replace("_", "-") for name in declared
+    }
 
 
 def test_the_tested_versions_lie_in_the_declared_ranges(repository: Path, project: dict) -> None:
