@@ -57,10 +57,9 @@ class DataConfig:
     root: str = ""
     """Folder of the data set (empty for `people`, which makes its own)."""
     forget: Annotated[int, Field(ge=1, le=100)] = 15
-    """Per cent of the entities to forget, in formats with such splits: 5, 10 or 15 (`people`, `mllmu`, `umu`), or
-    1, 5 or 10 (`clear`, `fiubench`)."""
+    """Per cent of the entities to forget, in formats with such splits: mostly 5, 10 or 15."""
     forget_entities: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
-    """Names of the entities to forget, in formats without such splits (`rows`, `flags`)."""
+    """Names of the entities to forget, in formats without such splits."""
     general: str = ""
     """Folder of a general-ability set in the rows format; empty: the benchmark's own, if it has one."""
 
