@@ -17,7 +17,7 @@ from mmunlearner.config import DataConfig
 from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Splits
-from mmunlearner.data.splits import check_splits
+from mmunlearner.data.splits import GENERAL, check_splits
 from mmunlearner.data.tables import LayoutError
 from mmunlearner.errors import ConfigError, DataError
 
@@ -66,9 +66,6 @@ FORMATS: Mapping[str, Format] = {
 }  # fmt: skip
 """Name -> format."""
 
-GENERAL = "general"
-"""Folder within a benchmark's own that holds its general-ability set, in the rows format."""
-
 
 def load(config: DataConfig, *, seed: int = 0) -> Splits:
     """Load the benchmark that a configuration names, with the general-ability set that it names or that comes along.
@@ -87,7 +84,7 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         splits = loader(root, **options)
     except DataError as error:
         raise DataError(f"{error}{_suggest_format(config.format, root, error)}") from None
-    general = Path(root) / GENERAL
+    general = Path(root) / GENERAL  # a general-ability set in the rows format, which may come along in the folder
     if config.general or (general / rows.FILE).is_file():
         folder = local_folder(config.general) if config.general else general
         splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})

@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from mmunlearner.data.example import Example
-from mmunlearner.data.splits import cluster
+from mmunlearner.data.splits import GENERAL, cluster
 from mmunlearner.errors import DataError
 
 LETTER_INSTRUCTION = "Answer with the option's letter only."
@@ -23,7 +23,6 @@ Columns = Mapping[str, tuple[Example, ...]]
 AnswerPools = Mapping[str, Sequence[str]]
 """Attribute -> the answers that a benchmark gives to it."""
 
-GENERAL = "general"
 _WRONG_ANSWERS = 5
 """Wrong answers of an item that its benchmark gives none."""
 

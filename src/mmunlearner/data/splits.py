@@ -12,6 +12,9 @@ from zlib import crc32
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.errors import DataError
 
+GENERAL = "general"
+"""Column of general ability, whose items are about no entity."""
+
 
 class Overlap(NamedTuple):
     """Ids of evaluation items whose very question is trained on."""
@@ -86,7 +89,7 @@ def _group(column: str) -> str:
 
 def cluster(column: str, example: Example) -> str:
     """Return the name of what is independent in a column: an entity with all its questions, or a general item."""
-    return example.id if column == "general" else example.entity
+    return example.id if column == GENERAL else example.entity
 
 
 def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
