@@ -48,18 +48,18 @@ class TrainingPages:
 
 def training_pages() -> TrainingPages:
     """Draw and write everything that the vanilla model is trained on."""
+    people = [image_page(person, view, p) for person, p in phrasings_by_person() for view in range(TRAIN_VIEWS)]
+    return TrainingPages(tuple(people), tuple(drawing_pages()), tuple(text_pages()))
+
+
+def phrasings_by_person() -> Iterator[tuple[Person, tuple[Phrasing, ...]]]:
+    """Yield each person with the evaluation's phrasings in which questions about them are trained on."""
     groups: tuple[tuple[Sequence[Person], tuple[Phrasing, ...]], ...] = (
         (world().people, ()),
         (world().neighbours, ("test",)),
         (world().strangers, ("full", "test")),
     )
-    everybody = [(person, phrasings) for group, phrasings in groups for person in group]
-    people = [image_page(person, view, p) for person, p in everybody for view in range(TRAIN_VIEWS)]
-    texts = [page for person, phrasings in everybody for page in _text_pages(person, phrasings)]
-    facts = [
-        tuple(Example("", "", wording, fact.answer) for wording in fact.trained_wordings) for fact in plain_facts()
-    ]
-    return TrainingPages(tuple(people), tuple(_drawing_pages()), tuple(texts + 2 * facts))
+    return ((person, phrasings) for group, phrasings in groups for person in group)
 
 
 def image_page(person: Person, view: int, phrasings: Sequence[Phrasing]) -> Page:
@@ -85,8 +85,18 @@ def _in_all_kinds(
     )
 
 
-def _text_pages(person: Person, phrasings: Sequence[Phrasing]) -> Iterator[Page]:
-    """Yield a person's attributes in words; a third of a page is multiple choice, with options that change."""
+def text_pages() -> Iterator[Page]:
+    """Yield each person's attributes in words, then the plain facts, twice as they are few."""
+    for person, phrasings in phrasings_by_person():
+        yield from _attribute_pages(person, phrasings)
+    facts = [
+        tuple(Example("", "", wording, fact.answer) for wording in fact.trained_wordings) for fact in plain_facts()
+    ]
+    yield from 2 * facts
+
+
+def _attribute_pages(person: Person, phrasings: Sequence[Phrasing]) -> Iterator[Page]:
+    """Yield a page per attribute; a third of it is multiple choice, with options that change."""
     rng = np.random.default_rng([SEED, 9, person.number])
     name = person.name
     for key in FACTS:
@@ -99,7 +109,8 @@ def _text_pages(person: Person, phrasings: Sequence[Phrasing]) -> Iterator[Page]
         yield (*open_ * (2 * len(choices) // len(open_)), *choices)
 
 
-def _drawing_pages() -> Iterator[Page]:
+def drawing_pages() -> Iterator[Page]:
+    """Yield the drawings that are trained on, each with its three questions."""
     for drawing in drawings(train=True):
         name = f"drawing {drawing.number}"
         image = ImageRef.from_image(drawing.picture(), name)

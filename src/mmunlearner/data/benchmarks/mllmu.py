@@ -43,7 +43,7 @@ from mmunlearner.data.benchmarks.person_rows import (
 )
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.tables import Cell, has_table
+from mmunlearner.data.tables import Cell, has_table, write_parquet
 from mmunlearner.errors import DataError
 
 FILE = "train-00000-of-00001.parquet"
@@ -150,8 +150,6 @@ def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]])
     Raises:
         DataError: a row does not fit the layout; names row and column.
     """
-    from mmunlearner.data.tables import write_parquet
-
     return write_parquet(Path(root) / split / FILE, layout_of(split), rows)
 
 

@@ -15,7 +15,7 @@ from mmunlearner.data.benchmarks.people.build import MANIFEST, is_prepared
 from mmunlearner.data.benchmarks.people.world import TRAIN_VIEWS, forgotten, world
 from mmunlearner.data.load import load
 from mmunlearner.errors import DataError
-from tools.people.pages import evaluation_columns, training_pages
+from tools.people.pages import evaluation_columns, image_page, text_pages
 
 EVALUATION = [
     "ID", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",
@@ -100,12 +100,11 @@ def test_the_loader_reads_what_was_meant(splits: Splits) -> None:
 
 
 def test_training_rows_are_the_vanilla_models_pages(splits: Splits) -> None:
-    pages = training_pages()
-    full = {person.id for person in world().people}
-    pairs = {(e.entity, e.image_keys, prompt(e), target(e)) for p in pages.people for e in p if e.entity in full}
+    pages = [image_page(person, view, ()) for person in world().people for view in range(TRAIN_VIEWS)]
+    pairs = {(e.entity, e.image_keys, prompt(e), target(e)) for page in pages for e in page}
     assert {(e.entity, e.image_keys, e.question, e.answer) for e in splits.forget + splits.retain} == pairs
     assert splits.forget_entities == {person.id for person in world().people[: forgotten(15)]}
-    texts = {(prompt(example), target(example)) for page in pages.texts for example in page}
+    texts = {(prompt(example), target(example)) for page in text_pages() for example in page}
     assert {(e.question, e.answer) for e in splits.text} <= texts
     assert len(splits.text) == 80 * 8
 
