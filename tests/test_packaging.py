@@ -153,7 +153,7 @@ def test_every_shipped_recipe_names_methods_that_exist(name: str) -> None:
 
 def test_the_catalogue_names_everything() -> None:
     found = everything()
-    assert all(entry.what for entries in found.values() for entry in entries)
+    assert all(entry.description for entries in found.values() for entry in entries)
     assert {"mmunlearner", "ga", "ga_diff", "kl_min", "npo"} <= {entry.name for entry in next(iter(found.values()))}
 
 

@@ -24,7 +24,7 @@ def test_all_that_is_declared_is_looked_at() -> None:
     declared = {Requirement(text) for text in metadata.requires("mmunlearner") or ()}
     assert {r.name for r in declared if not r.marker} <= set(found)
     assert "pytest" not in found
-    assert found["torch"].found == metadata.version("torch")
+    assert found["torch"].value == metadata.version("torch")
     assert {"python", "disk", "cores", "hub", "LoRA", "bfloat16", "people:vanilla", "people:oracle"} <= set(found)
 
 
@@ -35,7 +35,7 @@ def test_all_that_is_declared_is_looked_at() -> None:
 )  # fmt: skip
 def test_a_package_is_held_against_its_range(requirement: str, verdict: str, found: str) -> None:
     check = _package(Requirement(requirement))
-    assert (check.verdict, check.found) == (verdict, found)
+    assert (check.verdict, check.value) == (verdict, found)
     assert check.remedy == ("" if verdict == "ok" else f'pip install "{requirement}"')
 
 

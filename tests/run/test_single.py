@@ -152,7 +152,7 @@ def test_a_model_is_taught_by_adapters(work: Path) -> None:
         (["mask", "--model", "./nothing", "--out", "m"], "model ./nothing: no such directory"),
         (
             ["mask", "--model", "vanilla", "--out", "m", "--beta=-1"],
-            "methods.model.mask.beta: expected 0 or more, found -1.0",
+            "--beta: expected 0 or more, found -1.0",
         ),
         (["unlearn", "--model", "vanilla", "--out", "m"], "method mmunlearner needs a mask: give one"),
         (["unlearn", "--model", "vanilla", "--out", "m", "--method", "np"], "unknown method np; did you mean npo?"),

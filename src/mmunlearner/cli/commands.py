@@ -6,9 +6,9 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, ValidationError
 from cyclopts.argument import ArgumentCollection
 from cyclopts.utils import UNSET
 
@@ -23,14 +23,16 @@ from mmunlearner.config import (
     RunConfig,
     TrainConfig,
 )
+from mmunlearner.core import recipes
 from mmunlearner.core.recipes import load_config
+from mmunlearner.core.validation import out_of_bounds
 from mmunlearner.errors import MMUnlearnerError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-NOT_TO_BE_HAD = (
+PATH_ERRORS = (
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 )  # fmt: skip
-"""Of a path that the user named: what is there cannot be read or written."""
+"""Errors of a path that the user named: it cannot be read or written."""
 
 app = App(
     name="mmunlearner",
@@ -42,33 +44,31 @@ app = App(
 )
 
 
-OWN = ("--dry-run", "--flops")
-"""Options of the commands that run recipes themselves."""
+COMMAND_OPTIONS = ("--dry-run", "--flops")
+"""Options of the command `run`, which are none of the recipe's."""
 
 
 class _Flags:
     """The options of `run` as they were typed.
 
-    Those of the recipe stand beneath them, and both are converted by `config_io`: cyclopts shows and finds the
-    options, and is left nothing to fill in.
+    They are laid over the recipe as texts, and both are converted by `core.recipes`: cyclopts finds the options and
+    shows their help, and is left nothing to fill in.
     """
 
     def __init__(self) -> None:
-        self.given: dict[str, str | list[str]] = {}
+        self.texts: dict[str, str | list[str]] = {}
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        self.given = {}
-        for argument in arguments:
-            if argument.name.startswith("--") and argument.name not in OWN:
-                self._take(argument.name.removeprefix("--"), argument.tokens)
-                argument.tokens.clear()
-
-    def _take(self, option: str, tokens: list[Any]) -> None:
         values: dict[str, list[str]] = {}
-        for token in tokens:
-            value = token.value if token.implicit_value is UNSET else str(token.implicit_value)
-            values.setdefault(".".join((option, *token.keys)), []).append(value)
-        self.given |= {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
+        for argument in arguments:
+            if argument.name.startswith("--") and argument.name not in COMMAND_OPTIONS:
+                for token in argument.tokens:
+                    # A switch like `--no-candidates` has no text of its own.
+                    value = token.value if token.implicit_value is UNSET else str(token.implicit_value)
+                    option = ".".join((argument.name.removeprefix("--"), *token.keys))
+                    values.setdefault(option, []).append(value)
+                argument.tokens.clear()
+        self.texts = {option: texts[0] if len(texts) == 1 else texts for option, texts in values.items()}
 
 
 _flags = _Flags()
@@ -108,7 +108,7 @@ def run(
     if not dry_run:
         _run(recipe)
         return
-    config = load_config(recipe, _flags.given)
+    config = load_config(recipe, _flags.texts)
     from mmunlearner.cli import tables as show
     from mmunlearner.run.forecast import forecast
 
@@ -126,7 +126,7 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
     Args:
         recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
     """
-    config = load_config(recipe, _flags.given)
+    config = load_config(recipe, _flags.texts)
     from mmunlearner.cli import tables as show
     from mmunlearner.run import run as pipeline
     from mmunlearner.run.tuning import swept
@@ -137,7 +137,7 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
 
 
 def _run(recipe: str) -> None:
-    config = load_config(recipe, _flags.given)
+    config = load_config(recipe, _flags.texts)
     from mmunlearner.cli import tables as show
     from mmunlearner.run import run as pipeline
 
@@ -216,9 +216,9 @@ def unlearn(
     from mmunlearner.cli import tables as show
     from mmunlearner.run import single
 
-    wanted = MethodConfig(method=method, options=options or {})
-    single.unlearn(model, out, method=wanted, data=data, train=train, load=load, mask=mask, seed=seed)
-    show.moved(out, masked=mask is not None)
+    config = MethodConfig(method=method, options=options or {})
+    single.unlearn(model, out, method=config, data=data, train=train, load=load, mask=mask, seed=seed)
+    show.weight_changes(out, masked=mask is not None)
 
 
 @app.command
@@ -247,26 +247,28 @@ def evaluate(
         lmms_python: Python of the environment that has lmms-eval.
         lmms_model: The model's name in lmms-eval; without it, by the configuration's `model_type`.
     """
+    from mmunlearner.cli import tables as show
+
     if lmms:
-        _lmms(lmms, model, out, lmms_python, lmms_model, evaluate.limit)
+        from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
+
+        tasks = [task.strip() for task in lmms.split(",") if task.strip()]
+        show.lmms(evaluate_lmms(model, tasks, out, Lmms(lmms_python, lmms_model, evaluate.limit)), out)
         return
     if model:
         from mmunlearner.run import single
 
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
-    from mmunlearner.cli import tables as show
-
     if judge.endpoint:
-        show.judged(out, judge)
-    show.scores(out, oracle)
+        from mmunlearner.evaluate import judge as judging
 
+        sent, unscored = judging.judge(out, recipes.check(judge)), judging.unscored(out)
+        print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
+    from mmunlearner.evaluate import rescore
 
-def _lmms(tasks: str, model: str, out: Path, python: str, name: str, limit: int) -> None:
-    from mmunlearner.cli import tables as show
-    from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
-
-    asked = [task.strip() for task in tasks.split(",") if task.strip()]
-    show.lmms(evaluate_lmms(model, asked, out, Lmms(python, name, limit)), out)
+    show.scores(rescore(out), out)
+    if oracle is not None:
+        show.distances(out, oracle)
 
 
 @app.command
@@ -345,7 +347,7 @@ def _guarded(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
         return 141
     except Exception as error:
-        message = _told(error)
+        message = _explain(error)
         if message is None:
             raise
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -353,8 +355,10 @@ def _guarded(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _told(error: Exception) -> str | None:
-    """What the user can do about an error; None where it is a defect of this package."""
+def _explain(error: Exception) -> str | None:
+    """Return what the user can do about an error; None for a defect of this package."""
+    if isinstance(error, ValidationError) and error.argument and (problem := out_of_bounds(error.__cause__)):
+        return f"{error.argument.name}: {problem}"
     if isinstance(error, CycloptsError):
         error.verbose = False
         return str(error)
@@ -362,13 +366,13 @@ def _told(error: Exception) -> str | None:
         return str(error)
     if _disk_is_full(error):
         return f"the disk is full ({error}); free some space, the same command resumes"
-    if isinstance(error, OSError) and error.errno in NOT_TO_BE_HAD:
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         return f"{error.filename}: {error.strerror}; name another path, or change its permissions"
     return None
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, is a full disk: safetensors and torch wrap the system's error."""
+    """Return whether an error, or its cause, is a full disk: safetensors and torch wrap the system's error."""
     if error is None:
         return False
     full = isinstance(error, OSError) and error.errno in FULL_DISK

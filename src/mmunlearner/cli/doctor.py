@@ -1,4 +1,4 @@
-"""What this machine has, and what will and will not work on it."""
+"""Checks of this machine: versions, devices, memory, and what will and will not work on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from mmunlearner.config import Part, Quantize
 from mmunlearner.errors import ModelError
 
 GIB = 2**30
@@ -22,15 +21,7 @@ NEEDED_DISK = 1 * GIB
 NEEDED_MEMORY = 3 * GIB
 """Bytes that a run of the demo may hold, generously."""
 ANSWER_TOKENS = 32
-"""Answer tokens of a sequence, where what fits is reckoned."""
-QUANTIZED_BASES: dict[str, Quantize] = {"": "none", " on int8": "int8", " on nf4": "nf4"}
-"""What adapters are trained on, where what fits is reckoned."""
-MASKED: dict[str, tuple[Part, ...]] = {
-    "vision": ("vision", "projector"),
-    "language": ("language",),
-    "all": ("vision", "projector", "language"),
-}
-"""What is masked or trained, where what fits is reckoned."""
+"""Answer tokens of a sequence, for estimates of memory."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +29,14 @@ class Check:
     """One line of the doctor's table."""
 
     name: str
-    found: str
+    value: str
     verdict: Literal["ok", "note", "wrong"]
     """`note`: something is not to be had here, the rest works; `wrong`: the package does not work."""
     remedy: str = ""
 
 
 def examine(folder: Path | str = ".") -> tuple[Check, ...]:
-    """All checks; runs are to be written somewhere below `folder`."""
+    """Return all checks; runs are to be written somewhere below `folder`."""
     checks = (*_packages(), _disk(Path(folder)))
     broken = _import_trouble()
     # What follows needs torch, and the shipped models are found by the room that loads them.
@@ -53,42 +44,28 @@ def examine(folder: Path | str = ".") -> tuple[Check, ...]:
 
 
 def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Check, ...]:
-    """What of a model's unlearning fits here, by the estimate: sequences of so many tokens, of so many images at once.
+    """Check which masks and trainings of a model fit here, for batches of `images` sequences of `tokens` tokens each.
 
     Raises:
         ModelError: there is no configuration to be had.
     """
-    from mmunlearner.config import LoraConfig, TrainConfig
     from mmunlearner.run import memory
 
     model = memory.meta_model(source)
-    size = memory.sizes(model)
-    load = memory.ForwardSize(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
-    adapters = LoraConfig(rank=16)
-    needs = {
-        f"mask of {name}": memory.saliency(size, load, parts) for name, parts in MASKED.items()
-    } | {
-        f"unlearning {name}": memory.training(size, load, TrainConfig(), parts=parts, masked=True)
-        for name, parts in MASKED.items()
-    }  # fmt: skip
-    needs |= {
-        f"unlearning all, adapters of rank 16{base}": memory.training(
-            size, load, TrainConfig(), lora=adapters, masked=True, quantize=quantize
-        )
-        for base, quantize in QUANTIZED_BASES.items()
-    }
-    there, on_cpu = _memory_here()
-    found = [Check("weights", f"{size.total / 1e9:.2f} billion, {4 * size.total / GIB:.1f} GiB", "ok")]
-    for name, needed in needs.items():
-        wanted = needed.total if on_cpu else needed.on_device
-        fits = wanted <= there
+    sizes = memory.sizes(model)
+    available, on_cpu = _memory_here()
+    checks = [Check("weights", f"{sizes.total / 1e9:.2f} billion, {4 * sizes.total / GIB:.1f} GiB", "ok")]
+    batch = memory.ForwardSize(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
+    for name, estimate in memory.scenarios(sizes, batch).items():
+        needed = estimate.total if on_cpu else estimate.on_device
+        fits = needed <= available
         remedy = "" if fits else "fewer parts, smaller train.batch_size, model.lora.rank 16, or more memory"
-        found.append(Check(name, f"{wanted / GIB:.1f} of {there / GIB:.1f} GiB", "ok" if fits else "note", remedy))
-    return tuple(found)
+        checks.append(Check(name, f"{needed / GIB:.1f} of {available / GIB:.1f} GiB", "ok" if fits else "note", remedy))
+    return tuple(checks)
 
 
 def _memory_here() -> tuple[int, bool]:
-    """Bytes of the first accelerator, or of the machine; and whether it is the latter."""
+    """Return the bytes of the first accelerator, or of the machine; and whether it is the latter."""
     import torch
 
     if torch.cuda.is_available():
@@ -97,6 +74,7 @@ def _memory_here() -> tuple[int, bool]:
 
 
 def healthy(checks: tuple[Check, ...]) -> bool:
+    """Return whether nothing that is needed is broken."""
     return all(check.verdict != "wrong" for check in checks)
 
 
@@ -107,28 +85,24 @@ def _packages() -> Iterator[Check]:
         if not (requirement.marker and "extra" in str(requirement.marker)):
             yield _package(requirement)
     if util.find_spec("torchvision"):
-        yield _torchvision()
+        # Not needed; but beside a torch of another build it cannot be imported, and transformers fails with it.
+        version = metadata.version("torchvision")
+        try:
+            import_module("torchvision")
+            yield Check("torchvision", version, "ok")
+        except (ImportError, RuntimeError) as error:
+            problem = f"{version}, broken ({_first_line(error)})"
+            yield Check("torchvision", problem, "wrong", "pip uninstall torchvision")
 
 
 def _package(requirement: Requirement) -> Check:
-    wanted = str(requirement.specifier)
-    remedy = f'pip install "{requirement.name}{wanted}"'
+    remedy = f'pip install "{requirement.name}{requirement.specifier}"'
     try:
-        found = metadata.version(requirement.name)
+        version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
         return Check(requirement.name, "missing", "wrong", remedy)
-    fits = requirement.specifier.contains(found, prereleases=True)
-    return Check(requirement.name, found, "ok" if fits else "wrong", "" if fits else remedy)
-
-
-def _torchvision() -> Check:
-    """Not needed; beside a torch of another build it cannot be imported, and takes transformers down with it."""
-    found = metadata.version("torchvision")
-    try:
-        import_module("torchvision")
-    except (ImportError, RuntimeError) as error:
-        return Check("torchvision", f"{found}, broken ({_first_line(error)})", "wrong", "pip uninstall torchvision")
-    return Check("torchvision", found, "ok")
+    fits = requirement.specifier.contains(version, prereleases=True)
+    return Check(requirement.name, version, "ok" if fits else "wrong", "" if fits else remedy)
 
 
 def _import_trouble() -> Check | None:

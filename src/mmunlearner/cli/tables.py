@@ -1,8 +1,8 @@
-"""What the commands print: plain tables. Loads no torch."""
+"""Tables that the commands print. They read files and compute nothing; no torch is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,7 @@ from rich.text import Text
 
 from mmunlearner.cli.catalogue import Entry
 from mmunlearner.cli.doctor import Check
-from mmunlearner.config import JudgeConfig
 from mmunlearner.core.files import read_json
-from mmunlearner.core.recipes import check
 
 if TYPE_CHECKING:
     from mmunlearner.evaluate import ModelScores, Score
@@ -24,31 +22,33 @@ if TYPE_CHECKING:
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: bool = False) -> None:
-    """Print rows under their heads; with `numbers`, all columns but the first are numbers, and the first is folded."""
-    shown = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for place, head in enumerate(heads):
-        number = numbers and place > 0
-        narrow = number if numbers else place == 0
-        shown.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=narrow)
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: bool = False) -> None:
+    """Print rows under the columns' names; with `numbers`, all columns but the first, which may wrap, are numbers."""
+    rich_table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        is_number = numbers and index > 0
+        no_wrap = is_number if numbers else index == 0
+        rich_table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
     for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    Console().print(shown)
+        rich_table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    Console().print(rich_table)
 
 
-def catalogue(groups: dict[str, list[Entry]]) -> None:
+def catalogue(groups: Mapping[str, Sequence[Entry]]) -> None:
+    """Print everything that there is to choose."""
     for title, entries in groups.items():
-        table(title, ("name", "options", "what it is"), [(e.name, e.options or "-", e.what) for e in entries])
+        table(title, ("name", "options", "what it is"), [(e.name, e.options or "-", e.description) for e in entries])
         print()
 
 
-def checks(found: Iterable[Check]) -> None:
-    rows = [(check.name, check.found, Text(*VERDICTS[check.verdict]), check.remedy) for check in found]
+def checks(results: Iterable[Check]) -> None:
+    """Print the doctor's checks."""
+    rows = [(check.name, check.value, Text(*VERDICTS[check.verdict]), check.remedy) for check in results]
     table("", ("", "found", "", "remedy"), rows)
 
 
 def report(page: Path) -> None:
-    """A run's table, and where its report is."""
+    """Print a run's table, and the path of its report."""
     from mmunlearner.report import load, print_table
 
     print_table(load(page.parent).results)
@@ -56,12 +56,12 @@ def report(page: Path) -> None:
 
 
 def trials(run: Path) -> None:
-    """What was tried of each method and how far from the goal it ended on the validation half; the best is marked."""
+    """Print each method's trials and their distances to the goal on the validation half; the best is marked."""
     rows = []
     for path in sorted(run.glob("models/*/train.json")):
-        tried = read_json(path).get("tuning", {}).get("trials", [])
-        best = min((trial["objective"] for trial in tried), default=None)
-        for trial in tried:
+        records = read_json(path).get("tuning", {}).get("trials", [])
+        best = min((trial["objective"] for trial in records), default=None)
+        for trial in records:
             settings = ", ".join(f"{name} {value:g}" for name, value in trial["settings"].items())
             chosen = "chosen" if trial["objective"] == best else ""
             rows.append((path.parent.name, settings, f"{trial['objective']:.3f}", chosen))
@@ -69,12 +69,12 @@ def trials(run: Path) -> None:
 
 
 def mask(file: Path) -> None:
-    """Selected fractions by part and by layer, from the statistics beside a mask."""
+    """Print the selected fractions by part and by layer, from the statistics beside a mask."""
     statistics = read_json(file.with_suffix(".json"))
-    heads = ("selected of candidates", "fraction", "selected", "candidates")
+    columns = ("selected of candidates", "fraction", "selected", "candidates")
     parts = [_selected(part, counts) for part, counts in statistics["parts_density"].items()]
     layers = [_selected(layer["name"].removesuffix(".weight"), layer) for layer in statistics["layers"]]
-    table("", heads, [*layers, *parts], numbers=True)
+    table("", columns, [*layers, *parts], numbers=True)
     print(f"mask: {file} ({statistics['density']:.1%} of {', '.join(statistics['parts'])})")
 
 
@@ -83,79 +83,69 @@ def _selected(name: str, counts: dict[str, int]) -> tuple[str, ...]:
     return name, f"{selected / max(candidates, 1):.1%}", f"{selected:,}", f"{candidates:,}"
 
 
-def moved(model: Path, *, masked: bool) -> None:
-    """What an unlearned model's training changed."""
-    made = read_json(model / "train.json")
-    change = made["moved"]
-    print(f"model: {model} ({made['steps']} steps, {made['seconds']:.1f} s)")
-    if made.get("look"):
+def weight_changes(model: Path, *, masked: bool) -> None:
+    """Print how many weights the training of an unlearned model changed."""
+    trained = read_json(model / "train.json")
+    changes = trained["moved"]
+    print(f"model: {model} ({trained['steps']} steps, {trained['seconds']:.1f} s)")
+    if trained.get("look"):
         from mmunlearner.report.template import stop_check
 
-        print(f"training {stop_check(made['look'])}")
+        print(f"training {stop_check(trained['look'])}")
     if masked:
-        print(f"weights moved: {change['inside']:,} inside the mask and {change['outside']:,} outside it")
-        print(f"moved by the forget term outside the mask: {change['forget_outside']:,} of {change['total']:,} weights")
+        print(f"weights moved: {changes['inside']:,} inside the mask and {changes['outside']:,} outside it")
+        outside = f"{changes['forget_outside']:,} of {changes['total']:,} weights"
+        print(f"moved by the forget term outside the mask: {outside}")
     else:
-        print(f"weights moved: {change['inside']:,} of {change['total']:,}")
+        print(f"weights moved: {changes['inside']:,} of {changes['total']:,}")
 
 
-def scores(folder: Path, oracle: Path | None = None) -> None:
-    """The main metrics of an evaluation folder, scored again from its answers; its distance to the oracle's."""
-    from mmunlearner.evaluate import METRICS, rescore
+def scores(model: ModelScores, folder: Path) -> None:
+    """Print the main metrics of an evaluation."""
+    from mmunlearner.evaluate import METRICS
 
-    columns = rescore(folder).columns
     metrics = [metric.name for metric in METRICS.values() if metric.on_terminal]
     rows = [
-        (name, *(_score(found.get(metric)) for metric in metrics), str(found["accuracy"].n))
-        for name, found in columns.items()
+        (name, *(_score(column.get(metric)) for metric in metrics), str(column["accuracy"].n))
+        for name, column in model.columns.items()
     ]
-    heads = ("", *(metric.replace("_", " ") for metric in metrics), "n")
-    table("per cent, ± standard error clustered by entity", heads, rows, numbers=True)
+    columns = ("", *(metric.replace("_", " ") for metric in metrics), "n")
+    table("per cent, ± standard error clustered by entity", columns, rows, numbers=True)
     print(f"these and all other metrics: {folder / 'scores.json'}")
-    if oracle is not None:
-        _distances(folder, oracle)
 
 
-def lmms(found: ModelScores, folder: Path) -> None:
-    """Scores of lmms-eval's tasks, in each metric's own unit."""
+def lmms(model: ModelScores, folder: Path) -> None:
+    """Print the scores of lmms-eval's tasks, in each metric's own unit."""
     rows = [
         (task, metric, f"{score.value:.4g}", f"{score.stderr:.2g}" if score.stderr else "", str(score.n or ""))
-        for task, scores in found.columns.items()
+        for task, scores in model.columns.items()
         for metric, score in scores.items()
     ]
     table("lmms-eval", ("task", "metric", "score", "± standard error", "n"), rows)
     print(f"these: {folder / 'lmms.json'}")
 
 
-def judged(folder: Path, config: JudgeConfig) -> None:
-    """Have an evaluation folder's answers judged, and say what came of it."""
-    from mmunlearner.evaluate.judge import judge, unscored
-
-    asked, without = judge(folder, check(config)), unscored(folder)
-    print(f"judge {config.model}: {asked} answers judged now, {len(without)} replies without a number from 1 to 10")
-
-
-def forecast(found: Forecast) -> None:
-    """What a recipe would do."""
+def forecast(estimate: Forecast) -> None:
+    """Print what a recipe would do and take."""
     from mmunlearner.report.template import duration
 
-    counted = [
+    rows = [
         (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
-        for s in found.sets
+        for s in estimate.sets
         if s.questions
     ]
-    if counted:
-        table(f"{found.name}: data", ("", "questions", "images", "entities", "tokens each"), counted, numbers=True)
-        print(f"{found.overlap}\n")
-    for part, count in found.weights.items():
+    if rows:
+        table(f"{estimate.name}: data", ("", "questions", "images", "entities", "tokens each"), rows, numbers=True)
+        print(f"{estimate.overlap}\n")
+    for part, count in estimate.weights.items():
         print(f"{part}: {count / 1e6:,.1f} million weights")
-    heads = ("", "steps", "tokens", "memory", "time")
-    table(f"{found.name}: work", heads, [_step_cost(step, found.speed) for step in found.steps])
-    if found.seconds is not None:
-        print(f"time: about {duration(found.seconds)} at {found.speed_source}.")
+    columns = ("", "steps", "tokens", "memory", "time")
+    table(f"{estimate.name}: work", columns, [_step_cost(step, estimate.speed) for step in estimate.steps])
+    if estimate.seconds is not None:
+        print(f"time: about {duration(estimate.seconds)} at {estimate.speed_source}.")
         print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")
         print("without the allocator's own. A mask's steps are gradients, an evaluation's are questions.")
-    for reason in found.unknown:
+    for reason in estimate.unknown:
         print(f"not counted: {reason}")
 
 
@@ -168,23 +158,23 @@ def _step_cost(step: StepCost, speed: float) -> tuple[str, ...]:
     return step.name, "" if step.steps is None else f"{step.steps:,}", tokens, needed, seconds
 
 
-def _distances(folder: Path, oracle: Path) -> None:
-    """Forget quality of each forget column and task, and the harmonic means of CLEAR."""
+def distances(model: Path, oracle: Path) -> None:
+    """Print the forget quality of each forget column and task, and the harmonic means of CLEAR."""
     from mmunlearner.evaluate import read_columns
     from mmunlearner.evaluate.clear import forget_quality, harmonic_means
 
-    ours, theirs = read_columns(folder), read_columns(oracle)
-    if not (harmonic_means(ours) and harmonic_means(theirs)):
+    lines, reference = read_columns(model), read_columns(oracle)
+    means = {"this": harmonic_means(lines), "oracle": harmonic_means(reference)}
+    if not all(means.values()):
         print("no distance to the oracle: it takes candidate answers weighed on both sides (evaluate.candidates)")
         return
     rows = [
-        (f"{column}, {task.replace('_', ' ')}", f"{found.ks_p:.2g}", f"{found.ks:.3f}", f"{1 - found.js:.3f}")
-        for (column, task), found in forget_quality(ours, theirs).items()
+        (f"{column}, {task.replace('_', ' ')}", f"{quality.ks_p:.2g}", f"{quality.ks:.3f}", f"{1 - quality.js:.3f}")
+        for (column, task), quality in forget_quality(lines, reference).items()
     ]
     table("forget quality: truth ratios against the oracle's", ("", "KS p", "KS", "1 - JS"), rows, numbers=True)
-    means = ((f"{value:.3f}" for value in found.values()) for found in (harmonic_means(ours), harmonic_means(theirs)))
-    heads = ("harmonic means (CLEAR)", *harmonic_means(ours))
-    table("", heads, [(name, *values) for name, values in zip(("this", "oracle"), means, strict=True)], numbers=True)
+    rows = [(name, *(f"{value:.3f}" for value in values.values())) for name, values in means.items()]
+    table("", ("harmonic means (CLEAR)", *means["this"]), rows, numbers=True)
 
 
 def _score(score: Score | None) -> str:

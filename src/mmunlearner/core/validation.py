@@ -231,6 +231,17 @@ LIMITS = {
     "too_short": "{min_length} or more",
 }
 """Error of pydantic -> what it expects."""
+
+
+def out_of_bounds(error: object) -> str:
+    """Return what is wrong with a number that cyclopts had pydantic check; empty for any other error."""
+    if not isinstance(error, ValidationError):
+        return ""
+    first = error.errors(include_url=False)[0]
+    limit = LIMITS.get(first["type"])
+    return f"expected {limit.format_map(first.get('ctx', {}))}, found {shorten(first['input'])}" if limit else ""
+
+
 KINDS = {
     bool: "true or false",
     dict: "named values",

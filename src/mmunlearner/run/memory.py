@@ -207,6 +207,28 @@ def saliency(
     )
 
 
+SCENARIO_PARTS: Mapping[str, tuple[Part, ...]] = {
+    "vision": ("vision", "projector"), "language": ("language",), "all": ORDER,
+}  # fmt: skip
+
+
+def scenarios(size: Sizes, forward: ForwardSize) -> dict[str, Memory]:
+    """Estimate the masks and trainings of a model, for a batch of this size."""
+    masks = {f"mask of {name}": saliency(size, forward, parts) for name, parts in SCENARIO_PARTS.items()}
+    trainings = {
+        f"unlearning {name}": training(size, forward, TrainConfig(), parts=parts, masked=True)
+        for name, parts in SCENARIO_PARTS.items()
+    }
+    bases: dict[str, Quantize] = {"": "none", " on int8": "int8", " on nf4": "nf4"}
+    adapters = {
+        f"unlearning all, adapters of rank 16{base}": training(
+            size, forward, TrainConfig(), lora=LoraConfig(rank=16), masked=True, quantize=quantize
+        )
+        for base, quantize in bases.items()
+    }
+    return {**masks, **trainings, **adapters}
+
+
 def activations(
     size: Sizes, load: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", stored: Stored = "all"
 ) -> int:
