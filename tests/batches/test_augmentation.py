@@ -17,19 +17,19 @@ def pictures() -> torch.Tensor:
     return made
 
 
-def test_equal_seeds_give_equal_pictures_and_each_picture_is_changed_on_its_own() -> None:
+def test_equal_seeds_give_equal_images() -> None:
     first, again = (augment(pictures(), np.random.default_rng(0)) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.allclose(first[0], first[1], atol=0.3)
 
 
-def test_nothing_drawn_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_strength_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURN", "SHIFT", "ZOOM", "LIGHT", "NOISE"):
         monkeypatch.setattr(augmentation, name, 0.0)
     torch.testing.assert_close(augment(pictures(), np.random.default_rng(0)), pictures(), atol=1e-5, rtol=0)
 
 
-def test_what_is_in_the_middle_stays_in_the_picture() -> None:
+def test_the_middle_stays_in_the_image() -> None:
     """At most 8 pixels aside with these bounds: a face never leaves its picture."""
     seen = augment(pictures(), np.random.default_rng(1)).mean(1)
     assert (seen[:, 16:48, 16:48].sum((1, 2)) > 0.9 * seen.clamp_min(0.3).sub(0.3).sum((1, 2))).all()

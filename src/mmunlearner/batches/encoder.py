@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
+from mmunlearner.batches.cached_processor import CachedProcessor, Images, repeat_last
 from mmunlearner.batches.chat import ChatTemplate
-from mmunlearner.batches.encoding_cache import encoding_cache, fingerprint
+from mmunlearner.batches.encoding_cache import fingerprint, shared_cache
 from mmunlearner.batches.rows import Fields, Row, common_prefix_length
-from mmunlearner.batches.tokens import CachedProcessor, Images, repeat_last
 from mmunlearner.data import Example, image_keys, prompt, target
 from mmunlearner.errors import DataError, ModelError
 from mmunlearner.models import Loaded, end_token_ids, longest_row
@@ -41,7 +41,7 @@ class Encoder:
         if model.config.is_encoder_decoder:
             raise ModelError(f"model {source}: encoder-decoder models are not supported, only those that go on a text")
         self.ends = end_token_ids(self.loaded)
-        self.cache = encoding_cache(fingerprint(self.loaded, self.ends))
+        self.cache = shared_cache(fingerprint(self.loaded, self.ends))
         self.chat = ChatTemplate(self.loaded, self.cache)
         self.processor = CachedProcessor(self.loaded, self.chat, self.cache)
         self.tokenizer: Any = self.processor.tokenizer

@@ -44,7 +44,7 @@ class EncodingCache:
 
 
 @lru_cache(maxsize=2)
-def encoding_cache(fingerprint: str) -> EncodingCache:
+def shared_cache(fingerprint: str) -> EncodingCache:
     """Return the cache of all encoders with this fingerprint."""
     return EncodingCache()
 
