@@ -92,7 +92,7 @@ class LoadConfig:
     """Way in which accelerate spreads a model that is larger than one card over all cards and the host's memory; empty:
     the whole model is on `device`."""
     attention: Attention = "auto"
-    """Attention of the language model. `auto` is transformers' choice, with SDPA in pieces that leave out the keys
+    """Attention of the language model. `auto` is transformers' choice, with SDPA in blocks that leave out the keys
     behind a query. `flex_attention` (for a GPU, and compiled there) leaves out all pairs that do not see each other."""
     trust_remote_code: Flag = False
     """Run code that comes with the model."""
