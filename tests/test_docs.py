@@ -90,6 +90,19 @@ def test_decisions(repository: Path) -> None:
     assert [title for title in titles[1:] if not (package / title).is_dir()] == []
 
 
+def test_python_names(repository: Path) -> None:
+    """Names such as `mmunlearner.data.overlap` exist; the changelog names old ones too."""
+    names = {
+        name
+        for page in pages(repository)
+        if page.name != "CHANGELOG.md"
+        for name in re.findall(r"`(mmunlearner(?:\.\w+)+)", page.read_text(encoding="utf-8"))
+    }
+    assert names
+    for name in names:
+        resolve_name(name)
+
+
 def test_readme_table(repository: Path) -> None:
     """Every name of the Python table can be imported."""
     section = (repository / "README.md").read_text(encoding="utf-8").partition("## Python")[2].partition("\n## ")[0]
