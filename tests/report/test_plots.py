@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
 from mmunlearner.report.figure import COLOURS, dark_mode, inline_svg, png, standalone_svg
-from mmunlearner.report.labels import Box, place
+from mmunlearner.report.labels import Box, place_labels
 from mmunlearner.report.results import Run, load
 from mmunlearner.report.tradeoff import mean, tooltips, trade_off, trade_off_points
 
@@ -183,7 +183,7 @@ spots = st.tuples(st.floats(40, 360), st.floats(40, 260))
 @given(st.lists(spots, min_size=1, max_size=9, unique=True))
 def test_labels_keep_their_size_and_stay_in_bounds(points: list[tuple[float, float]]) -> None:
     bounds = Box(0, 0, 400, 300)
-    boxes = place([Box.around(point, 14, 14) for point in points], [(60, 12)] * len(points), bounds)
+    boxes = place_labels([Box.around(point, 14, 14) for point in points], [(60, 12)] * len(points), bounds)
     for box in boxes:
         assert box.area == pytest.approx(720)
         assert box.overlap(bounds) > 0.5 * box.area
@@ -192,5 +192,5 @@ def test_labels_keep_their_size_and_stay_in_bounds(points: list[tuple[float, flo
 def test_labels_of_well_spread_points_cover_nothing() -> None:
     points = [(60 + 100 * i, 60 + 60 * j) for i in range(3) for j in range(3)]
     marks = [Box.around(point, 14, 14) for point in points]
-    boxes = place(marks, [(70, 13)] * 9, Box(0, 0, 400, 300))
+    boxes = place_labels(marks, [(70, 13)] * 9, Box(0, 0, 400, 300))
     assert all(a.overlap(b) == 0 for a, b in combinations([*boxes, *marks], 2))

@@ -109,10 +109,10 @@ class Comparison(NamedTuple):
     difference: Difference
     """The model's accuracy minus that of the other."""
     gain: float
-    """How much closer to its aim the model is than the other (a fraction; negative: further away)."""
+    """Distance by which the model is closer to its aim than the other (a fraction; negative: further away)."""
 
     def beyond_noise(self, columns: int) -> bool:
-        """Whether one of the two is clearly closer to the aim, where so many columns are compared."""
+        """Tell whether one of the two is clearly closer to the aim, where so many columns are compared."""
         clusters = self.difference.n if self.difference.entities is None else self.difference.entities
         return abs(self.gain) > noise_limit(columns, clusters) * self.difference.stderr + 1e-9
 
@@ -151,7 +151,7 @@ def gap(results: Results, model: Model, column: Column) -> Difference | None:
 def describe_test(comparisons: Sequence[Comparison]) -> str:
     """Say by which test noise was told apart: `paired t-tests over 6 entities, 5 % for all columns together`."""
     share = f"{100 * FALSE_ALARM:.0f} % for all columns together"
-    clusters = sorted({each.difference.entities for each in comparisons if each.difference.entities is not None})
+    clusters = sorted({c.difference.entities for c in comparisons if c.difference.entities is not None})
     if not clusters:
         return f"unpaired errors, {share}"
     number = f"{clusters[0]} to {clusters[-1]}" if len(clusters) > 1 else f"{clusters[0]}"

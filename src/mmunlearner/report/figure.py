@@ -1,4 +1,4 @@
-"""House style of the plots: colours that the colour-blind can tell apart, SVG that follows the dark mode."""
+"""Style of all plots: colours that the colour-blind can tell apart, SVG that follows the dark mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# name: (on white, on dark). Hues after Okabe and Ito; each hex code stands once, since it is how CSS finds the colour.
+# Hues after Okabe and Ito. Each hex code occurs once, since CSS finds a colour by its code.
 COLOURS: dict[str, tuple[str, str]] = {
     "ink": ("#1c2530", "#e6eaf0"),
     "muted": ("#616d7a", "#9ba7b4"),
@@ -29,6 +29,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "retain": ("#1f6f9f", "#6fbbe6"),
     "target": ("#009a7b", "#2fb592"),
 }
+"""Name -> hex codes on white and on dark."""
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 _STYLE: dict[Any, Any] = {
@@ -66,38 +67,41 @@ _STYLE: dict[Any, Any] = {
 
 
 def colour(name: str) -> str:
-    """Its hex code on white; `dark_mode` swaps it on dark."""
+    """Return a colour's hex code on white; `dark_mode` swaps it on dark."""
     return COLOURS[name][0]
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """matplotlib in this package's dress; a glyph that its own font lacks is the browser's matter."""
+    """Let matplotlib draw in the style of this package."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # The text is set by the browser, whose font may have what matplotlib's lacks.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         yield
 
 
 def canvas(width: float, height: float, **margins: float) -> Figure:
-    """An empty figure of so many CSS pixels (1 px = 1 pt of matplotlib), its margins in the same unit."""
+    """Return an empty figure of so many CSS pixels (1 px = 1 pt of matplotlib), its margins in the same unit."""
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    left, right, bottom, top = (margins.get(side, 0.0) for side in ("left", "right", "bottom", "top"))
-    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    figure.subplots_adjust(
+        left=margins.get("left", 0.0) / width,
+        bottom=margins.get("bottom", 0.0) / height,
+        right=1 - margins.get("right", 0.0) / width,
+        top=1 - margins.get("top", 0.0) / height,
+    )
     figure.patch.set_alpha(0)
     return figure
 
 
-def bare(axes: Axes) -> Axes:
-    """Axes without a background of their own."""
+def without_background(axes: Axes) -> Axes:
+    """Make the axes transparent, and return them."""
     axes.patch.set_alpha(0)
     return axes
 
 
 def dark_mode() -> str:
-    """CSS rules that turn each light colour into its dark one.
-
-    By attribute alone: marks are drawn through <use>, where a selector with an ancestor finds nothing.
-    """
+    """Return CSS rules that turn each light colour into its dark one."""
+    # By attribute alone: marks are drawn through <use>, where a selector with an ancestor finds nothing.
     return "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
         for light, dark in COLOURS.values()
@@ -106,9 +110,9 @@ def dark_mode() -> str:
 
 
 def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None = None) -> str:
-    """SVG to stand in an HTML page.
+    """Write a figure as SVG within an HTML page.
 
-    `name` makes its ids unique on the page, `label` says aloud what it shows, `titles` are tooltips by the gid of
+    `name` makes its ids unique on the page, `label` is its text for screen readers, `titles` are tooltips by the gid of
     the artist that they belong to.
     """
     body = _body(_rendered(figure), titles or {})
@@ -120,7 +124,7 @@ def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] 
 
 
 def standalone_svg(figure: Figure, label: str) -> str:
-    """SVG to stand in a file, on paper of its own, dark where the reader's system is."""
+    """Write a figure as an SVG file with its own background, dark where the reader's system is."""
     body = _body(_rendered(figure), {})
     light, dark = (f".paper{{fill:{paper}}}text{{paint-order:stroke;stroke:{paper}}}" for paper in COLOURS["paper"])
     css = f"<style>text{{stroke-width:2.5px}}{light}@media (prefers-color-scheme:dark){{{dark}{dark_mode()}}}</style>"
@@ -129,7 +133,7 @@ def standalone_svg(figure: Figure, label: str) -> str:
 
 
 def png(figure: Figure, scale: float = 2) -> bytes:
-    """PNG on white, `scale` times as many pixels as its size says."""
+    """Return a figure as PNG on white, with `scale` times as many pixels as its size says."""
     stream = io.BytesIO()
     with house_style():
         figure.savefig(stream, format="png", dpi=72 * scale, facecolor=COLOURS["paper"][0])
@@ -145,7 +149,7 @@ def _rendered(figure: Figure) -> str:
 
 
 def _body(svg: str, titles: Mapping[str, str]) -> str:
-    """From <svg to </svg>, without comments, in the page's font, with tooltips."""
+    """Return the SVG from <svg to </svg>, without comments, in the page's font, with tooltips."""
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", rf"\1 {FONT}", svg)
     for gid, title in titles.items():
@@ -154,7 +158,7 @@ def _body(svg: str, titles: Mapping[str, str]) -> str:
 
 
 def _opened(svg: str, attributes: str, *, sized: bool = False) -> str:
-    """The same SVG with other attributes on its first tag; unless `sized`, as wide as it is given room."""
+    """Put attributes on the first tag of an SVG; unless `sized`, it becomes as wide as there is room."""
     start = svg.index(">")
     first = svg[:start].replace("<svg", f"<svg {attributes}", 1)
     first = re.sub(r' (width|height)="([\d.]+)pt"', r' \1="\2"' if sized else "", first)

@@ -263,7 +263,7 @@ def _better_or_worse(results: Results, model: Model, reference: Model) -> str:
 
 
 def _with_points(comparisons: Sequence[Comparison]) -> str:
-    return enumerated([f"{each.column.title} ({signed(each.difference)} points)" for each in comparisons])
+    return enumerated([f"{c.column.title} ({signed(c.difference)} points)" for c in comparisons])
 
 
 def _at_equal_forgetting(results: Results, main: Model) -> list[Finding]:
@@ -298,7 +298,7 @@ def _distance_from_aim(results: Results, model: Model) -> float | None:
 
 def _in_words(results: Results, main: Model, baseline: Model, column: Column) -> Finding:
     scores = [percent(model.scores[column.name][HEADLINE].value) for model in (main, baseline)]
-    (compared,) = [each for each in compare(results, main, baseline) if each.column == column]
+    (compared,) = [c for c in compare(results, main, baseline) if c.column == column]
     topic = f"{column.title} against {baseline.title}"
     text = f"{scores[0]} against {scores[1]} % at equal forgetting ({signed(compared.difference)} points)"
     if not compared.beyond_noise(1):

@@ -1,8 +1,8 @@
-"""Where to write the names of points so that they cover neither each other nor the points."""
+"""Placement of the names of points so that they cover neither each other nor the points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from math import cos, dist, pi, sin
 from typing import NamedTuple
 
@@ -10,39 +10,40 @@ from typing import NamedTuple
 class Box(NamedTuple):
     """A rectangle in pixels."""
 
-    left: float
-    bottom: float
-    right: float
-    top: float
+    x0: float
+    y0: float
+    x1: float
+    y1: float
 
     @classmethod
     def around(cls, centre: Iterable[float], width: float, height: float) -> Box:
+        """Return the box of this size around a point."""
         x, y = centre
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
-    def overlap(self, other: Box) -> float:
-        """Area that both cover."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.top, other.top) - max(self.bottom, other.bottom)
+    def overlap(self, box: Box) -> float:
+        """Return the area that both boxes cover."""
+        width = min(self.x1, box.x1) - max(self.x0, box.x0)
+        height = min(self.y1, box.y1) - max(self.y0, box.y0)
         return max(0.0, width) * max(0.0, height)
 
     def nearest(self, point: tuple[float, float]) -> tuple[float, float]:
-        """The place in the box that is nearest to a point."""
-        return max(self.left, min(point[0], self.right)), max(self.bottom, min(point[1], self.top))
+        """Return the point of the box that is nearest to a point."""
+        return max(self.x0, min(point[0], self.x1)), max(self.y0, min(point[1], self.y1))
 
     @property
     def area(self) -> float:
-        return (self.right - self.left) * (self.top - self.bottom)
+        return (self.x1 - self.x0) * (self.y1 - self.y0)
 
     @property
     def centre(self) -> tuple[float, float]:
-        return (self.left + self.right) / 2, (self.bottom + self.top) / 2
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
 
 
-def place(
+def place_labels(
     marks: Sequence[Box], sizes: Sequence[tuple[float, float]], bounds: Box, obstacles: Sequence[Box] = ()
 ) -> list[Box]:
-    """A box for each mark's label, greedily where it costs least: what it covers first, then its distance.
+    """Return a box for each mark's label, greedily where it costs least: no random number, so the same each time.
 
     Args:
         marks: the points as drawn.
@@ -50,29 +51,30 @@ def place(
         bounds: the axes; a label should not leave them.
         obstacles: what else a label should rather not cover.
     """
+
+    def cost(box: Box, mark: Box) -> float:
+        outside = box.area - box.overlap(bounds)
+        covered = sum(box.overlap(taken) for taken in (*marks, *placed.values(), *obstacles))
+        return 20 * outside + 10 * covered + dist(box.nearest(mark.centre), mark.centre)
+
+    def room(i: int) -> float:
+        return sum(min(200.0, dist(mark.centre, marks[i].centre)) for mark in marks)
+
     placed: dict[int, Box] = {}
     # Crowded marks choose first: those that stand alone find room anyway.
-    for i in sorted(range(len(marks)), key=lambda i: _loneliness(marks, i)):
-        taken = [*marks, *placed.values(), *obstacles]
-        placed[i] = min(_candidates(marks[i], sizes[i]), key=lambda box: _cost(box, marks[i], taken, bounds))
+    for i in sorted(range(len(marks)), key=room):
+        mark = marks[i]
+        placed[i] = min(_positions(mark, sizes[i]), key=lambda box, mark=mark: cost(box, mark))
     return [placed[i] for i in range(len(marks))]
 
 
-def _loneliness(marks: Sequence[Box], i: int) -> float:
-    return sum(min(200.0, dist(mark.centre, marks[i].centre)) for mark in marks)
-
-
-def _candidates(mark: Box, size: tuple[float, float]) -> Iterator[Box]:
-    """Boxes around the mark, sixteen directions at growing distance."""
-    (x, y), (width, height), radius = mark.centre, size, (mark.right - mark.left) / 2
+def _positions(mark: Box, size: tuple[float, float]) -> list[Box]:
+    """Return boxes around the mark, in sixteen directions at growing distance."""
+    (x, y), (width, height), radius = mark.centre, size, (mark.x1 - mark.x0) / 2
+    boxes = []
     for step in range(6):
         reach = radius + 4 + 11 * step
         for direction in range(16):
             dx, dy = cos(direction * pi / 8), sin(direction * pi / 8)
-            yield Box.around((x + dx * (reach + width / 2), y + dy * (reach + height / 2)), width, height)
-
-
-def _cost(box: Box, mark: Box, taken: Sequence[Box], bounds: Box) -> float:
-    outside = box.area - box.overlap(bounds)
-    covered = sum(box.overlap(other) for other in taken)
-    return 20 * outside + 10 * covered + dist(box.nearest(mark.centre), mark.centre)
+            boxes.append(Box.around((x + dx * (reach + width / 2), y + dy * (reach + height / 2)), width, height))
+    return boxes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,31 +19,44 @@ from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
 from mmunlearner.report.criteria import Target, target
 from mmunlearner.report.figure import dark_mode, inline_svg
-from mmunlearner.report.findings import Finding, findings, headline
-from mmunlearner.report.results import HEADLINE, Column, GalleryEntry, Model, Results, Run
+from mmunlearner.report.findings import findings, headline
+from mmunlearner.report.results import HEADLINE, Column, GalleryEntry, Results, Run
 from mmunlearner.report.table import html, table
 from mmunlearner.report.template import percent, render, source
 from mmunlearner.report.tradeoff import tooltips, trade_off, trade_off_points
 
 SIGNS = {"met": "✓", "missed": "✗", "note": "·"}
 GOALS = {"visual": "visual unlearning (what they look like)", "full": "full unlearning (looks and facts)"}
+SECTIONS = {
+    "findings": ("findings", "Findings"),
+    "tradeoff": ("trade-off", "Trade-off"),
+    "bars": ("columns", "Columns"),
+    "losses": ("losses", "Losses"),
+    "masks": ("saliency", "Saliency"),
+    "faces": ("gallery", "Before and after"),
+    "cost": ("cost", "Cost"),
+}
+"""Variable of the template -> anchor and title of a section that a run may have nothing for."""
 TILES = ("forget_vqa_test", "forget_vqa", "forget_qa", "retain_vqa_test", "retain_vqa", "neighbour_vqa", "general")
+"""Columns of the key figures."""
 CHECKS = ("To forget", "Reported without a bound", "To keep")
-"""Topics of findings that stand first, in boxes of their own."""
+"""Topics of the findings that come first, in boxes of their own."""
 THUMBNAIL = 192
 """Largest side of a gallery picture, in pixels."""
 
 
 def page(run: Run) -> str:
-    """The whole page."""
-    results, shown = run.results, table(run.results)
+    """Write the whole page."""
+    results, results_table = run.results, table(run.results)
+    all_findings = findings(results)
+    by_topic = {topic: [finding for finding in all_findings if finding.topic == topic] for topic in CHECKS}
     sections = {
-        "findings": findings(results),
+        "findings": all_findings,
         "tradeoff": _trade_off(results),
-        "bars": [_svg(plots.column_bars(results, c), f"bar-{c.name}", c.title) for c in _barred(results)],
+        "bars": _bars(results),
         "losses": _losses(run),
         "masks": _masks(run),
-        "faces": _faces(run),
+        "faces": [_face(run, entry) for entry in results.gallery],
         "cost": _cost(results),
     }
     return render(
@@ -56,34 +69,23 @@ def page(run: Run) -> str:
         css=Markup(source("style.css")),
         dark_css=Markup(dark_mode()),
         tiles=_tiles(results),
-        contents=_contents(sections),
-        table=html(shown),
-        legend=shown.legend,
-        checks=_checks(sections["findings"]),
-        others=[each for each in sections["findings"] if not _is_check(each)],
+        contents=[
+            ("results", "Results"),
+            *(link for variable, link in SECTIONS.items() if sections[variable]),
+            ("details", "Details"),
+        ],
+        table=html(results_table),
+        legend=results_table.legend,
+        checks=[(topic, entries) for topic, entries in by_topic.items() if entries],
+        others=[finding for finding in all_findings if finding.topic not in CHECKS],
         signs=SIGNS,
-        metrics=_metrics(results),
+        metrics=_further_metrics(results),
         quality=[model for model in results.models if model.forget_quality or model.moved],
         settings=[model for model in results.unlearned if model.settings or model.method],
-        manifest=_manifest(results.manifest),
+        manifest=_yaml(results.manifest),
         version=__version__,
         **sections,
     )
-
-
-def _contents(sections: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Anchors and titles of the sections that the run has something for."""
-    names = {
-        "findings": ("findings", "Findings"),
-        "tradeoff": ("trade-off", "Trade-off"),
-        "bars": ("columns", "Columns"),
-        "losses": ("losses", "Losses"),
-        "masks": ("saliency", "Saliency"),
-        "faces": ("gallery", "Before and after"),
-        "cost": ("cost", "Cost"),
-    }
-    shown = [where for key, where in names.items() if sections[key]]
-    return [("results", "Results"), *shown, ("details", "Details")]
 
 
 class Tile(NamedTuple):
@@ -97,31 +99,42 @@ class Tile(NamedTuple):
 
 
 def _tiles(results: Results) -> list[Tile]:
-    """At most one column of a kind: the stricter set (unseen views) where there is one."""
-    main, made = results.main, {}
+    """Return at most one tile for a set and its unseen views: the latter, which are stricter, where there are any."""
+    columns = {column.name: column for column in results.columns}
+    tiles: dict[str, Tile] = {}
     for name in TILES:
-        column = next((column for column in results.columns if column.name == name), None)
-        score = main.score(name) if main else None
-        if column and score:
-            references = [model.score(name) if model else None for model in (results.vanilla, results.oracle)]
-            made.setdefault(name.removesuffix("_test"), Tile(column, target(results, column), score, *references))
-    return list(made.values())
+        score = results.main.score(name) if results.main else None
+        if name in columns and score:
+            levels = [model.score(name) if model else None for model in (results.vanilla, results.oracle)]
+            tile = Tile(columns[name], target(results, columns[name]), score, *levels)
+            tiles.setdefault(name.removesuffix("_test"), tile)
+    return list(tiles.values())
 
 
-def _is_check(finding: Finding) -> bool:
-    return finding.topic in CHECKS
+def _further_metrics(results: Results) -> list[tuple[str, Markup]]:
+    """Return a title and a table for each metric that was measured beside the accuracy."""
+    measured = {metric: None for model in results.models for scores in model.scores.values() for metric in scores}
+    titles = {metric: METRICS[metric].title if metric in METRICS else metric for metric in measured}
+    return [
+        (f"{title}, × 100", html(table(results, metric=metric)))
+        for metric, title in titles.items()
+        if metric != HEADLINE
+    ]
 
 
-def _checks(all_of: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
-    topics = {topic: [each for each in all_of if each.topic == topic] for topic in CHECKS}
-    return [(topic, some) for topic, some in topics.items() if some]
+def _yaml(manifest: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True, width=110) if manifest else ""
 
 
-def _svg(figure: Figure | None, name: str, label: str, titles: Mapping[str, str] | None = None) -> Markup | None:
-    return None if figure is None else Markup(inline_svg(figure, name, label, titles))
+# --- plots ----------------------------------------------------------------------------------------------------------
 
 
-def _trade_off(results: Results) -> dict[str, Markup | None] | None:
+def _svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None = None) -> Markup:
+    return Markup(inline_svg(figure, name, label, titles))
+
+
+def _trade_off(results: Results) -> dict[str, Markup] | None:
+    """Return the figure twice, for wide and for narrow screens."""
     if len(trade_off_points(results)) < 2:
         return None
     label, titles = "Forgetting against keeping, one mark per model", tooltips(results)
@@ -131,70 +144,88 @@ def _trade_off(results: Results) -> dict[str, Markup | None] | None:
     }
 
 
-def _barred(results: Results) -> list[Column]:
-    return [column for column in results.columns if any(model.score(column.name) for model in results.unlearned)]
+def _bars(results: Results) -> list[Markup]:
+    return [
+        _svg(plots.column_bars(results, column), f"bar-{column.name}", column.title)
+        for column in results.columns
+        if any(model.score(column.name) for model in results.unlearned)
+    ]
 
 
 def _losses(run: Run) -> list[Markup]:
     models = [model for model in run.results.models if model.name in run.logs]
-    drawn = [
-        _svg(plots.loss_curves(model.title, run.logs[model.name]), f"loss-{i}", f"Losses of {model.title}")
-        for i, model in enumerate(models)
+    figures = [plots.loss_curves(model.title, run.logs[model.name]) for model in models]
+    return [
+        _svg(figure, f"loss-{i}", f"Losses of {model.title}")
+        for i, (model, figure) in enumerate(zip(models, figures, strict=True))
+        if figure
     ]
-    return [each for each in drawn if each]
 
 
 def _masks(run: Run) -> list[dict[str, Any]]:
-    """The main model's mask first."""
-    names = dict.fromkeys(model.mask for model in (run.results.main, *run.results.models) if model and model.mask)
-    made = []
-    for i, name in enumerate(name for name in names if name in run.masks):
-        plot = _svg(plots.saliency_layers(run.masks[name], width=1060), f"mask-{i}", f"Saliency per layer, mask {name}")
-        if plot:
-            made.append({"title": _mask_title(run, name), "about": _mask_about(run.masks[name]), "plot": plot})
-    return made
+    """Return title, description and plot of each mask, the main model's first."""
+    results = run.results
+    names = dict.fromkeys(model.mask for model in (results.main, *results.models) if model and model.mask in run.masks)
+    masks = []
+    for i, name in enumerate(names):
+        figure = plots.saliency_layers(run.masks[name], width=1060)
+        if figure:
+            title = ", ".join(model.title for model in results.models if model.mask == name)
+            plot = _svg(figure, f"mask-{i}", f"Saliency per layer, mask {name}")
+            masks.append({"title": title, "about": _describe_mask(run.masks[name]), "plot": plot})
+    return masks
 
 
-def _mask_title(run: Run, name: str) -> str:
-    return ", ".join(model.title for model in run.results.models if model.mask == name)
-
-
-def _mask_about(mask: Mapping[str, Any]) -> str:
-    """`0.49 of the weights selected ...` in words."""
-    said = []
+def _describe_mask(mask: Mapping[str, Any]) -> str:
+    """`49.0 % of the candidate weights selected; β = 1; ...`"""
+    parts = []
     if isinstance(mask.get("density"), int | float):
-        said.append(f"{percent(mask['density'])} % of the candidate weights selected")
+        parts.append(f"{percent(mask['density'])} % of the candidate weights selected")
     if "beta" in mask:
-        said.append(f"β = {mask['beta']:g}")
+        parts.append(f"β = {mask['beta']:g}")
     if mask.get("unit"):
-        said.append(f"gradients squared per {mask['unit']}")
+        parts.append(f"gradients squared per {mask['unit']}")
     if mask.get("random"):
-        said.append("drawn at random with the same share in each layer: the saliency above was not used")
-    return "; ".join(said)
+        parts.append("drawn at random with the same share in each layer: the saliency above was not used")
+    return "; ".join(parts)
 
 
-def _faces(run: Run) -> list[dict[str, Any]]:
-    shown = [model for model in (run.results.vanilla, run.results.main, run.results.oracle) if model]
-    return [_face(run, entry, shown) for entry in run.results.gallery]
+def _cost(results: Results) -> dict[str, Any] | None:
+    figure = plots.cost(results, width=1060)
+    if figure is None:
+        return None
+    return {
+        "steps": plots.step_names(results.models),
+        "plot": _svg(figure, "cost", "Seconds and peak memory per model"),
+    }
 
 
-def _face(run: Run, entry: GalleryEntry, models: list[Model]) -> dict[str, Any]:
-    who = {"vanilla": "Before", "oracle": "Oracle"}
-    said = [
-        {
-            "who": who.get(model.role, "After"),
-            "text": entry.answers[model.name],
-            "right": entry.correct[model.name],
-        }
-        for model in models
-        if model.name in entry.answers
+# --- gallery --------------------------------------------------------------------------------------------------------
+
+
+def _face(run: Run, entry: GalleryEntry) -> dict[str, Any]:
+    """Return a question about a picture with the answers of vanilla, the main model and the oracle."""
+    results = run.results
+    models = {"Before": results.vanilla, "After": results.main, "Oracle": results.oracle}
+    answers = [
+        {"who": who, "text": entry.answers[model.name], "right": entry.correct[model.name]}
+        for who, model in models.items()
+        if model and model.name in entry.answers
     ]
-    image = thumbnail(run.directory, entry.image)
-    return {"entity": entry.entity, "question": entry.question, "truth": entry.truth, "image": image, "said": said}
+    return {
+        "entity": entry.entity,
+        "question": entry.question,
+        "truth": entry.truth,
+        "image": thumbnail(run.directory, entry.image),
+        "answers": answers,
+    }
 
 
 def thumbnail(directory: Path, relative: str) -> str:
-    """A picture of the run directory as a data URI; empty where it is missing, broken or outside the directory."""
+    """Return a picture of the run directory as a data URI.
+
+    Empty where it is missing, broken or outside the directory, so that a run from elsewhere can show no other file.
+    """
     path = (directory / relative).resolve()
     if not relative or not path.is_relative_to(directory.resolve()):
         return ""
@@ -207,23 +238,3 @@ def thumbnail(directory: Path, relative: str) -> str:
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
         return ""
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-def _cost(results: Results) -> dict[str, Any] | None:
-    steps = plots.step_names(results.models)
-    figure = plots.cost(results, width=1060)
-    return {"steps": steps, "plot": _svg(figure, "cost", "Seconds and peak memory per model")} if figure else None
-
-
-def _metrics(results: Results) -> list[tuple[str, Markup]]:
-    """A table for each further metric that was measured."""
-    measured = {metric: None for model in results.models for column in model.scores.values() for metric in column}
-    return [
-        (f"{METRICS[metric].title if metric in METRICS else metric}, × 100", html(table(results, metric=metric)))
-        for metric in measured
-        if metric != HEADLINE
-    ]
-
-
-def _manifest(manifest: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True, width=110) if manifest else ""

@@ -1,8 +1,8 @@
-"""The report's figures. Each takes what was read and gives a matplotlib figure in the house style."""
+"""Figures of the report: results in, a matplotlib figure in the common style out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mmunlearner.report.criteria import FORGET_BOUND, KEEP_BOUND, target
-from mmunlearner.report.figure import bare, canvas, colour, house_style
-from mmunlearner.report.results import Column, Model, Results
+from mmunlearner.report.figure import canvas, colour, house_style, without_background
+from mmunlearner.report.results import HEADLINE, Column, Model, Results
 from mmunlearner.report.template import MINUS, duration, memory
 from mmunlearner.report.tradeoff import trade_off
 
@@ -23,20 +23,23 @@ TERMS = {"forget": "forget term", "retain": "retain term"}
 PART_NAMES = {"vision": "vision encoder", "projector": "projector", "language": "language model"}
 
 
-# --- every column against the oracle --------------------------------------------------------------------------------
+# --- one column against the oracle and vanilla ----------------------------------------------------------------------
 
 
 def column_bars(results: Results, column: Column, *, width: float = 340) -> Figure:
-    """A bar per unlearned model with its standard error; lines where the oracle and vanilla are, a band for the aim."""
+    """Draw a bar per unlearned model with its standard error; lines for oracle and vanilla, a band for the aim."""
     models = [model for model in results.unlearned if model.score(column.name)]
     with house_style():
         figure = canvas(width, 19 * len(models) + 62, left=132, right=14, bottom=22, top=38)
-        axes = bare(figure.add_subplot())
+        axes = without_background(figure.add_subplot())
         axes.set_title(column.title, weight="bold", x=-132 / (width - 146))
         axes.grid(axis="y", visible=False)
         _reference_lines(axes, results, column)
         for row, model in enumerate(models):
-            _bar(axes, row, model, column)
+            score = model.scores[column.name][HEADLINE]
+            value, error, alpha = 100 * score.value, 100 * score.stderr, 1.0 if model.chosen else 0.6
+            axes.barh(row, value, height=0.62, color=colour(model.role), alpha=alpha, lw=0)
+            axes.errorbar(value, row, xerr=error, fmt="none", color=colour("ink"), elinewidth=1.2, capsize=2)
         axes.set_yticks(range(len(models)), [_clipped(model.title) for model in models], size=10.5)
         axes.set_ylim(len(models) - 0.4, -0.6)
         axes.set_xlim(0, 104)
@@ -48,17 +51,8 @@ def _clipped(title: str, most: int = 22) -> str:
     return title if len(title) <= most else f"{title[: most - 1]}…"
 
 
-def _bar(axes: Axes, row: int, model: Model, column: Column) -> None:
-    score = model.scores[column.name]["accuracy"]
-    alpha = 1.0 if model.chosen else 0.6
-    axes.barh(row, 100 * score.value, height=0.62, color=colour(model.role), alpha=alpha, lw=0)
-    axes.errorbar(
-        100 * score.value, row, xerr=100 * score.stderr, fmt="none", color=colour("ink"), elinewidth=1.2, capsize=2
-    )
-
-
 def _reference_lines(axes: Axes, results: Results, column: Column) -> None:
-    """The oracle's and vanilla's scores, named above the axes, and the band in which a result should end."""
+    """Draw the oracle's and vanilla's scores as lines, and the band in which a result should end."""
     aim = target(results, column)
     if aim.value is not None:
         bound = FORGET_BOUND if column.good == "oracle" else KEEP_BOUND
@@ -74,8 +68,11 @@ def _reference_lines(axes: Axes, results: Results, column: Column) -> None:
 
 
 def loss_curves(title: str, steps: Steps, *, width: float = 340, height: float = 230) -> Figure | None:
-    """Both terms of the loss, each on axes of its own; None where the log holds neither."""
-    curves = {term: _curve(steps, term) for term in TERMS}
+    """Draw both terms of the loss, each on axes of its own; None where the log holds neither."""
+    curves = {
+        term: [(step["step"], step[term]) for step in steps if isinstance(step.get(term), int | float)]
+        for term in TERMS
+    }
     curves = {term: curve for term, curve in curves.items() if curve}
     if not curves:
         return None
@@ -84,14 +81,10 @@ def loss_curves(title: str, steps: Steps, *, width: float = 340, height: float =
         figure.subplots_adjust(hspace=0.55)
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (term, curve) in zip(panels, curves.items(), strict=True):
-            _loss_panel(bare(axes), term, curve)
+            _loss_panel(without_background(axes), term, curve)
         panels[0].set_title(_clipped(title, 40), weight="bold", x=-42 / (width - 54), pad=20)
         panels[-1].set_xlabel("optimizer step", size=10)
     return figure
-
-
-def _curve(steps: Steps, term: str) -> list[tuple[float, float]]:
-    return [(step["step"], step[term]) for step in steps if isinstance(step.get(term), int | float)]
 
 
 def _loss_panel(axes: Axes, term: str, curve: list[tuple[float, float]]) -> None:
@@ -107,7 +100,7 @@ def _loss_panel(axes: Axes, term: str, curve: list[tuple[float, float]]) -> None
 
 
 def saliency_layers(mask: Mapping[str, Any], *, width: float = 760, height: float = 340) -> Figure | None:
-    """Mean saliency of each linear layer for forgetting and for preserving, and the fraction that the mask selects."""
+    """Draw each linear layer's mean saliency for forgetting and for preserving, and the share that the mask selects."""
     layers = [layer for layer in mask.get("layers", ()) if layer.get("candidates")]
     if not layers:
         return None
@@ -116,8 +109,8 @@ def saliency_layers(mask: Mapping[str, Any], *, width: float = 760, height: floa
         figure = canvas(width, height, left=64, right=14, bottom=48, top=30)
         figure.subplots_adjust(hspace=0.16)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.25, 1])
-        _saliency_panel(bare(above), layers)
-        _selected_panel(bare(below), layers, mask)
+        _saliency_panel(without_background(above), layers)
+        _selected_panel(without_background(below), layers, mask)
         _part_bands((above, below), layers)
         below.set_xlim(-0.6, len(layers) - 0.4)
         above.legend(loc="lower right", bbox_to_anchor=(1, 1.02), ncols=2, borderaxespad=0, handlelength=1.4)
@@ -125,7 +118,7 @@ def saliency_layers(mask: Mapping[str, Any], *, width: float = 760, height: floa
 
 
 def _saliency_panel(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
-    """Log scale; a layer without any gradient has no place on it and leaves a gap."""
+    """Draw mean saliencies on a log scale, on which a layer without any gradient leaves a gap."""
     for key, term, name in (("saliency_forget", "forget", "forget"), ("saliency_preserve", "retain", "preserve")):
         values = [layer.get(key) or float("nan") for layer in layers]
         style = {"marker": "o" if term == "forget" else "s", "ms": 4 if len(layers) < 60 else 0}
@@ -157,7 +150,7 @@ def _power(value: float, _: object = None) -> str:
 
 
 def _part_bands(panels: Iterable[Axes], layers: Sequence[Mapping[str, Any]]) -> None:
-    """Where one part of the model ends and the next begins; below, its name and how much of it is selected."""
+    """Separate the parts of the model by lines, and write their names and selected shares below."""
     above, below = panels
     start, ticks = 0, {}
     for part, members in groupby(layers, key=lambda layer: layer["part"]):
@@ -179,7 +172,7 @@ _STEP_COLOURS = ("method", "baseline", "control", "oracle", "vanilla")
 
 
 def cost(results: Results, *, width: float = 760) -> Figure | None:
-    """Seconds per step and the largest memory of each model; None where nothing was measured."""
+    """Draw seconds per step and the largest memory of each model; None where nothing was measured."""
     models = [model for model in results.models if model.seconds or model.peak_memory_bytes]
     if not models:
         return None
@@ -188,8 +181,8 @@ def cost(results: Results, *, width: float = 760) -> Figure | None:
         figure = canvas(width, 21 * len(models) + 70, left=150, right=52, bottom=8, top=58)
         figure.subplots_adjust(wspace=0.32)
         times, sizes = figure.subplots(1, 2, sharey=True, width_ratios=[1.6, 1])
-        _stack_seconds(bare(times), models, steps)
-        _peak_memory(bare(sizes), models)
+        _stack_seconds(without_background(times), models, steps)
+        _peak_memory(without_background(sizes), models)
         times.set_yticks(range(len(models)), [_clipped(model.title, 24) for model in models], size=10.5)
         times.set_ylim(len(models) - 0.4, -0.6)
         for axes, title in ((times, "Time"), (sizes, "Peak memory")):
@@ -202,7 +195,7 @@ def cost(results: Results, *, width: float = 760) -> Figure | None:
 
 
 def step_names(models: Sequence[Model]) -> list[str]:
-    """Steps that took time, in the order of a run."""
+    """Return the steps that took time, in the order of a run."""
     steps = dict.fromkeys(step for model in models for step in model.seconds)
     return sorted(steps, key=lambda step: _STEP_ORDER.index(step) if step in _STEP_ORDER else len(_STEP_ORDER))
 
@@ -223,13 +216,13 @@ def _peak_memory(axes: Axes, models: Sequence[Model]) -> None:
     _write_values(axes, sizes, memory)
 
 
-def _write_values(axes: Axes, values: Sequence[float], written: Any) -> None:
-    """Each bar's value at its end."""
+def _write_values(axes: Axes, values: Sequence[float], text_of: Callable[[float], str]) -> None:
+    """Write each bar's value at its end."""
     axes.set_xlim(0, 1.02 * max(values) or 1)
     for row, value in enumerate(values):
         if value:
             axes.annotate(
-                written(value),
+                text_of(value),
                 (value, row),
                 (4, 0),
                 textcoords="offset points",

@@ -55,9 +55,9 @@ class Model:
     method: str = ""
     family: str = ""
     chosen: bool = False
-    """Whether it is the variant of its family that the validation half picked."""
+    """True for the variant of its family that the validation half picked."""
     free: str = ""
-    """What may move outside the mask, in words."""
+    """In words: the weights that may move outside the mask, and by which term."""
     mask: str = ""
     """Name of its mask's file (masks/NAME.json); empty: none."""
     mask_config: MaskConfig | None = None
@@ -88,7 +88,7 @@ class Model:
 
     @property
     def unlearned(self) -> bool:
-        """Whether something was to be forgotten: neither vanilla nor oracle."""
+        """True where something was to be forgotten: neither vanilla nor oracle."""
         return self.role not in ("vanilla", "oracle")
 
     def score(self, column: str, metric: str = HEADLINE) -> Score | None:
@@ -257,11 +257,11 @@ def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[st
         paired = {name: differences(accuracies[model.name], accuracies[name]) for name in others}
         mask_config = model.mask_config or _mask_config(masks.get(model.mask))
         models.append(replace(model, differences=paired, mask_config=mask_config))
-    asked = next((columns["forget_vqa"] for columns in lines.values() if "forget_vqa" in columns), [])
+    forget_lines = next((columns["forget_vqa"] for columns in lines.values() if "forget_vqa" in columns), [])
     return replace(
         results,
         models=tuple(models),
-        forget_entities=len({line["entity"] for line in asked}),
+        forget_entities=len({line["entity"] for line in forget_lines}),
         gallery=tuple(map(_judged, results.gallery)),
     )
 

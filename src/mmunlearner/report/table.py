@@ -66,7 +66,7 @@ class TableColumn:
     number: bool = True
     """Aligned on the right; words are aligned on the left."""
     aim: Target | None = None
-    """Where a score should end; its mark stands in the head."""
+    """Aim of the scores; its mark stands in the head."""
     note: str = ""
     """Shown on the page when the head is pointed at."""
     forms: Collection[Form] = FORMS
@@ -80,7 +80,7 @@ class TableColumn:
 def model_column(
     title: str,
     value: Callable[[Model], T | None],
-    shown: Callable[[T], str] = str,
+    text_of: Callable[[T], str] = str,
     *,
     number: bool = False,
     forms: Collection[Form] = FORMS,
@@ -88,8 +88,8 @@ def model_column(
     """Return a column that says one thing of each model; a dash where `value` is None or empty."""
 
     def cell(model: Model) -> Cell | None:
-        found = value(model)
-        return None if found is None or found == "" else Cell(shown(found))
+        content = value(model)
+        return None if content is None or content == "" else Cell(text_of(content))
 
     return TableColumn(title, cell, number=number, forms=forms)
 
@@ -205,7 +205,7 @@ def markdown(results_table: Table) -> str:
     """Write a pipe table; references in italics, distance to the oracle in brackets."""
     part = results_table.of_form("markdown")
     heads = ["Model", *(f"{column.title} {column.mark}".rstrip() for column in part.columns)]
-    return pipe_table(part.align, [escape_markdown(head) for head in heads], map(_markdown_row, part.rows))
+    return pipe_table(part.align, list(map(escape_markdown, heads)), map(_markdown_row, part.rows))
 
 
 def _markdown_row(row: Row) -> list[str]:
@@ -282,9 +282,9 @@ def _terminal_table(part: Table) -> RichTable:
     rich_table = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
     rich_table.add_column("", max_width=_NAME_WIDTH)
     for column in part.columns:
-        head = Text.assemble(column.title, "\n", (column.mark, "dim not bold"))
+        title = Text.assemble(column.title, "\n", (column.mark, "dim not bold"))
         justify = "right" if column.number else "left"
-        rich_table.add_column(head, justify=justify, vertical="bottom", min_width=_CELL_WIDTH)
+        rich_table.add_column(title, justify=justify, vertical="bottom", min_width=_CELL_WIDTH)
     for _, rows in part.groups:
         for row in rows:
             style = "bold" if row.model.chosen else "" if row.model.unlearned else "italic"

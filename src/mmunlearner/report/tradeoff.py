@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report.criteria import FORGET_BOUND, KEEP_BOUND, to_forget, to_keep
-from mmunlearner.report.figure import bare, canvas, colour, house_style
-from mmunlearner.report.labels import Box, place
+from mmunlearner.report.figure import canvas, colour, house_style, without_background
+from mmunlearner.report.labels import Box, place_labels
 from mmunlearner.report.results import Column, Model, Results
 from mmunlearner.report.template import with_error
 
@@ -30,19 +30,29 @@ class Point(NamedTuple):
     forget: Score
     keep: Score
 
+    @property
+    def xy(self) -> tuple[float, float]:
+        """Position on the axes, in per cent."""
+        return 100 * self.forget.value, 100 * self.keep.value
+
+    @property
+    def errors(self) -> tuple[float, float]:
+        """Lengths of the error bars to one side, in per cent."""
+        return 100 * self.forget.stderr, 100 * self.keep.stderr
+
 
 def trade_off_points(results: Results) -> list[Point]:
-    """Models that have a score in columns of both kinds."""
-    made = []
+    """Return the models that have a score in columns of both kinds."""
+    points = []
     for model in results.models:
         forget, keep = mean(model, to_forget(results)), mean(model, to_keep(results))
         if forget and keep:
-            made.append(Point(model, forget, keep))
-    return made
+            points.append(Point(model, forget, keep))
+    return points
 
 
 def mean(model: Model, columns: Sequence[Column]) -> Score | None:
-    """Mean score; its error is the mean of the errors, the largest it can be whatever the columns share."""
+    """Return the mean score; its error is the mean of the errors, the largest it can be whatever the columns share."""
     scores = [score for column in columns if (score := model.score(column.name))]
     if not scores:
         return None
@@ -51,84 +61,83 @@ def mean(model: Model, columns: Sequence[Column]) -> Score | None:
 
 
 def trade_off(results: Results, *, width: float = 760, height: float = 470) -> Figure:
-    """Forgetting (left is more) against what was kept (up is more); the star is the oracle, the aim."""
-    points = trade_off_points(results)
+    """Draw forgetting (left is more) against what was kept (up is more); the star is the oracle, the aim."""
+    points, wide = trade_off_points(results), width > 500
     with house_style():
         figure = canvas(width, height, left=56, right=16, bottom=76, top=14)
-        axes = bare(figure.add_subplot())
+        axes = without_background(figure.add_subplot())
         _target_zone(axes, points)
         for point in points:
             _draw_point(axes, point)
-        _limits(axes, points)
-        detail = f" ({_short(to_forget(results))})" if width > 500 else ""
-        axes.set_xlabel(f"Still known of what was to be forgotten, %{detail}")
+        _set_limits(axes, points)
+        columns = to_forget(results)
+        accuracy = f"accuracy, {columns[0].title}" if len(columns) == 1 else "mean accuracy" if columns else "accuracy"
+        axes.set_xlabel("Still known of what was to be forgotten, %" + (f" ({accuracy})" if wide else ""))
         axes.set_ylabel("Kept of everything else, %")
-        _name_points(axes, points, 11 if width > 500 else 10)
-        _legend(figure, points, 4 if width > 500 else 2)
+        _write_names(axes, points, 11 if wide else 10)
+        _legend(figure, points, 4 if wide else 2)
     return figure
 
 
-def _short(columns: Sequence[Column]) -> str:
-    return "mean accuracy" if len(columns) > 1 else f"accuracy, {columns[0].title}" if columns else "accuracy"
-
-
 def _target_zone(axes: Axes, points: Sequence[Point]) -> None:
-    """Within the bounds of the oracle and of vanilla."""
+    """Tint what lies within the bounds of the oracle and of vanilla."""
     oracle, vanilla = (next((p for p in points if p.model.role == role), None) for role in ("oracle", "vanilla"))
     if oracle is None or vanilla is None:
         return
-    left, floor = 100 * (oracle.forget.value - FORGET_BOUND), 100 * (vanilla.keep.value - KEEP_BOUND)
-    zone = Rectangle((left, floor), 200 * FORGET_BOUND, 200, color=colour("target"), alpha=0.12, lw=0, zorder=0)
+    corner = 100 * (oracle.forget.value - FORGET_BOUND), 100 * (vanilla.keep.value - KEEP_BOUND)
+    zone = Rectangle(corner, 200 * FORGET_BOUND, 200, color=colour("target"), alpha=0.12, lw=0, zorder=0)
     axes.add_patch(zone)
 
 
 def _draw_point(axes: Axes, point: Point) -> None:
-    role, (x, y) = point.model.role, _place_of(point)
-    width, height = 100 * point.forget.stderr, 100 * point.keep.stderr
+    role, (x, y), (width, height) = point.model.role, point.xy, point.errors
     axes.errorbar(x, y, yerr=height, xerr=width, fmt="none", color=colour(role), elinewidth=1.1, alpha=0.55, zorder=2)
     size = {"oracle": 20, "vanilla": 8}.get(role, 9.5 if point.model.chosen else 8)
-    look = {"color": colour(role), "mec": colour("paper"), "mew": 1.2, "zorder": 4 if role == "oracle" else 3}
-    (drawn,) = axes.plot(x, y, MARKERS[role], ms=size, **look)
-    drawn.set_gid(gid(point.model))
-
-
-def _place_of(point: Point) -> tuple[float, float]:
-    """In per cent, as the axes have it."""
-    return 100 * point.forget.value, 100 * point.keep.value
+    style = {"color": colour(role), "mec": colour("paper"), "mew": 1.2, "zorder": 4 if role == "oracle" else 3}
+    (mark,) = axes.plot(x, y, MARKERS[role], ms=size, **style)
+    mark.set_gid(mark_id(point.model))
 
 
 def tooltips(results: Results) -> dict[str, str]:
-    """What is shown when a mark is pointed at."""
-    return {
-        gid(point.model): f"{point.model.title}: forget {with_error(point.forget)} %, kept {with_error(point.keep)} %"
-        for point in trade_off_points(results)
-    }
+    """Return id of a mark -> text that is shown when it is pointed at."""
+    points = trade_off_points(results)
+    scores = [f"forget {with_error(point.forget)} %, kept {with_error(point.keep)} %" for point in points]
+    return {mark_id(p.model): f"{p.model.title}: {text}" for p, text in zip(points, scores, strict=True)}
 
 
-def gid(model: Model) -> str:
-    """Name of a model's mark within an SVG."""
+def mark_id(model: Model) -> str:
+    """Return the id of a model's mark within an SVG."""
     return "point-" + "".join(char if char.isalnum() else f"-{ord(char):x}-" for char in model.name)
 
 
-def _limits(axes: Axes, points: Sequence[Point]) -> None:
-    """Room for the names around the outermost points."""
+def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
+    """Leave room for the names around the outermost points."""
     if not points:
         return
-    xs, ys = zip(*map(_place_of, points), strict=True)
+    xs, ys = zip(*(point.xy for point in points), strict=True)
     across, up = max(10.0, max(xs) - min(xs)), max(6.0, max(ys) - min(ys))
     axes.set_xlim(min(xs) - 0.1 * across, max(xs) + 0.08 * across)
     axes.set_ylim(min(ys) - 0.14 * up, max(ys) + 0.14 * up)
     axes.yaxis.set_major_locator(MaxNLocator(6))
 
 
-def _name_points(axes: Axes, points: Sequence[Point], size: float) -> None:
+def _write_names(axes: Axes, points: Sequence[Point], size: float) -> None:
     """Write each model's name beside its mark, with a thin line where it had to move away."""
-    to_pixels, box = axes.transData, axes.get_window_extent()
-    marks = [Box.around(to_pixels.transform(_place_of(point)), 14, 14) for point in points]
-    bars = [bar for point in points for bar in _bars(axes, point)]
+    to_pixels, window = axes.transData, axes.get_window_extent()
+    marks = [Box.around(to_pixels.transform(point.xy), 14, 14) for point in points]
+    error_bars = []  # as thin boxes in pixels
+    for point in points:
+        (x, y), (dx, dy) = point.xy, point.errors
+        centre = to_pixels.transform((x, y))
+        (end_x, _), (_, end_y) = to_pixels.transform([(x + dx, y), (x, y + dy)])
+        error_bars += [
+            Box.around(centre, 2 * (end_x - centre[0]), 2),
+            Box.around(centre, 2, 2 * (end_y - centre[1])),
+        ]
+    # matplotlib measures a text only when it is drawn: 0.56 of the size is the mean width of a letter.
     sizes = [(0.56 * size * len(point.model.title) + 4, 1.25 * size) for point in points]
-    boxes = place(marks, sizes, Box(box.x0, box.y0, box.x1, box.y1), bars)
-    for point, mark, label in zip(points, marks, boxes, strict=True):
+    labels = place_labels(marks, sizes, Box(window.x0, window.y0, window.x1, window.y1), error_bars)
+    for point, mark, label in zip(points, marks, labels, strict=True):
         ink, weight = colour(point.model.role), "bold" if point.model.chosen else "normal"
         x, y = to_pixels.inverted().transform(label.centre)
         axes.text(x, y, point.model.title, ha="center", va="center", size=size, color=ink, weight=weight, zorder=5)
@@ -138,24 +147,15 @@ def _name_points(axes: Axes, points: Sequence[Point], size: float) -> None:
             axes.plot(ends[:, 0], ends[:, 1], color=ink, lw=0.7, alpha=0.6, zorder=1)
 
 
-def _bars(axes: Axes, point: Point) -> list[Box]:
-    """The error bars in pixels, as thin boxes."""
-    x, y = _place_of(point)
-    ends = [(x + 100 * point.forget.stderr, y), (x, y + 100 * point.keep.stderr)]
-    centre = axes.transData.transform((x, y))
-    (right, _), (_, top) = axes.transData.transform(ends)
-    return [Box.around(centre, 2 * (right - centre[0]), 2), Box.around(centre, 2, 2 * (top - centre[1]))]
-
-
 def _legend(figure: Figure, points: Sequence[Point], columns: int) -> None:
-    """The kinds of models among the points, and the field in which they should end."""
-    shown = {point.model.role for point in points}
+    """Explain the kinds of models among the points, and the zone in which they should end."""
+    roles = {point.model.role for point in points}
     handles: list[Artist] = [
         Line2D([], [], ls="none", marker=MARKERS[role], ms=7, color=colour(role), label=role)
         for role in ("baseline", "method", "control")
-        if role in shown
+        if role in roles
     ]
-    if {"oracle", "vanilla"} <= shown:
+    if {"oracle", "vanilla"} <= roles:
         label = f"within {100 * FORGET_BOUND:.0f} points of the oracle, {100 * KEEP_BOUND:.0f} of vanilla"
         handles.append(Rectangle((0, 0), 1, 1, color=colour("target"), alpha=0.2, lw=0, label=label))
     if handles:
