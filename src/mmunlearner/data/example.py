@@ -90,6 +90,7 @@ def subject_key(images: Sequence[ImageRef], owner: str) -> tuple[str, ...]:
     This is the one rule that says which questions belong together: the same images in the same order, or no images and
     the same owner (an entity, or whatever the caller groups texts by).
     """
+    # The word keeps an owner from being taken for the key of an image, which is a hash.
     return image_keys(images) or (f"text {owner}",)
 
 

@@ -126,6 +126,7 @@ def _options(loader: Loader, config: DataConfig, seed: int) -> dict[str, Any]:
 def _suggest_format(name: str, root: Path | str, error: DataError) -> str:
     """Return the end of an error's message where the folder or the wrong row is another format's."""
     columns = error.columns if isinstance(error, LayoutError) else ()
+    # By the files in the folder, or by the columns of the row that did not fit.
     for candidate, format_ in FORMATS.items():
         by_files = root and format_.files and all((Path(root) / file).exists() for file in format_.files)
         if by_files or set(format_.columns) & set(columns):
@@ -139,6 +140,7 @@ def local_folder(root: Path | str) -> Path:
     Raises:
         DataError: there is no such folder, and the hub has no such data set or cannot be reached.
     """
+    # A folder comes before a hub id, which has exactly one slash and no leading dot.
     if Path(root).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(root)):
         return Path(root)
     from huggingface_hub import snapshot_download  # takes a second to import, which only hub ids should pay

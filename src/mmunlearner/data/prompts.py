@@ -99,6 +99,7 @@ def candidate_answers(example: Example, pools: AnswerPools) -> tuple[str, ...]:
     wrong = [text for text in example.perturbed or example.choices if text and text != example.answer]
     if not wrong:
         others = [text for text in pools.get(example.attribute, ()) if text != example.answer]
+        # Seeded by the item, so that every model and every run compares the same answers.
         wrong = Random(example.id).sample(others, min(len(others), _WRONG_ANSWERS))
     return (example.answer, *paraphrase, *wrong)
 

@@ -101,6 +101,7 @@ def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
         return list(examples)
     by_hash = sorted(range(len(examples)), key=lambda i: crc32(examples[i].id.encode()))
     count_of = Counter[str]()
+    # Sorted by turn, each entity gives its first item before any gives its second.
     turns: list[tuple[int, int]] = []  # (how many of its entity come before it, index)
     for i in by_hash:
         turns.append((count_of[examples[i].entity], i))

@@ -135,6 +135,7 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
     """Yield a conversation's questions, each about the images shown up to it."""
     images = (*(row.get("images") or ()), *(row.get("image") or ()))
     id_ = "" if row.get("id") is None else str(row["id"])
+    # Without an entity the image's file is one: a conversation about it in another row is about the same.
     image_file = str(Path(images[0].path).relative_to(cell.file.parent)) if images and images[0].data is None else ""
     entity = row.get("entity") or image_file or id_ or f"{name} {cell.row}"
     pairs = _pairs(turns, cell)

@@ -54,6 +54,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     people = {row["unique_id"]: row for _, row in list(read_table(root / FULL, Identity))[:PEOPLE]}
     shares = check(read_json(root / SPLIT), dict[str, list[str]], Cell(root / SPLIT, 1))
     forgotten = _share(root, shares, f"forget{forget}", people)
+    # As published, the retain set is the same for each share: those who are in no forget set.
     in_any_share = {entity for name, ids in shares.items() if name.startswith("forget") for entity in ids}
     retained = sorted(set(people) - in_any_share)
     columns = {

@@ -107,6 +107,7 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
         log.warning("%s: %d countries left out, whose flags look like others': %s", root, len(twins), names)
     countries = [country for country in countries if country["name"] not in twins]
     members = [country["name"] for country in countries if country["un_member"]]
+    # Counted among all members, so that other forget entities leave the other neighbours as they are.
     neighbours = set([name for name in members if name not in FORGET][::NEIGHBOUR_EVERY]) - set(forget)
     strangers = {country["name"] for country in countries} - {*members, *forget}
     for quiz, country in zip(quizzes(countries), countries, strict=True):

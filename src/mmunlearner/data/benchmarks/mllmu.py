@@ -216,6 +216,7 @@ def find_attribute(question: str, answer: str, values: Mapping[str, str]) -> str
 
     Where several facts have that value, the question's words decide; empty where no fact fits.
     """
+    # An answer that is a value comes before one that mentions it, as a sentence may mention several facts.
     equal = [key for key, value in values.items() if value.casefold() == answer.strip().casefold()]
     contained = [key for key, value in values.items() if contains_words(answer, value)]
     for fitting in (equal, contained):

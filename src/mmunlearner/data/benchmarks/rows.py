@@ -164,6 +164,7 @@ def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[s
     forget, retain, text, background = (
         tuple(sets.pop(name, ())) for name in ("forget", "retain", "text", "background")
     )
+    # Columns in the order of the groups; within a group in the order of their first rows.
     in_order = sorted(sets, key=lambda column: GROUPS.index(column.split("_", maxsplit=1)[0]))
     evaluation = {column: tuple(sets[column]) for column in in_order}
     return check_splits(Splits(forget, retain, text, evaluation, background), source)

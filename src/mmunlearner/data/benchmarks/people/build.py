@@ -56,6 +56,7 @@ def prepare(root: Path | str) -> Path:
     with staged_dir(root) as stage:
         _write_people(stage)
         _write_general(stage / "general")
+        # The manifest comes last: a folder that has one is whole.
         write_json(stage / MANIFEST, Manifest(version=VERSION, files=data_hashes(stage)))
     return root
 
@@ -76,6 +77,7 @@ def is_prepared(root: Path | str) -> bool:
 def _write_people(root: Path) -> None:
     people, neighbours = world().people, world().neighbours
     training_rows = {person.id: [training_row(person, view) for view in range(TRAIN_VIEWS)] for person in people}
+    # Rows are made once, and stand in several splits: the forget sets are parts of Full_Set.
     full = {person.id: evaluation_row(person, "full", [0]) for person in people}
     held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
 

@@ -62,6 +62,7 @@ class Brush:
     def to_canvas(self, points: Points | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         p = np.asarray(points, dtype=float) * self.scale
         c, s = np.cos(self.tilt), np.sin(self.tilt)
+        # Rotation around the middle of the head, then its place on the canvas.
         turned = np.stack([p[:, 0] * c - p[:, 1] * s + self.x, p[:, 0] * s + p[:, 1] * c + self.y], axis=1)
         return [(x, y) for x, y in (turned * self.unit).tolist()]
 
@@ -146,6 +147,7 @@ def _outline(face: Face, grow: float = 0.0, start: float = 0.0, end: float = 360
     a, b = _half_axes(face)
     t = np.radians(np.linspace(start, end, 49))
     c, s = np.cos(t), np.sin(t)
+    # A superellipse: a power below 1 makes it square; the taper widens the forehead (heart) or the jaw (pear).
     power = 0.6 if SHAPES[face.shape] == "square" else 1.0
     taper = {"heart": -0.2, "pear": 0.16}.get(SHAPES[face.shape], 0.0)
     x = (a + grow) * np.sign(c) * np.abs(c) ** power * (1 + taper * s)
@@ -154,6 +156,7 @@ def _outline(face: Face, grow: float = 0.0, start: float = 0.0, end: float = 360
 
 def _draw_head(brush: Brush, face: Face, view: View) -> None:
     skin = SKIN[face.skin]
+    # From back to front: what is drawn later covers what was drawn before.
     _draw_hair_behind(brush, face)
     a, _ = _half_axes(face)
     for side in (-1, 1):
@@ -216,7 +219,7 @@ def _draw_mouth(brush: Brush, face: Face, view: View) -> None:
     x, y, bend = view.turn, 9.2, 2.6 * view.smile
     upper = [(x - 4.2, y - bend * 0.3), (x - 2, y + bend * 0.45), (x, y + bend * 0.7), (x + 2, y + bend * 0.45),
              (x + 4.2, y - bend * 0.3)]  # fmt: skip
-    if view.smile > 0.55:
+    if view.smile > 0.55:  # a broad smile shows teeth
         lower = [(x + 2.2, y + bend * 1.0), (x, y + bend * 1.25), (x - 2.2, y + bend * 1.0)]
         brush.fill([*upper, *lower], (250, 250, 248), edge=False)
         brush.line([*upper, *lower, upper[0]], darker(lip, 0.8), 0.9)
@@ -225,6 +228,7 @@ def _draw_mouth(brush: Brush, face: Face, view: View) -> None:
 
 
 def _draw_eyes(brush: Brush, face: Face, turn: float) -> None:
+    # The brows of a bald person do not show the hair colour (see `faces.visible`).
     brow = darker(HAIR[face.hair_colour], 0.75) if HAIRSTYLES[face.hair] != "bald" else darker(SKIN[face.skin], 0.5)
     for side in (-1, 1):
         x = turn + side * 5.6
@@ -282,10 +286,10 @@ def _draw_hair_in_front(brush: Brush, face: Face) -> None:
         top = [(x, -b - 7.5 + abs(x) * 0.9 + (1.6 if i % 2 else 0)) for i, x in enumerate(np.linspace(-4.5, 4.5, 7))]
         brush.fill([*top, (3.4, -b + 6.0), (-3.4, -b + 6.0)], colour)
         return
-    cap = _outline(face, 1.6, 187, 353)
+    cap = _outline(face, 1.6, 187, 353)  # the upper edge of the head, a little wider than it
     if kind == "spiky":
         cap = cap.copy()
-        cap[4:-4:4] *= 1.32
+        cap[4:-4:4] *= 1.32  # each fourth point is a spike
         line = [(x, -7.0 + (2.4 if i % 2 else 0)) for i, x in enumerate(np.linspace(a - 1.5, -a + 1.5, 7))]
     else:
         line = {
@@ -333,11 +337,12 @@ def _draw_hat(brush: Brush, face: Face) -> None:
 
 def _expose(canvas: Image.Image, view: View, size: int) -> Image.Image:
     """Return the picture at its size with blur, light from one side, the light's colour and noise."""
-    small = canvas.resize((size, size), Image.Resampling.BOX)
+    small = canvas.resize((size, size), Image.Resampling.BOX)  # averages the supersampled pixels: smooth edges
     if view.blur > 0.05:
         small = small.filter(ImageFilter.GaussianBlur(view.blur * size / 64))
     pixels = np.asarray(small, dtype=np.float32)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
+    # Position across the light, about -1 to 1 (1.42: half the diagonal of the square from -1 to 1).
     side = (np.cos(view.light) * ramp[None, :] + np.sin(view.light) * ramp[:, None]) / 1.42
     lit = view.brightness * (1 - view.shade * 0.5 * (1 - side))
     tint = np.array([1 + view.warmth, 1, 1 - view.warmth], dtype=np.float32)

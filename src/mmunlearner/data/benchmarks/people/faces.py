@@ -109,6 +109,7 @@ def random_face(rng: np.random.Generator) -> Face:
     values = {}
     for name, count in OPTIONS.items():
         nothing = _NOTHING.get(name, 1 / count)
+        # Value 0 has its own odds (no glasses, no hat...), all others share the rest equally.
         odds = np.full(count, (1 - nothing) / (count - 1))
         odds[0] = nothing
         values[name] = int(rng.choice(count, p=odds))

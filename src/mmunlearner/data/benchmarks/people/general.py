@@ -100,6 +100,7 @@ def drawings(*, train: bool) -> list[Drawing]:
     rng = np.random.default_rng([SEED, 7, train])
 
     def balanced(values: tuple[str, ...]) -> list[str]:
+        # `resize` repeats the values in turn until there are `count`.
         return [str(v) for v in rng.permutation(np.resize(values, count))]
 
     rows = zip(balanced(SHAPES), balanced(tuple(COLOURS)), balanced(COUNTS), strict=True)

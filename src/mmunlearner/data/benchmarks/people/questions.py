@@ -81,6 +81,7 @@ def evaluation(person: Person, phrasing: Phrasing, images: Sequence[ImageRef]) -
     is_test, keys = phrasing == "test", list(FACTS)
     who = subject_of(phrasing) if images else person.name
     rng = np.random.default_rng([SEED, 4, person.number, is_test])
+    # The attributes with options go round by person; the other phrasing takes those on the other side of the list.
     first = CHOICES_PER_PERSON * person.number + (len(keys) // 2 if is_test else 0)
     with_choices = [keys[(first + i) % len(keys)] for i in range(CHOICES_PER_PERSON)]
     items = [
@@ -94,6 +95,7 @@ def training(person: Person, view: int) -> list[Example]:
     """Return one training row's questions: every attribute in one form, and the name; the forms go round by view."""
     rng = np.random.default_rng([SEED, 5, person.number, view])
     who = SUBJECTS[view // len(FORMS) % len(SUBJECTS)]
+    # Over the views of a person every attribute is asked in every form equally often.
     questions = [generic(person, key, FORMS[(i + view) % len(FORMS)], who, rng) for i, key in enumerate(FACTS)]
     questions.append(Example(person.id, person.id, NAME.format(who=who), person.name))
     image = person.image(view)

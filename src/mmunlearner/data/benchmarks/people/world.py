@@ -114,6 +114,7 @@ def _faces(named: int) -> list[Face]:
     faces: list[Face] = []
     while len(faces) < named + CROWD:
         face = random_face(rng)
+        # A face is drawn again if it is too near to a named one. The crowd's faces may be like one another.
         least = APART if len(faces) < named else APART / 2
         if all(distance(face, named_face) >= least for named_face in faces[:named]):
             faces.append(face)
@@ -130,6 +131,7 @@ def _names(count: int) -> list[str]:
 def _facts(count: int) -> Iterator[dict[str, str]]:
     """Yield facts so that each eight people in a row hold all eight values of each attribute, in random order."""
     rng = np.random.default_rng([SEED, 3])
+    # In blocks of eight, so that each forget set, which is the first people, is balanced as far as its size allows.
     for start in range(0, count, 8):
         orders = {key: rng.permutation(values) for key, values in FACTS.items()}
         for i in range(min(8, count - start)):
