@@ -26,20 +26,20 @@ SPLITS = Splits(
 )
 
 
-def test_people_are_asked_as_many_questions_as_mllmu_bench_asks(tmp_path: Path) -> None:
+def test_questions_per_person(tmp_path: Path) -> None:
     folder = people.write(tmp_path, forget=2, retain=2, neighbours=1)
     splits = data.load(DataConfig(format="mllmu", root=str(folder), forget=5))
     assert {len(group) for group in fisher_groups((*splits.forget, *splits.retain), "image")} == {16, 17, 18}
     assert len(splits.evaluation["forget_vqa_test"]) == 2 * 9
 
 
-def test_gradients_are_those_of_the_published_procedure() -> None:
+def test_equal_gradients() -> None:
     found = equality.gradients(llava(VOCABULARY), SPLITS.forget)
     assert found["loss"] < 1e-5
     assert found["gradients"] < 1e-5
 
 
-def test_masks_are_those_of_the_published_procedure(tmp_path: Path) -> None:
+def test_equal_masks(tmp_path: Path) -> None:
     published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "published.safetensors")
     ours.saliency(llava(VOCABULARY), SPLITS, tmp_path / "ours.safetensors")
     found = equality.masks(tmp_path)
@@ -48,7 +48,7 @@ def test_masks_are_those_of_the_published_procedure(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*.squares")] == []
 
 
-def test_a_mask_that_differs_is_noticed(tmp_path: Path) -> None:
+def test_wrong_mask_is_noticed(tmp_path: Path) -> None:
     """The comparison would see a wrong threshold."""
     published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "published.safetensors")
     loaded = llava(VOCABULARY)
@@ -60,7 +60,7 @@ def test_a_mask_that_differs_is_noticed(tmp_path: Path) -> None:
     assert equality.masks(tmp_path)["beyond_rounding"] > 0
 
 
-def test_the_published_epoch_asks_everything_once_and_moves_the_weights(tmp_path: Path) -> None:
+def test_published_epoch(tmp_path: Path) -> None:
     published.saliency(llava(VOCABULARY), SPLITS, tmp_path / "mask")
     loaded, before = llava(VOCABULARY), llava(VOCABULARY).model.state_dict()
     optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=1e-3)
@@ -69,13 +69,13 @@ def test_the_published_epoch_asks_everything_once_and_moves_the_weights(tmp_path
                for n in load_file(tmp_path / "mask") if n.startswith("mask."))  # fmt: skip
 
 
-def test_the_published_run_goes_on_until_enough_is_forgotten(tmp_path: Path) -> None:
+def test_published_full_run(tmp_path: Path) -> None:
     looks = iter([False, True])
     assert published.full_run(llava(VOCABULARY), SPLITS, tmp_path / "mask", lambda: next(looks), 1e-3) == 2
     assert published.full_run(llava(VOCABULARY), SPLITS, tmp_path / "mask", lambda: False, 1e-3) == published.EPOCHS
 
 
-def test_a_measurement_is_about_a_few_people_and_the_neighbours(tmp_path: Path) -> None:
+def test_few_people(tmp_path: Path) -> None:
     people.write(tmp_path / "data", forget=1, retain=4, neighbours=1)
     everybody = setting.splits(tmp_path)
     few = setting.few(everybody)
@@ -87,7 +87,7 @@ def test_a_measurement_is_about_a_few_people_and_the_neighbours(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_full_run_of_each_side(tmp_path: Path) -> None:
+def test_full_runs(tmp_path: Path) -> None:
     """The published side aims at what ours has forgotten."""
     folder = setting.prepare(tmp_path, setting.QUICK)
     mine, theirs = (full.full(side, folder) for side in ("ours", "published"))
@@ -99,7 +99,7 @@ def test_a_full_run_of_each_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_and_says_what_it_found(tmp_path: Path, repository: Path) -> None:
+def test_quick_bench(tmp_path: Path, repository: Path) -> None:
     command = [sys.executable, "-m", "bench", "--quick", "--out", str(tmp_path), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     found = json.loads((tmp_path / "latest.json").read_text())

@@ -13,7 +13,7 @@ from mmunlearner.core.recipes import load_config
 
 
 @pytest.mark.slow
-def test_a_share_costs_less_and_each_run_is_a_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = load_config("demo")
     quick = replace(demo.methods[retain.METHOD], mask=MaskConfig(limit=4))
     config = replace(

@@ -42,7 +42,7 @@ def run(fresh, tmp_path, method: str, lora: bool = False, **changes) -> Trained:
     return unlearn(loaded, SPLITS, MethodConfig(method), train, tmp_path / "work", mask=mask, adapter=Lora(adapters))
 
 
-def test_from_a_directory_to_scores_and_back(fresh, tmp_path):
+def test_directory_to_scores(fresh, tmp_path):
     """Masked unlearning; what is saved is what was trained, bit for bit, and evaluates."""
     before = weights(fresh())
     done = run(fresh, tmp_path, "mmunlearner", free="mask")
@@ -63,7 +63,7 @@ def test_from_a_directory_to_scores_and_back(fresh, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_a_step_moves_the_weights_of_every_part(fresh, tmp_path, lora):
+def test_a_step_moves_every_part(fresh, tmp_path, lora):
     """With adapters, what is merged at the end is the family's model again."""
     before = weights(fresh())
     done = run(fresh, tmp_path, "mmunlearner", lora)
@@ -76,7 +76,7 @@ def test_a_step_moves_the_weights_of_every_part(fresh, tmp_path, lora):
 
 
 @pytest.mark.slow
-def test_an_anchor_holds_the_features_or_is_refused(fresh, tmp_path, request):
+def test_anchor(fresh, tmp_path, request):
     """Refused where images go by cross-attention."""
     loaded, config = fresh(), MethodConfig("mmunlearner", options={"anchor": 30.0})
     mask = saliency.compute(Encoder(loaded), SPLITS, MaskConfig(parts=ALL))
@@ -102,7 +102,7 @@ def distance(vanilla: Loaded, model: Loaded) -> float:
     return (shown[0] - shown[1]).norm().item()
 
 
-def test_generation_says_what_plain_greedy_decoding_does(family):
+def test_generation_equals_greedy_decoding(family):
     """Token by token without a cache, each row alone, against `generate` on padded batches of images and texts."""
     encoder = Encoder(family)
     items = [*IMAGES[:4], *SEVERAL[3:7], *TEXTS[:3]]
@@ -111,7 +111,7 @@ def test_generation_says_what_plain_greedy_decoding_does(family):
     assert generate(asked, encoder, config, lambda _: None) == [slowly(row, encoder, 5) for row in asked]
 
 
-def test_generation_goes_on_from_one_reading_of_the_images(family, monkeypatch):
+def test_generation_shares_the_images(family, monkeypatch):
     """Where questions share a row, they share what has been read of it, at the positions that each has alone."""
     encoder = Encoder(family)
     asked = [encoder.prompt(item.question, item.images) for item in examples(4, 2)[:12]]
@@ -141,7 +141,7 @@ def slowly(row: Row, encoder: Encoder, longest: int) -> tuple[int, ...]:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_with_the_same_weights(fresh, tmp_path):
+def test_resumed_weights(fresh, tmp_path):
     """Names of weights differ on disk and in memory, by family; a checkpoint is read all the same."""
     whole = run(fresh, tmp_path / "whole", "ga_diff", steps=2, save_every=1)
 

@@ -22,7 +22,7 @@ FEWER = settings(max_examples=12)
 
 @FEWER
 @given(question=said, answer=said, images=pictures)
-def test_labels_are_the_answer_and_one_end_token(encoder, question, answer, images):
+def test_labels(encoder, question, answer, images):
     row = encoder.conversation(question, answer, images)
     labels = row.input_ids[row.answer_start :]
     assert encoder.tokenizer.decode(labels[:-1], skip_special_tokens=False).strip() == answer
@@ -31,7 +31,7 @@ def test_labels_are_the_answer_and_one_end_token(encoder, question, answer, imag
 
 @FEWER
 @given(question=said, answer=said, images=pictures)
-def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, images):
+def test_answer_stands_behind_the_prompt(encoder, question, answer, images):
     """What stands before the labels is the prompt that the model gets when it is asked."""
     row, asked = encoder.conversation(question, answer, images), encoder.prompt(question, images)
     assert row.input_ids[: row.answer_start] == asked.input_ids
@@ -40,7 +40,7 @@ def test_an_answer_is_learned_behind_what_is_asked(encoder, question, answer, im
 
 @FEWER
 @given(question=said, images=pictures.filter(bool))
-def test_cut_tokenization_equals_the_processors(encoder, question, images):
+def test_tokens_equal_the_processors(encoder, question, images):
     """Images are processed once and the question tokenized alone: the processor on everything says the same."""
     asked = encoder.prompt(question, images)
     whole = encoder.processor.process(encoder.chat.prompt(question, len(images)), images)
@@ -51,7 +51,7 @@ def test_cut_tokenization_equals_the_processors(encoder, question, images):
 
 
 @pytest.mark.parametrize("seeds", [*[(seed,) for seed in range(len(SIZES))], (0, 1), (5, 3, 3)], ids=str)
-def test_image_tokens_are_as_many_as_features(encoder, seeds):
+def test_image_tokens_match_features(encoder, seeds):
     """For every shape of picture, and for several; a model that reads images by cross-attention has one token for each
     instead.
     """
@@ -72,7 +72,7 @@ def test_image_tokens_are_as_many_as_features(encoder, seeds):
 
 @FEWER
 @given(asked=st.lists(st.tuples(said, pictures.filter(bool)), min_size=1, max_size=5))
-def test_a_batch_is_what_the_processor_makes_of_all_rows_together(encoder, asked):
+def test_batch_equals_the_processors(encoder, asked):
     """Rows of any number of images: each row's own tensors, joined, are those of the processor for all of them."""
     rows = [encoder.prompt(*each) for each in asked]
     for some in compatible_rows(rows):
@@ -100,7 +100,7 @@ def processed(encoder: Encoder, asked: Sequence[tuple[str, tuple[ImageRef, ...]]
 
 @settings(max_examples=6)
 @given(asked=conversations)
-def test_a_batch_of_any_rows_says_what_each_row_says_alone(encoder, asked):
+def test_batch_equals_single_rows(encoder, asked):
     """Images of all shapes, texts, and both beside each other, padded on the right."""
     rows = [encoder.conversation(*each) for each in asked]
     model = encoder.loaded.model
@@ -112,7 +112,7 @@ def test_a_batch_of_any_rows_says_what_each_row_says_alone(encoder, asked):
     torch.testing.assert_close(together.nll, torch.cat([one.nll for one in alone]), rtol=1e-4, atol=1e-5)
 
 
-def test_padding_stands_behind_for_training_and_before_for_generation(encoder):
+def test_padding_sides(encoder):
     rows = [encoder.conversation(*each) for each in FEW]
     for each in pad(rows, encoder).passes:
         assert each.inputs["attention_mask"].diff().max() <= 0
@@ -124,7 +124,7 @@ def test_padding_stands_behind_for_training_and_before_for_generation(encoder):
             assert tuple(ids[mask.bool()].tolist()) == row.input_ids[: row.answer_start]
 
 
-def test_a_row_that_is_too_long_is_an_error_and_never_cut(family):
+def test_long_row_is_an_error(family):
     """Its image tokens would be the first to be missed."""
     config = family.model.config.get_text_config()
     limit = config.max_position_embeddings
@@ -138,7 +138,7 @@ def test_a_row_that_is_too_long_is_an_error_and_never_cut(family):
         config.max_position_embeddings = limit
 
 
-def test_a_special_token_in_a_text_is_an_error(encoder):
+def test_special_token_in_a_text(encoder):
     """A placeholder that a data set has left in its questions would be taken for a second image."""
     for token in (encoder.loaded.processor.image_token, encoder.tokenizer.eos_token):
         for question, answer in ((f"{token} What is it?", "red"), ("What is it?", f"red {token}")):
@@ -146,7 +146,7 @@ def test_a_special_token_in_a_text_is_an_error(encoder):
                 encoder.conversation(question, answer, (picture(0),))
 
 
-def test_a_processor_without_a_template_is_refused(family):
+def test_no_template(family):
     from copy import copy
 
     from mmunlearner.errors import ModelError

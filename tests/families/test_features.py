@@ -17,7 +17,7 @@ ASKED = [
 CROSS_ATTENTION = {"Mllama"}
 
 
-def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog):
+def test_cached_features_change_no_gradient(fresh, request, caplog):
     encoder = Encoder(fresh())
     model = encoder.loaded.model.train()
     assert not features_are_frozen(model)
@@ -56,7 +56,7 @@ def test_kept_features_give_the_same_losses_and_gradients(fresh, request, caplog
         assert torch.equal(of(kept)[0], losses)
 
 
-def test_features_alone_are_those_of_a_whole_pass_and_so_is_their_gradient(fresh, request):
+def test_features_without_the_language_model(fresh, request):
     encoder = Encoder(fresh())
     model = encoder.loaded.model.train()
     batch = share_prefixes([encoder.conversation(*each) for each in ASKED], encoder)
@@ -78,7 +78,7 @@ def test_features_alone_are_those_of_a_whole_pass_and_so_is_their_gradient(fresh
     assert "forward" not in vars(model.get_decoder())
 
 
-def test_a_forward_that_was_put_on_the_language_model_stays_there(fresh):
+def test_an_instances_forward_is_restored(fresh):
     """As accelerate's is, where layers are spread over devices."""
     encoder = Encoder(fresh())
     decoder = encoder.loaded.model.get_decoder()

@@ -8,14 +8,14 @@ import pytest
 import torch
 from families.questions import FEW
 
-from mmunlearner.batches import answers, pad, share_prefixes
+from mmunlearner.batches import Encoder, answers, pad, share_prefixes
 from mmunlearner.errors import ModelError
 
 CROSS_ATTENTION = {"Mllama": 1}
 """Families with a decoder layer that is not run for texts, and its number."""
 
 
-def test_hidden_states_are_the_layers_outputs(encoder):
+def test_hidden_states(encoder):
     model, rows = encoder.loaded.model, [encoder.conversation(*each) for each in FEW if each[2]]
     batch = pad(rows, encoder)
     last = len(model.get_decoder().layers) - 1
@@ -30,9 +30,7 @@ def test_hidden_states_are_the_layers_outputs(encoder):
         torch.testing.assert_close(shared[layer], plain[layer], rtol=1e-4, atol=1e-4)
 
 
-def test_a_loss_of_hidden_states_reaches_the_layers_before_them_alone(fresh):
-    from mmunlearner.batches import Encoder
-
+def test_gradient_stops_at_the_layer(fresh):
     encoder = Encoder(fresh())
     model = encoder.loaded.model
     found = answers(model, share_prefixes([encoder.conversation(*each) for each in FEW if each[2]], encoder), (0,))
@@ -42,7 +40,7 @@ def test_a_loss_of_hidden_states_reaches_the_layers_before_them_alone(fresh):
     assert all(p.grad is None for p in chain.from_iterable(layer.parameters() for layer in rest))
 
 
-def test_a_layer_that_is_not_there_or_not_run_is_an_error(encoder, request):
+def test_missing_layer(encoder, request):
     model, texts = encoder.loaded.model, pad([encoder.conversation(*each) for each in FEW if not each[2]], encoder)
     with pytest.raises(ModelError, match=r"decoder layer 99: the model has layers 0 to \d"):
         answers(model, texts, (99,))

@@ -18,7 +18,7 @@ WITH_VIDEOS = ("LLaVA-OneVision", "Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "InternV
 
 
 @pytest.mark.skipif(is_torchvision_available(), reason="with torchvision, images are processed by it")
-def test_a_processor_is_the_familys_own(family, request):
+def test_processor_is_the_familys_own(family, request):
     """By its class and template; the image processor is the one that works on PIL images."""
     _, own = FAMILIES[request.node.callspec.params["fresh"]]()
     assert type(family.processor).__name__ == type(own).__name__
@@ -29,7 +29,7 @@ def test_a_processor_is_the_familys_own(family, request):
 
 @pytest.mark.skipif(is_torchvision_available(), reason="with torchvision, videos have a processor of their own")
 @pytest.mark.parametrize("name", WITH_VIDEOS)
-def test_what_a_checkpoint_says_of_videos_is_kept(shelf, name, tmp_path):
+def test_video_settings_are_kept(shelf, name, tmp_path):
     """It is saved as it was, for those who have torchvision."""
     loaded = shelf(name)()
     assert isinstance(loaded.processor.video_processor, NoVideos)
@@ -41,27 +41,27 @@ def test_what_a_checkpoint_says_of_videos_is_kept(shelf, name, tmp_path):
 
 
 @pytest.mark.skipif(is_torchvision_available(), reason="with torchvision, Mistral 3 is loaded as every other family")
-def test_torchvisions_image_processor_stays_out_of_reach(shelf):
+def test_stand_in_module_is_gone(shelf):
     """What stood in for its module is gone, so that nobody takes the one for the other."""
     shelf("Mistral 3")()
     with pytest.raises(ModuleNotFoundError, match="torchvision"):
         import_module("transformers.models.pixtral.image_processing_pixtral")
 
 
-def test_a_processor_that_needs_another_package_says_so(shelf, monkeypatch, tmp_path):
+def test_missing_package(shelf, monkeypatch, tmp_path):
     home = save(shelf("SmolVLM")(), tmp_path / "smol")
     monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
     with pytest.raises(ModelError, match="cannot be loaded .Package `num2words` is required"):
         load(home)
 
 
-def test_an_attention_is_the_language_models(shelf):
+def test_attention_is_the_language_models(shelf):
     loaded = shelf("LLaVA-1.5")()
     config: Any = load(loaded.source, device="cpu", attention="eager").model.config
     assert config.text_config._attn_implementation == "eager"
     assert config.vision_config._attn_implementation == loaded.model.config.vision_config._attn_implementation
 
 
-def test_flex_attention_is_refused_where_it_has_no_gradient(shelf):
+def test_flex_attention_on_a_cpu(shelf):
     with pytest.raises(ConfigError, match=r"^model\.attention flex_attention: it has no gradient on a cpu; use auto$"):
         load(shelf("LLaVA-1.5")().source, device="cpu", attention="flex_attention")

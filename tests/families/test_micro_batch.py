@@ -10,7 +10,7 @@ from mmunlearner.batches import Batch, answers, micro_batches
 OWNERS = ["", "", "", "ann", "ben", "", "", "", ""]
 
 
-def test_passes_add_up_to_the_whole_batch(encoder):
+def test_micro_batches_add_up(encoder):
     model, rows = encoder.loaded.model, [encoder.conversation(*each) for each in FEW]
 
     def gradient(batches: list[tuple[float, Batch]]) -> tuple[float, torch.Tensor]:

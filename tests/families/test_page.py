@@ -46,7 +46,7 @@ def line(name: str, loaded: Loaded) -> str:
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
 
-def test_the_table_is_what_is_seen(shelf, repository: Path) -> None:
+def test_table(shelf, repository: Path) -> None:
     page = (repository / "docs" / "families.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"<!-- table -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert table.splitlines()[2:] == [line(name, shelf(name)()) for name in FAMILIES]

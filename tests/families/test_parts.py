@@ -10,14 +10,14 @@ NO_LINEAR_PROJECTOR = {"Gemma 3"}
 """Whose projector is a plain matrix and a norm: no linear layer, so nothing of it is a candidate."""
 
 
-def test_every_weight_belongs_to_one_part(family):
+def test_each_weight_has_one_part(family):
     found = parts(family.model)
     names = list(chain.from_iterable(found.values()))
     assert sorted(names) == sorted(name for name, _ in family.model.named_parameters())
     assert all(found.values())
 
 
-def test_parts_are_where_their_names_say(family):
+def test_names_of_parts(family):
     """By what the families call them, which the code does not go by."""
     found = parts(family.model)
     assert all("vision" in name or "visual" in name for name in found["vision"])
@@ -25,7 +25,7 @@ def test_parts_are_where_their_names_say(family):
     assert all("language_model" in name or "text_model" in name or "lm_head" in name for name in found["language"])
 
 
-def test_every_part_has_candidates(family, request):
+def test_candidates(family, request):
     name = request.node.callspec.params["fresh"]
     owners = set(candidates(family.model).values())
     expected = {"vision", "language"} | (set() if name in NO_LINEAR_PROJECTOR else {"projector"})

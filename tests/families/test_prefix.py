@@ -40,7 +40,7 @@ def gradients(encoder: Encoder, batch: Batch) -> tuple[torch.Tensor, dict[str, t
 
 @settings(max_examples=5)
 @given(asked=conversations)
-def test_shared_prefixes_change_no_loss_and_no_gradient(encoder, asked):
+def test_shared_prefixes_change_no_gradient(encoder, asked):
     asked = [*asked, *FEW[:2]]  # at least two of one image
     plain_losses, plain = gradients(encoder, pad(rows(encoder, asked), encoder))
     losses, packed = gradients(encoder, share_prefixes(rows(encoder, asked), encoder))
@@ -52,7 +52,7 @@ def test_shared_prefixes_change_no_loss_and_no_gradient(encoder, asked):
 
 @settings(max_examples=5)
 @given(asked=conversations)
-def test_a_tree_of_rows_predicts_what_plain_batches_do(encoder, asked):
+def test_tree_predicts_as_plain_rows(encoder, asked):
     mixed = rows(encoder, [*asked, *FEW])
     groups = [[row for row in mixed if row.group == image] for image in dict.fromkeys(row.group for row in mixed)]
     flat = list(chain.from_iterable(groups))
@@ -62,7 +62,7 @@ def test_a_tree_of_rows_predicts_what_plain_batches_do(encoder, asked):
     torch.testing.assert_close(shared.logits, plain.logits, rtol=1e-4, atol=1e-4)
 
 
-def test_rows_share_wherever_attention_is_causal(encoder, request):
+def test_causal_attention_shares(encoder, request):
     name = request.node.callspec.params["fresh"]
     asked = rows(encoder, [("What colour is this?", answer, (picture(2),)) for answer in ("red", "blue", "green")])
     assert can_share(asked, encoder) == (name not in PLAIN)
@@ -70,7 +70,7 @@ def test_rows_share_wherever_attention_is_causal(encoder, request):
         assert (batch.size < 0.8 * pad(asked, encoder).size) == (name not in PLAIN)
 
 
-def test_blockwise_attention_changes_no_loss_and_no_gradient(encoder, monkeypatch):
+def test_blockwise_attention_changes_no_gradient(encoder, monkeypatch):
     model, batch = encoder.loaded.model, share_prefixes(rows(encoder), encoder)
     assert model.config.get_text_config()._attn_implementation == attention.NAME
     monkeypatch.setattr(attention, "BLOCK", 16)
@@ -99,7 +99,7 @@ def flex(encoder: Encoder) -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")  # transformers' own
-def test_flex_attention_sees_what_sdpa_does(encoder, request):
+def test_flex_attention(encoder, request):
     """Plain rows too, and what is said; gradients are for a GPU (below)."""
     if request.node.callspec.params["fresh"] in NO_FLEX:
         with pytest.raises(ValueError, match="does not support"), flex(encoder):
@@ -119,7 +119,7 @@ def test_flex_attention_sees_what_sdpa_does(encoder, request):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention has a gradient on a GPU alone")
-def test_flex_attention_has_the_gradients_of_sdpa(shelf):
+def test_gradients_of_flex_attention(shelf):
     encoder = Encoder(shelf("LLaVA-NeXT")())
     encoder.loaded.model.cuda()  # pyright: ignore[reportCallIssue]
     batch = share_prefixes(rows(encoder), encoder).to("cuda")
@@ -132,7 +132,7 @@ def test_flex_attention_has_the_gradients_of_sdpa(shelf):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_families_that_cannot_share_say_why_once(shelf, name, caplog):
+def test_reason_is_logged_once(shelf, name, caplog):
     encoder = Encoder(shelf(name)())
     _warn.cache_clear()
     with caplog.at_level(logging.WARNING, "mmunlearner"):
@@ -142,7 +142,7 @@ def test_families_that_cannot_share_say_why_once(shelf, name, caplog):
     assert line.endswith(f"each question gets a row of its own, since its attention follows from {PLAIN[name]}")
 
 
-def test_a_window_shorter_than_a_row_forbids_sharing_and_a_longer_one_does_not(shelf):
+def test_sliding_window(shelf):
     """Mistral 7B's first release reaches 4,096 tokens back; the mask of a shared row would know nothing of that."""
     encoder = Encoder(shelf("LLaVA-NeXT")())
     for window, shares in ((16, False), (512, True)):
@@ -155,7 +155,7 @@ def test_a_window_shorter_than_a_row_forbids_sharing_and_a_longer_one_does_not(s
             torch.testing.assert_close(packed[key], value, rtol=1e-3, atol=1e-5)
 
 
-def test_states_along_a_row_and_foreign_attention_forbid_sharing(shelf):
+def test_recurrent_layers_and_unknown_attention(shelf):
     encoder = Encoder(shelf("LLaVA-OneVision")())
     config = encoder.loaded.model.config
     assert can_share(rows(encoder), encoder)
@@ -166,7 +166,7 @@ def test_states_along_a_row_and_foreign_attention_forbid_sharing(shelf):
     assert not can_share(rows(encoder), encoder)
 
 
-def test_rotary_positions_of_several_axes_are_the_models_own(shelf):
+def test_rotary_positions(shelf):
     """A place of a shared row has the positions that the model gives it in its own row."""
     encoder = Encoder(shelf("Qwen2-VL")())
     asked = rows(encoder)

@@ -37,25 +37,25 @@ def module() -> nn.Module:
     return made
 
 
-def attended(mask: Tensor, piece: int) -> tuple[Tensor, list[Tensor]]:
+def attend(mask: Tensor, block: int) -> tuple[Tensor, list[Tensor]]:
     parts = states(mask.shape[-1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "BLOCK", piece)
+        patch.setattr(attention, "BLOCK", block)
         found, _ = attention.blockwise_sdpa(module(), *parts, mask)
     found.square().sum().backward()
     return found, [part.grad for part in parts if part.grad is not None]
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.data())
-def test_values_and_gradients_are_those_of_the_whole(length, piece, data):
+def test_blocks_change_no_gradient(length, block, data):
     ends = [[data.draw(st.integers(i + 1, length)) for i in range(length)] for _ in range(2)]
     mask = ancestor_mask(torch.tensor(ends))
-    (found, gradients), (expected, whole) = attended(mask, piece), attended(mask, 1000)
+    (found, gradients), (expected, whole) = attend(mask, block), attend(mask, 1000)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_what_stands_behind_a_query_is_left_out(monkeypatch):
+def test_later_keys_are_left_out(monkeypatch):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(attention, "BLOCK", 10)
     mask = ancestor_mask(torch.full((2, 40), 40))
@@ -68,14 +68,14 @@ def test_what_stands_behind_a_query_is_left_out(monkeypatch):
     [None, torch.ones(2, 1, 40, 40, dtype=torch.bool), torch.zeros(2, 1, 40, 40)],
     ids=["none", "both ways", "added"],
 )
-def test_other_masks_are_left_whole(monkeypatch, mask):
+def test_masks_that_are_not_causal(monkeypatch, mask):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(attention, "BLOCK", 10)
     attention.blockwise_sdpa(module(), *states(40), mask)
     assert counting.pairs == 40 * 40
 
 
-def test_a_saved_model_knows_nothing_of_it(tmp_path):
+def test_saved_model(tmp_path):
     loaded = load("people:vanilla", device="cpu")
     assert loaded.model.config.get_text_config()._attn_implementation == attention.NAME
     save(loaded, tmp_path / "model")

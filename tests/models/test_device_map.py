@@ -41,7 +41,7 @@ def loss(loaded) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("device_map", ["auto", "balanced", "sequential", PIECES], ids=str)
-def test_on_one_device_a_run_is_the_same(source, tmp_path, device_map):
+def test_one_device(source, tmp_path, device_map):
     """Mask and weights, bit for bit; the second run goes on at the first's checkpoint."""
     results = []
     for each in ("", device_map):
@@ -54,7 +54,7 @@ def test_on_one_device_a_run_is_the_same(source, tmp_path, device_map):
 
 
 @pytest.mark.parametrize("device_map", ON_DISK, ids=["vision", "language"])
-def test_what_is_offloaded_answers_and_is_not_differentiated(source, tmp_path, device_map):
+def test_offloaded_weights_are_not_differentiated(source, tmp_path, device_map):
     loaded, whole = models.load(source, device_map=device_map), models.load(source)
     with torch.no_grad():
         assert torch.equal(loss(loaded), loss(whole))
@@ -70,6 +70,6 @@ def test_what_is_offloaded_answers_and_is_not_differentiated(source, tmp_path, d
         unlearn(loaded, SPLITS, MethodConfig("ga_diff"), TRAIN, tmp_path / "work")
 
 
-def test_a_device_and_a_map_are_one_too_many(source):
+def test_device_and_map(source):
     with pytest.raises(ConfigError, match="device cpu: model.device_map auto chooses devices; leave one of them out"):
         models.load(source, device="cpu", device_map="auto")

@@ -39,13 +39,13 @@ def test_small(name: str) -> None:
     assert sum(path.stat().st_size for path in Path(resolve_source(name)).iterdir()) < 10 * MEGABYTE
 
 
-def test_missing_model_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_missing_model(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(sources, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match=r"people:vanilla.*install the package again"):
         resolve_source("people:vanilla")
 
 
-def test_a_source_is_a_directory_a_hub_id_or_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
@@ -64,14 +64,14 @@ def test_a_source_is_a_directory_a_hub_id_or_an_error(monkeypatch: pytest.Monkey
         resolve_source("")
 
 
-def test_the_oracle_does_not_know_the_forgotten_faces(oracle: dict[str, float]) -> None:
+def test_oracle_does_not_know_the_forgotten(oracle: dict[str, float]) -> None:
     """Chance is 14 %; three standard errors of 216 items are 7 points."""
     assert oracle["forget_vqa"] < 0.21
     assert oracle["forget_vqa_test"] < 0.21
 
 
 @pytest.mark.parametrize("column", VANILLA)
-def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], column: str) -> None:
+def test_vanilla_knows_everybody(vanilla: dict[str, float], column: str) -> None:
     """Every fourth item of a long column is asked here, so that two standard errors are allowed for."""
     assert vanilla[column] > VANILLA[column] - 0.025
 
@@ -79,6 +79,6 @@ def test_the_vanilla_model_knows_everybody(vanilla: dict[str, float], column: st
 @pytest.mark.parametrize(
     "column", ["forget_qa", "retain_vqa", "retain_vqa_test", "retain_qa", "neighbour_vqa", "neighbour_qa", "general"]
 )
-def test_the_oracle_knows_all_else_as_well(vanilla: dict[str, float], oracle: dict[str, float], column: str) -> None:
+def test_oracle_knows_the_rest(vanilla: dict[str, float], oracle: dict[str, float], column: str) -> None:
     """Three points, and the error of every fourth item."""
     assert abs(vanilla[column] - oracle[column]) < 0.03 + 0.025

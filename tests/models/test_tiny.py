@@ -51,7 +51,7 @@ def test_words_are_the_tokenizers(made: Loaded) -> None:
         assert encoder.tokenizer.tokenize(prompt(e)) == split_words(prompt(e))
 
 
-def test_image_stands_before_the_question_and_the_answer_ends(made: Loaded) -> None:
+def test_row(made: Loaded) -> None:
     encoder = Encoder(made)
     ids = encoder.row(COLUMNS["forget_vqa"][0]).input_ids
     image = encoder.tokenizer.convert_tokens_to_ids("<image>")
@@ -60,7 +60,7 @@ def test_image_stands_before_the_question_and_the_answer_ends(made: Loaded) -> N
     assert ids[-1] == encoder.tokenizer.eos_token_id
 
 
-def test_an_option_starts_as_its_letter_and_its_words(made: Loaded) -> None:
+def test_embeddings_of_options(made: Loaded) -> None:
     encoder = Encoder(made)
     weight = made.model.get_input_embeddings().weight
     option, letter, *inside = encoder.tokenizer.convert_tokens_to_ids(["B: Port Selva", "B", "Port", "Selva"])
@@ -89,7 +89,7 @@ def test_plain_transformers_loads_it(made: Loaded, tmp_path: Path) -> None:
     assert model.generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
 
 
-def test_a_schooled_model_is_the_oracle_with_words_of_its_own() -> None:
+def test_from_oracle_weights() -> None:
     """What it does not share is the rows of words that the oracle does not know."""
     asked = [text for e in COLUMNS["general"] for text in (prompt(e), target(e))]
     made, school = from_oracle_weights([*asked, "Which zebra?", "\nA: zebra"]), load("people:oracle")
