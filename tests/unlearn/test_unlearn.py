@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.progress import Listener, interrupt_at
+from support.progress import Listener
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
 from mmunlearner.batches import Answers, Encoder, answers, pad, share_prefixes
-from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
+from mmunlearner.config import MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError, TrainingError
 from mmunlearner.methods import METHODS, Method, Needs
 from mmunlearner.models import candidates, parts
-from mmunlearner.unlearn import Lora, unlearn
+from mmunlearner.unlearn import unlearn
 from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference
 from mmunlearner.unlearn.sampler import StepSampler
 
@@ -286,26 +286,6 @@ def test_texts_alone_have_nothing_to_anchor(tmp_path):
     train = replace(TRAIN, keep_text=True, batch_size=1)
     run(tmp_path, train=train, mask=mask(("vision", "projector")), options={"anchor": 1.0})
     assert all(math.isfinite(line["retain"]) for line in log(tmp_path))
-
-
-class TestLora:
-    def test_run_moves_the_chosen_part_alone_and_merges(self, tmp_path):
-        done = run(tmp_path, mask=mask(("language",)), adapter=Lora(LoraConfig(rank=2)))
-        assert set(weights(done.loaded.model)) == set(START)
-        changed = {name for name in START if moved(done.loaded.model, name).any()}
-        owner = candidates(llava(VOCABULARY).model)
-        assert changed
-        assert {owner[name] for name in changed} == {"language"}
-
-    def test_interrupted_run_ends_with_the_same_weights(self, tmp_path):
-        train, chosen, adapter = replace(TRAIN, save_every=3), mask(("language",)), Lora(LoraConfig(rank=2))
-        whole = run(tmp_path, train=train, mask=chosen, adapter=adapter)
-
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, train=train, name="cut", mask=chosen, adapter=adapter, progress=interrupt_at(5))
-        resumed = run(tmp_path, train=train, name="cut", mask=chosen, adapter=adapter)
-        for left, right in zip(whole.loaded.model.parameters(), resumed.loaded.model.parameters(), strict=True):
-            assert torch.equal(left, right)
 
 
 class TestMistakes:
