@@ -38,8 +38,8 @@ def run(fresh, tmp_path, method: str, lora: bool = False, **changes) -> Trained:
     loaded = fresh()
     mask = saliency.compute(Encoder(loaded), SPLITS, MaskConfig(parts=ALL)) if method == "mmunlearner" else None
     train = replace(TRAIN, **changes)
-    adapters = LoraConfig(rank=2 if lora else 0)
-    return unlearn(loaded, SPLITS, MethodConfig(method), train, tmp_path / "work", mask=mask, adapter=Lora(adapters))
+    adapter = Lora(LoraConfig(rank=2)) if lora else None
+    return unlearn(loaded, SPLITS, MethodConfig(method), train, tmp_path / "work", mask=mask, adapter=adapter)
 
 
 def test_directory_to_scores(fresh, tmp_path):
