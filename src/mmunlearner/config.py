@@ -39,6 +39,17 @@ def split_at_commas(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def flatten_trial(value: object) -> object:
+    """Return a trial `{train: {steps: 2}}` as `{train.steps: 2}`; any other value as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    flat: dict[str, object] = {}
+    for name, setting in value.items():
+        nested = name in ("train", "options") and isinstance(setting, Mapping)
+        flat |= {f"{name}.{option}": number for option, number in setting.items()} if nested else {name: setting}
+    return flat
+
+
 SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 """Marker of a list that may be written as one text, as on the command line: `vision,projector`."""
 Augment = Literal["none", "forget", "all"]
@@ -217,8 +228,9 @@ class MethodConfig:
     """None: every trainable weight obeys the forget term."""
     train: Annotated[Mapping[str, object], PartOf(TrainConfig)] = field(default_factory=dict)
     """Options that differ from the recipe's `train` (e.g. learning_rate)."""
-    trials: tuple[Mapping[str, float], ...] = ()
-    """Settings to try on the validation half (`learning_rate` or the method's options); empty: no tuning."""
+    trials: tuple[Annotated[Mapping[str, float], BeforeValidator(flatten_trial)], ...] = ()
+    """Settings to try on the validation half, training options and the method's: `{learning_rate: 1e-4, bound: 2}`, or
+    `{train: {...}, options: {...}}` where both have an option of the same name; empty: no tuning."""
     family: str = ""
     """Rows of one family are variants: the best on the validation half stands for the family."""
 

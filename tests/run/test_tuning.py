@@ -13,14 +13,15 @@ from mmunlearner.config import MaskConfig, MethodConfig, RunConfig, TrainConfig
 from mmunlearner.core.files import read_json, write_json
 from mmunlearner.core.recipes import load_config, to_yaml
 from mmunlearner.errors import ConfigError
-from mmunlearner.run.tuning import objective, swept, with_settings
+from mmunlearner.methods import Method
+from mmunlearner.run.tuning import objective, sweep, with_settings
 
 METHODS = {"npo": MethodConfig("npo"), "mine": MethodConfig(mask=MaskConfig(), trials=({"bound": 1.0},))}
 
 
 def test_every_method_is_tried_with_all_combinations_of_what_it_has() -> None:
     grid = {"learning_rate": (1e-5, 3e-5), "bound": (2.0, 3.0)}
-    config = swept(RunConfig(name="r", methods=METHODS, grid=grid))
+    config = sweep(RunConfig(name="r", methods=METHODS, grid=grid))
     assert config.methods["npo"].trials == ({"learning_rate": 1e-5}, {"learning_rate": 3e-5})
     assert config.methods["mine"].trials == (
         {"learning_rate": 1e-5, "bound": 2.0}, {"learning_rate": 1e-5, "bound": 3.0},
@@ -30,7 +31,7 @@ def test_every_method_is_tried_with_all_combinations_of_what_it_has() -> None:
 
 
 def test_a_method_that_has_none_of_it_is_not_tuned() -> None:
-    assert swept(RunConfig(methods=METHODS, grid={"bound": (1.0,)})).methods["npo"].trials == ()
+    assert sweep(RunConfig(methods=METHODS, grid={"bound": (1.0,)})).methods["npo"].trials == ()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_method_that_has_none_of_it_is_not_tuned() -> None:
 )
 def test_a_grid_that_tries_nothing_is_an_error(grid: dict[str, tuple[float, ...]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        swept(RunConfig(methods=METHODS, grid=grid))
+        sweep(RunConfig(methods=METHODS, grid=grid))
 
 
 def test_the_grid_is_read_from_recipe_and_flags(tmp_path: Path) -> None:
@@ -58,6 +59,40 @@ def test_settings_go_to_training_or_to_the_method_and_keep_their_kind() -> None:
     tried = with_settings(METHODS["mine"], {"learning_rate": 0.1, "steps": 5.0, "bound": 2.0})
     assert (tried.train, tried.options, tried.trials) == ({"learning_rate": 0.1, "steps": 5}, {"bound": 2.0}, ())
     assert isinstance(tried.train["steps"], int)
+
+
+def steps_loss(answers: object, reference: object, *, steps: float = 1.0) -> object: ...
+
+
+AMBIGUOUS = Method("own", forget=steps_loss, retain=None, paper="")  # pyright: ignore[reportArgumentType]
+"""A method with an option that training has, too."""
+
+
+def test_a_name_that_training_and_the_method_share_is_refused_until_it_says_which() -> None:
+    method = MethodConfig(f"{__name__}:AMBIGUOUS")
+    with pytest.raises(
+        ConfigError, match=r"steps is an option of training and of method .*; write train.steps or opti"
+    ):
+        with_settings(method, {"steps": 3})
+    trial = with_settings(method, {"train.steps": 3, "options.steps": 4})
+    assert (trial.train, trial.options) == ({"steps": 3}, {"steps": 4})
+    with pytest.raises(ConfigError, match=r"train\.optimizer is no number of training"):
+        with_settings(method, {"train.optimizer": 3})
+    with pytest.raises(ConfigError, match=r"trian\.steps is neither train\.NAME nor options\.NAME"):
+        with_settings(method, {"trian.steps": 3})
+
+
+def test_trials_are_read_flat_or_by_group(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "methods: {a: {trials: [{learning_rate: 1e-4, bound: 2}, {train: {steps: 3}, options: {bound: 1}}]}}"
+    )
+    flat, grouped = load_config(path).methods["a"].trials
+    assert flat == {"learning_rate": 1e-4, "bound": 2.0}
+    assert grouped == {"train.steps": 3.0, "options.bound": 1.0}
+    path.write_text("methods: {a: {trials: [{train: {steps: many}}]}}")
+    with pytest.raises(ConfigError, match=r"methods.a.trials\[0\].train.steps: expected a number, found 'many'"):
+        load_config(path)
 
 
 def test_the_objective_is_what_was_not_forgotten_and_what_was_lost() -> None:

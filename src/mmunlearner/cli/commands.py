@@ -129,9 +129,9 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
     config = load_config(recipe, _flags.texts)
     from mmunlearner.cli import tables as show
     from mmunlearner.run import run as pipeline
-    from mmunlearner.run.tuning import swept
+    from mmunlearner.run import tuning
 
-    page = pipeline.run(swept(config))
+    page = pipeline.run(tuning.sweep(config))
     show.report(page)
     show.trials(page.parent)
 

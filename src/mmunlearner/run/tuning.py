@@ -19,13 +19,13 @@ FORGOTTEN: Mapping[Goal, tuple[tuple[str, ...], ...]] = {
     "full": (("forget_vqa", "forget_vqa_test"), ("forget_qa", "forget_qa_test")),
 }
 """Groups of columns that should come down to the oracle's level."""
-KEPT: Mapping[Goal, tuple[tuple[str, ...], ...]] = {
+RETAINED: Mapping[Goal, tuple[tuple[str, ...], ...]] = {
     "visual": (("forget_qa", "forget_qa_test"), ("retain_vqa", "retain_vqa_test"), ("retain_qa", "retain_qa_test")),
     "full": (("retain_vqa", "retain_vqa_test"), ("retain_qa", "retain_qa_test")),
 }
 """Groups of columns that should stay at vanilla's level."""
-COLUMNS = tuple(column for group in (*FORGOTTEN["full"], *KEPT["full"]) for column in group)
-"""What a trial is judged by: forget and retain people only, never neighbours or general ability."""
+COLUMNS = tuple(column for group in (*FORGOTTEN["full"], *RETAINED["full"]) for column in group)
+"""Columns that judge a trial: of forget and retain people only, never neighbours or general ability."""
 TITLES = {"vqa": "VQA", "qa": "QA", "test": "(unseen)"}
 
 
@@ -34,14 +34,14 @@ def in_words(column: str) -> str:
     return " ".join(TITLES.get(word, word) for word in column.split("_"))
 
 
-def objective(model: Values, vanilla: Values, floor: Values, goal: Goal) -> float:
-    """Distance to the goal, lower is better: |model - floor| of what is to be forgotten, plus what else was lost.
+def objective(model: Values, vanilla: Values, target: Values, goal: Goal) -> float:
+    """Return the distance to the goal, lower is better: |model - target| of forgotten columns, plus what else was lost.
 
-    `floor` is the oracle's accuracy, or chance where there is no oracle. Each group of columns counts once.
+    `target` is the oracle's accuracy, or chance where there is no oracle. Each group of columns counts once.
     """
-    forgotten = [_mean({c: abs(model[c] - floor[c]) for c in model if c in floor}, group) for group in FORGOTTEN[goal]]
-    lost = [_mean({c: max(0.0, vanilla[c] - model[c]) for c in model if c in vanilla}, group) for group in KEPT[goal]]
-    return sum(forgotten) + sum(lost)
+    missed = {column: abs(model[column] - target[column]) for column in model if column in target}
+    lost = {column: max(0.0, vanilla[column] - model[column]) for column in model if column in vanilla}
+    return sum(_mean(missed, group) for group in FORGOTTEN[goal]) + sum(_mean(lost, group) for group in RETAINED[goal])
 
 
 def _mean(values: Values, group: tuple[str, ...]) -> float:
@@ -50,41 +50,60 @@ def _mean(values: Values, group: tuple[str, ...]) -> float:
 
 
 TRAINING: Mapping[str, type] = {f.name: type(f.default) for f in fields(TrainConfig) if type(f.default) in (int, float)}
-"""Training options that are numbers, and which kind."""
+"""Training option that is a number -> int or float."""
 
 
-def swept(config: RunConfig) -> RunConfig:
-    """The recipe with its grid as the trials of every method: all combinations of what the method has.
+def sweep(config: RunConfig) -> RunConfig:
+    """Return the recipe with its grid as trials: for every method all combinations of the options that it has.
 
     Raises:
         ConfigError: there is no grid, or no method has one of its options.
     """
     if not config.grid:
         raise ConfigError("grid: nothing to try; name options and values, e.g. --grid.learning_rate 1e-5,3e-5")
-    has = {name: (*TRAINING, *resolve(m.method, METHODS).options) for name, m in config.methods.items()}
-    known = {option for options in has.values() for option in options}
+    options_of = {name: (*TRAINING, *resolve(m.method, METHODS).options) for name, m in config.methods.items()}
+    known = {option for options in options_of.values() for option in options}
     for option, values in config.grid.items():
         if option not in known:
             suggestion = did_you_mean(option, sorted(known))
             raise ConfigError(f"grid.{option}: no method of the recipe has this option; {suggestion}")
         if not values:
             raise ConfigError(f"grid.{option}: no value to try")
-    methods = {
-        name: replace(method, trials=_combinations({o: v for o, v in config.grid.items() if o in has[name]}))
-        for name, method in config.methods.items()
-    }
+    methods = {}
+    for name, method in config.methods.items():
+        grid = {option: values for option, values in config.grid.items() if option in options_of[name]}
+        trials = tuple(dict(zip(grid, values, strict=True)) for values in product(*grid.values())) if grid else ()
+        methods[name] = replace(method, trials=trials)
     return replace(config, name=f"{config.name}-sweep", methods=methods, grid={})
 
 
-def _combinations(grid: Mapping[str, tuple[float, ...]]) -> tuple[Mapping[str, float], ...]:
-    return tuple(dict(zip(grid, values, strict=True)) for values in product(*grid.values())) if grid else ()
-
-
 def with_settings(method: MethodConfig, settings: Mapping[str, float]) -> MethodConfig:
-    """The method with a trial's settings: training options by their names, anything else is the method's own."""
+    """Return the method with a trial's settings.
+
+    A name is that of a training option or of one of the method's own; `train.NAME` and `options.NAME` say which.
+
+    Raises:
+        ConfigError: training and the method both have an option of that name, or training has none that is a number.
+    """
+    known = resolve(method.method, METHODS).options
+    groups: dict[str, dict[str, object]] = {"train": {}, "options": {}}
+    for name, value in settings.items():
+        group, _, option = name.rpartition(".")
+        if not group:
+            if name in TRAINING and name in known:
+                raise ConfigError(
+                    f"trials: {name} is an option of training and of method {method.method}; write train.{name} or "
+                    f"options.{name}"
+                )
+            group = "train" if name in TRAINING else "options"
+        if group not in groups:
+            raise ConfigError(f"trials: {name} is neither train.NAME nor options.NAME")
+        if group == "train" and option not in TRAINING:
+            raise ConfigError(f"trials: {name} is no number of training; {did_you_mean(option, TRAINING)}")
+        groups[group][option] = TRAINING[option](value) if group == "train" else value
     return replace(
         method,
-        train={**method.train, **{k: TRAINING[k](v) for k, v in settings.items() if k in TRAINING}},
-        options={**method.options, **{k: v for k, v in settings.items() if k not in TRAINING}},
+        train={**method.train, **groups["train"]},
+        options={**method.options, **groups["options"]},  # pyright: ignore[reportArgumentType]
         trials=(),
     )
