@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mmunlearner import data, models, saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import DataConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.core.files import read_jsonl
-from mmunlearner.data import Example, Splits, prompt, target
+from mmunlearner.data import Example, Splits, group_by_image, prompt, target
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import unlearn
 from mmunlearner.unlearn.sampler import StepSampler
@@ -46,9 +47,8 @@ def splits(people: Splits) -> Splits:
     """The first image of each of ten people, of either set."""
 
     def first_images(examples: Sequence[Example]) -> tuple[Example, ...]:
-        first = {example.entity: example.group for example in reversed(examples)}
-        groups = list(first.values())[:10]
-        return tuple(example for example in examples if example.group in groups)
+        first = {group[0].entity: group for group in reversed(group_by_image(examples))}
+        return tuple(chain.from_iterable(list(first.values())[:10]))
 
     return replace(people, forget=first_images(people.forget), retain=first_images(people.retain))
 
@@ -73,10 +73,8 @@ def batch(examples: Iterable[Example]) -> list[tuple]:
 
 def images(examples: Iterable[Example]) -> list[tuple]:
     """The page's form of a split."""
-    groups: dict[tuple[str, ...], list[tuple]] = {}
-    for example in examples:
-        groups.setdefault(example.group, []).append(*batch([example]))
-    return [(group[0][0], [pair for _, *pair in group]) for group in groups.values()]
+    groups = [batch(group) for group in group_by_image(examples)]
+    return [(group[0][0], [pair for _, *pair in group]) for group in groups]
 
 
 def weights_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
@@ -112,7 +110,7 @@ def test_mask(splits: Splits, mask: Mask) -> None:
 
 
 def test_losses_and_weights(splits: Splits, mask: Mask, tmp_path: Path) -> None:
-    """Six steps over the same draws: losses to 1e-5, weights to a thousandth of what they moved by on average.
+    """Six steps over the same draws: losses to 1e-4, weights to a thousandth of what they moved by on average.
 
     AdamW divides a gradient by its size, so single weights whose gradient is nothing but rounding move otherwise.
     """
@@ -130,9 +128,9 @@ def test_losses_and_weights(splits: Splits, mask: Mask, tmp_path: Path) -> None:
     log = read_jsonl(tmp_path / "work" / "log.jsonl")
     assert len(log) == len(losses) == 6
     for (forget, retain), line in zip(losses, log, strict=True):
-        assert retain == pytest.approx(line["retain"], abs=1e-5)
+        assert retain == pytest.approx(line["retain"], rel=1e-4, abs=1e-5)
         assert (forget is None) == (line["forget"] is None)
-        assert forget is None or forget == pytest.approx(-line["forget"], abs=1e-5)
+        assert forget is None or forget == pytest.approx(-line["forget"], rel=1e-4, abs=1e-5)
     moved = differences(weights_of(unlearned, before), before)
     apart = differences(weights_of(unlearned, before), weights_of(model, before))
     assert moved.mean() > 0.1 * TRAIN.learning_rate
