@@ -48,10 +48,15 @@ def generate(
     with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode():
         for numbers in _batches(rows, config.batch_size):
             chosen = [rows[i] for i in numbers]
-            prefix = _image_prefix_length(chosen, encoder)
-            inputs = _inputs_behind_prefix(chosen, prefix, encoder) if prefix else _plain_inputs(chosen, encoder)
+            if prefix := _image_prefix_length(chosen, encoder):
+                inputs = _inputs_behind_prefix(chosen, prefix, encoder)
+            else:
+                inputs = _to(prompt_inputs(chosen, encoder), input_device(model))
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
-            answers.update((i, _until_end(tokens, encoder.ends)) for i, tokens in zip(numbers, new, strict=True))
+            for i, tokens in zip(numbers, new, strict=True):
+                # Behind its end token an answer is padded, as long as others of the batch go on.
+                end = next((place for place, token in enumerate(tokens) if token in encoder.ends), len(tokens) - 1)
+                answers[i] = tuple(tokens[: end + 1])
             progress.update(title, len(answers), len(rows))
     return [answers[i] for i in range(len(rows))]
 
@@ -83,10 +88,6 @@ def _image_prefix_length(rows: Sequence[Row], encoder: Encoder) -> int:
     return length if can_share(rows, encoder) and in_front else 0
 
 
-def _plain_inputs(rows: Sequence[Row], encoder: Encoder) -> dict[str, Any]:
-    return _to(prompt_inputs(rows, encoder), input_device(encoder.loaded.model))
-
-
 def _inputs_behind_prefix(rows: Sequence[Row], prefix: int, encoder: Encoder) -> dict[str, Any]:
     """Return inputs for `generate` that continue from the keys and values of the first `prefix` tokens.
 
@@ -109,8 +110,8 @@ def _inputs_behind_prefix(rows: Sequence[Row], prefix: int, encoder: Encoder) ->
     if positions is not None:
         length = inputs["input_ids"].shape[1] - prefix
         per_row = [
-            torch.cat([own[:, :prefix], pad_left(own[:, prefix : row.answer_start].T, length).T], 1)
-            for own, row in zip(positions.unbind(1), rows, strict=True)
+            torch.cat([places[:, :prefix], pad_left(places[:, prefix : row.answer_start].T, length).T], 1)
+            for places, row in zip(positions.unbind(1), rows, strict=True)
         ]
         inputs["position_ids"] = torch.stack(per_row, 1)
     return {**_to(inputs, input_device(model)), CACHE: cache}
@@ -135,8 +136,3 @@ def _plain_greedy(encoder: Encoder, max_new_tokens: int) -> Iterator[None]:
         yield
     finally:
         model.generation_config = original
-
-
-def _until_end(tokens: Sequence[int], ends: frozenset[int]) -> tuple[int, ...]:
-    end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens) - 1)
-    return tuple(tokens[: end + 1])

@@ -64,20 +64,19 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
             digest = hashlib.sha256(request).hexdigest()
             if digest not in judged:
                 reply = _ask(request, config)
-                append_jsonl(path, _judgement(line, config.model, digest, reply))
+                # The score is null where the reply holds no number from 1 to 10.
+                line_id, score = line["id"], score_in(reply)
+                judgement = {"id": line_id, "judge": config.model, "asked": digest, "score": score, "said": reply}
+                append_jsonl(path, judgement)
                 judged.add(digest)
                 sent += 1
             progress.update(column, number, len(open_lines))
     return sent
 
 
-def _judgement(line: Line, model: str, digest: str, reply: str) -> dict[str, Any]:
-    """Return one line of a file of judgements; its score is None where the reply holds no number from 1 to 10."""
-    return {"id": line["id"], "judge": model, "asked": digest, "score": score_in(reply), "said": reply}
-
-
 def score_in(reply: str) -> int | None:
     """Return the first whole number from 1 to 10 in a reply (`8`, `Score: 8/10`), or None."""
+    # Neither a digit of a longer number nor of a decimal fraction: `8.5` and `100` are no scores.
     match = re.search(r"(?<![\d.])(10|[1-9])(?![\d.]*\d)", reply)
     return int(match.group(1)) if match else None
 

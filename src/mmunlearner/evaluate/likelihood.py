@@ -53,15 +53,14 @@ class LikelihoodScorer:
         """
         unique = {row_key(row): row for row in rows}
         scores: dict[RowKey, TokenScores] = {}
-        trees = [part for group in bounded_trees(unique.values()) for part in self._sequences(group)]
+        trees: list[list[Row]] = []
+        for group in bounded_trees(unique.values()):
+            trees += [group] if can_share(group, self.encoder) else [[row] for row in group]
         for bucket in bucket_by_length(((_tree_size(part), part) for part in trees), self.tokens_per_batch):
             keys = [row_key(row) for part in bucket for row in part]
             scores.update(zip(keys, self._score_batch(tree(bucket, self.encoder)), strict=True))
             progress.update(title, len(scores), len(unique))
         return scores
-
-    def _sequences(self, group: list[Row]) -> list[list[Row]]:
-        return [group] if can_share(group, self.encoder) else [[row] for row in group]
 
     def _score_batch(self, batch: Batch) -> list[TokenScores]:
         self.tokens += batch.size

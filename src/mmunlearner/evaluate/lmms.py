@@ -67,7 +67,14 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
         raise ConfigError("lmms: name the tasks, e.g. --lmms pope,mme,mmbench_en,mmmu_val")
     if not (model / "config.json").is_file():
         raise ModelError(f"model {model}: no model's directory (no config.json); lmms-eval reads a saved one")
-    content = _saved(out_dir / FILE, model, options)
+    inputs = {"model": str(model.resolve()), "limit": options.limit}
+    content = {"inputs": inputs, "asked": [], "columns": {}}
+    if (out_dir / FILE).exists():
+        content = read_json(out_dir / FILE)
+        if content.get("inputs") != inputs:
+            raise DataError(
+                f"{out_dir / FILE}: holds scores of another model or limit; remove it or name another folder"
+            )
     new = [task for task in tasks if task not in content["asked"]]
     if new:
         scores = parse(_run(model, new, out_dir / FOLDER, options))
@@ -114,23 +121,18 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _saved(path: Path, model: Path, options: Lmms) -> dict[str, Any]:
-    """Read the scores that an earlier call left of this model; empty ones where there was none."""
-    inputs = {"model": str(model.resolve()), "limit": options.limit}
-    if not path.exists():
-        return {"inputs": inputs, "asked": [], "columns": {}}
-    content = read_json(path)
-    if content.get("inputs") != inputs:
-        raise DataError(f"{path}: holds scores of another model or limit; remove it or name another folder")
-    return content
-
-
 def _run(model: Path, tasks: Sequence[str], folder: Path, options: Lmms) -> Path:
     """Call lmms-eval and return the results file that it wrote last."""
     python = options.python or sys.executable
     _check_installed(python)
+    kind = str(read_json(model / "config.json").get("model_type") or "unknown")
+    name = options.model or NAMES.get(kind)
+    if not name:
+        raise ModelError(
+            f"model {model}: lmms-eval's name for model_type {kind} is not known here; give it with --lmms_model"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    command = [python, "-m", "lmms_eval", "--model", options.model or _name_in_lmms_eval(model)]
+    command = [python, "-m", "lmms_eval", "--model", name]
     command += ["--model_args", f"pretrained={model.resolve()}", "--tasks", ",".join(tasks)]
     command += ["--batch_size", str(options.batch_size), "--output_path", str(folder)]
     command += ["--limit", str(options.limit)] if options.limit else []
@@ -157,12 +159,3 @@ def _check_installed(python: str) -> None:
         raise ConfigError(f"lmms_python: {python}: cannot be run ({error.strerror}); {INSTALL}") from None
     if process.returncode:
         raise ConfigError(f"lmms_python: {python}: lmms-eval is not installed there. {INSTALL}")
-
-
-def _name_in_lmms_eval(model: Path) -> str:
-    kind = str(read_json(model / "config.json").get("model_type") or "unknown")
-    if kind not in NAMES:
-        raise ModelError(
-            f"model {model}: lmms-eval's name for model_type {kind} is not known here; give it with --lmms_model"
-        )
-    return NAMES[kind]

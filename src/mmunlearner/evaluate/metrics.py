@@ -34,6 +34,7 @@ def chosen_letter(output: str) -> str:
     Empty where there is none. A word is no choice: "Artist" does not pick A, unlike in the published rule, which takes
     the first character.
     """
+    # Any marks, then one letter, then nothing that makes it a word.
     match = re.match(r"[\W_]*([^\W\d_])(?!\w)", output)
     return match.group(1).upper() if match else ""
 
@@ -48,6 +49,7 @@ def is_correct(task: str, output: str, target: str, answer: str) -> bool:
         return chosen_letter(output) == target.upper()
     if task == "cloze":
         return answer.strip().casefold() in output.casefold()
+    # Spaces around both, so that "art" is not found in "party".
     return f" {normalise(answer)} " in f" {normalise(output)} "
 
 
@@ -81,7 +83,7 @@ def bleu(output: str, reference: str) -> float:
     """Return sentence BLEU with sacrebleu's smoothing and effective order, 0 to 1."""
     from sacrebleu import sentence_bleu
 
-    return min(1.0, sentence_bleu(output, [reference]).score / 100)
+    return min(1.0, sentence_bleu(output, [reference]).score / 100)  # rounding makes it exceed 100 at times
 
 
 # --- likelihoods ----------------------------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ def answer_probability(logp: float, tokens: int) -> float:
 
 def choice_probability(truth: LogLikelihood, wrong: Sequence[LogLikelihood]) -> float:
     """Return p(y) / (p(y) + sum of p over the wrong answers), each to the power of 1 / tokens (TOFU, CLEAR)."""
+    # Relative to the truth: the probabilities themselves may be too small for a float.
     true_logp = truth[0] / truth[1]
     log_odds = (min(_LARGEST_LOG, logp / tokens - true_logp) for logp, tokens in wrong)
     return 1 / (1 + sum(exp(value) for value in log_odds))

@@ -32,7 +32,19 @@ nothing is left: attacks such as relearning or quantisation were not part of it.
 
 def model_card(results: Results, model: Model) -> ModelCard:
     """Return a README.md for `models/NAME`, with metadata that the hub reads."""
-    body = "\n\n".join(section for section in _sections(results, model) if section)
+    gate = results.gate
+    warning = f"> **Nothing can be claimed.** {escape_markdown(gate.text)}" if gate and not gate.passed else ""
+    sections = [
+        f"# {escape_markdown(model.title)}",
+        f"{KINDS[model.role]} Run `{results.name}`, benchmark `{results.benchmark or 'unnamed'}`, "
+        f"goal: {results.goal} unlearning, made with MMUnlearner {__version__}.",
+        warning,
+        _facts(model),
+        _scores(results, model),
+        f"## Findings of the run\n\n{bullets(findings(results))}".rstrip() if model is results.main else "",
+        LIMITS,
+    ]
+    body = "\n\n".join(section for section in sections if section)
     return ModelCard(f"---\n{_metadata(results, model).to_yaml()}\n---\n\n{body}\n")
 
 
@@ -64,21 +76,6 @@ def hub_id(manifest: Mapping[str, Any]) -> str | None:
     config = manifest.get("config")
     named = str((config.get("model") or {}).get("vanilla") or "") if isinstance(config, Mapping) else ""
     return named if re.fullmatch(r"[\w.-]+/[\w.-]+", named) and not named.startswith((".", "runs/")) else None
-
-
-def _sections(results: Results, model: Model) -> list[str]:
-    gate = results.gate
-    warning = f"> **Nothing can be claimed.** {escape_markdown(gate.text)}" if gate and not gate.passed else ""
-    return [
-        f"# {escape_markdown(model.title)}",
-        f"{KINDS[model.role]} Run `{results.name}`, benchmark `{results.benchmark or 'unnamed'}`, "
-        f"goal: {results.goal} unlearning, made with MMUnlearner {__version__}.",
-        warning,
-        _facts(model),
-        _scores(results, model),
-        f"## Findings of the run\n\n{bullets(findings(results))}".rstrip() if model is results.main else "",
-        LIMITS,
-    ]
 
 
 def _facts(model: Model) -> str:

@@ -202,20 +202,17 @@ class Criterion:
 
 def criteria(results: Results, model: Model) -> list[Criterion]:
     """Check a model against all bounds that the run's references allow to check."""
-    idle = nothing_to_forget(results)
-    columns = [column for column in results.columns if column.name not in UNBOUND and column not in idle]
-    return [criterion for column in columns if (criterion := _criterion(results, model, column))]
-
-
-def _criterion(results: Results, model: Model, column: Column) -> Criterion | None:
-    score, aim, vanilla = model.score(column.name), target(results, column), results.vanilla
-    if score is None:
-        return None
-    if aim.kind == "oracle" and (distance := gap(results, model, column)):
-        return Criterion(column, score, distance, "oracle", FORGET_BOUND)
-    if aim.kind == "vanilla" and vanilla:
-        return Criterion(column, score, difference(model, vanilla, column), "vanilla", KEEP_BOUND)
-    return None
+    vanilla, idle = results.vanilla, nothing_to_forget(results)
+    checked = []
+    for column in results.columns:
+        score, aim = model.score(column.name), target(results, column)
+        if score is None or column.name in UNBOUND or column in idle:
+            continue
+        if aim.kind == "oracle" and (distance := gap(results, model, column)):
+            checked.append(Criterion(column, score, distance, "oracle", FORGET_BOUND))
+        elif aim.kind == "vanilla" and vanilla:
+            checked.append(Criterion(column, score, difference(model, vanilla, column), "vanilla", KEEP_BOUND))
+    return checked
 
 
 def nothing_to_forget(results: Results) -> list[Column]:

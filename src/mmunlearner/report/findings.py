@@ -59,9 +59,7 @@ def findings(results: Results) -> tuple[Finding, ...]:
         *passed,
         *_choice_of_variant(results, main),
         *map(_requirement, criteria(results, main)),
-        *_losses(results, main),
-        *_missing_references(results),
-        *_nothing_to_forget(results),
+        *_notes_on_columns(results, main),
         *_comparisons(results, main),
         *_forget_quality(main),
         *_mask_promise(main),
@@ -159,29 +157,23 @@ def _choice_of_variant(results: Results, main: Model) -> list[Finding]:
     return [Finding("note", tuned, main.title)] if tuned else []
 
 
-def _nothing_to_forget(results: Results) -> list[Finding]:
-    idle = [column.title for column in nothing_to_forget(results)]
-    if not idle:
-        return []
-    text = f"The oracle knows {enumerated(idle)} (nearly) as well as vanilla does, so that nothing is shown there."
-    return [Finding("note", text, "Nothing to forget")]
-
-
-def _missing_references(results: Results) -> list[Finding]:
+def _notes_on_columns(results: Results, main: Model) -> list[Finding]:
+    """Name the columns for which nothing is required, and why."""
+    notes = []
+    if texts := losses(results, main):
+        notes.append(Finding("note", f"{enumerated(texts)}.", "Reported without a bound"))
     unknown = {}
     if results.oracle is None:
         unknown["oracle"] = "whether it forgot as much as it should"
     if results.vanilla is None:
         unknown["vanilla"] = "what was lost"
-    if not unknown:
-        return []
-    text = f"The run has no {' and no '.join(unknown)} model: {' and '.join(unknown.values())} cannot be said."
-    return [Finding("note", text, "Not checked")]
-
-
-def _losses(results: Results, main: Model) -> list[Finding]:
-    texts = losses(results, main)
-    return [Finding("note", f"{enumerated(texts)}.", "Reported without a bound")] if texts else []
+    if unknown:
+        text = f"The run has no {' and no '.join(unknown)} model: {' and '.join(unknown.values())} cannot be said."
+        notes.append(Finding("note", text, "Not checked"))
+    if idle := [column.title for column in nothing_to_forget(results)]:
+        text = f"The oracle knows {enumerated(idle)} (nearly) as well as vanilla does, so that nothing is shown there."
+        notes.append(Finding("note", text, "Nothing to forget"))
+    return notes
 
 
 def _forget_quality(main: Model) -> list[Finding]:

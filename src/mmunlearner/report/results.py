@@ -249,13 +249,18 @@ def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[st
     """
     if results.forget_entities:  # as every later version writes it
         return results
-    lines = {model.name: _lines(directory / "evaluation" / model.name) for model in results.models}
+    lines = {
+        model.name: {path.stem: read_lines(path) for path in (directory / "evaluation" / model.name).glob("*.jsonl")}
+        for model in results.models
+    }
     accuracies = {model.name: _accuracies(model, lines[model.name], results.judged) for model in results.models}
     models = []
     for model in results.models:
         others = [name for name in lines if name not in (model.name, "oracle")] if model.unlearned else []
         paired = {name: differences(accuracies[model.name], accuracies[name]) for name in others}
-        mask_config = model.mask_config or _mask_config(masks.get(model.mask))
+        mask_config, statistics = model.mask_config, masks.get(model.mask, {})
+        if mask_config is None and "parts" in statistics:
+            mask_config = MaskConfig(parts=tuple(statistics["parts"]), random=bool(statistics.get("random")))
         models.append(replace(model, differences=paired, mask_config=mask_config))
     forget_lines = next((columns["forget_vqa"] for columns in lines.values() if "forget_vqa" in columns), [])
     return replace(
@@ -264,10 +269,6 @@ def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[st
         forget_entities=len({line["entity"] for line in forget_lines}),
         gallery=tuple(map(_judged, results.gallery)),
     )
-
-
-def _lines(folder: Path) -> dict[str, list[Line]]:
-    return {path.stem: read_lines(path) for path in sorted(folder.glob("*.jsonl"))}
 
 
 def _accuracies(model: Model, columns: Mapping[str, list[Line]], judged: frozenset[str]) -> dict[str, ItemScores]:
@@ -280,12 +281,6 @@ def _accuracies(model: Model, columns: Mapping[str, list[Line]], judged: frozens
     return {
         column: item_scores(lines) for column, lines in scored.items() if len(lines) == model.scores[column][HEADLINE].n
     }
-
-
-def _mask_config(statistics: Mapping[str, Any] | None) -> MaskConfig | None:
-    if not statistics or "parts" not in statistics:
-        return None
-    return MaskConfig(parts=tuple(statistics["parts"]), random=bool(statistics.get("random")))
 
 
 def _judged(entry: GalleryEntry) -> GalleryEntry:

@@ -205,12 +205,11 @@ def markdown(results_table: Table) -> str:
     """Write a pipe table; references in italics, distance to the oracle in brackets."""
     part = results_table.of_form("markdown")
     heads = ["Model", *(f"{column.title} {column.mark}".rstrip() for column in part.columns)]
-    return pipe_table(part.align, list(map(escape_markdown, heads)), map(_markdown_row, part.rows))
-
-
-def _markdown_row(row: Row) -> list[str]:
-    name = escape_markdown(row.name)
-    return [name if row.model.unlearned else f"*{name}*", *map(_markdown_cell, row.cells)]
+    names = [
+        escape_markdown(row.name) if row.model.unlearned else f"*{escape_markdown(row.name)}*" for row in part.rows
+    ]
+    rows = [[name, *map(_markdown_cell, row.cells)] for name, row in zip(names, part.rows, strict=True)]
+    return pipe_table(part.align, list(map(escape_markdown, heads)), rows)
 
 
 def _markdown_cell(cell: Cell | None) -> str:
@@ -228,7 +227,11 @@ def latex(results_table: Table, *, label: str = "tab:unlearning") -> str:
     part = results_table.of_form("latex")
     heads = " & ".join(["Model", *(escape_latex(column.title) for column in part.columns)])
     marks = " & ".join(["", *(escape_latex(column.mark) for column in part.columns)])
-    body = "\n\\midrule\n".join("\n".join(map(_latex_row, rows)) for _, rows in part.groups)
+    groups = [
+        "\n".join(" & ".join([escape_latex(row.name), *map(_latex_cell, row.cells)]) + r" \\" for row in rows)
+        for _, rows in part.groups
+    ]
+    body = "\n\\midrule\n".join(groups)
     return (
         "% \\usepackage{booktabs,graphicx}\n\\begin{table*}\n\\centering\n"
         f"\\caption{{{escape_latex(part.caption)}}}\n\\label{{{label}}}\n"
@@ -236,10 +239,6 @@ def latex(results_table: Table, *, label: str = "tab:unlearning") -> str:
         f"\\begin{{tabular}}{{{part.align}}}\n\\toprule\n{heads} \\\\\n{marks} \\\\\n\\midrule\n"
         f"{body}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table*}}\n"
     )
-
-
-def _latex_row(row: Row) -> str:
-    return " & ".join([escape_latex(row.name), *map(_latex_cell, row.cells)]) + r" \\"
 
 
 def _latex_cell(cell: Cell | None) -> str:
