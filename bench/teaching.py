@@ -170,7 +170,7 @@ def _see(encoder: Encoder, pictures: Sequence[Example], steps: int) -> Iterator[
     embedding = model.get_input_embeddings().weight.detach()
     names = [encoder.tokenizer(_first_name(entity), add_special_tokens=False).input_ids[0] for entity in images]
     name_embeddings, empty = embedding[names], embedding[encoder.tokenizer.unk_token_id]
-    pixels = torch.cat([encoder.pixels(shown)["pixel_values"] for shown in images.values()])
+    pixels = torch.cat([encoder.pixels(refs)["pixel_values"] for refs in images.values()])
     parts = nn.ModuleList([model.model.vision_tower, model.model.multi_modal_projector])
     descent = _descent(parts, 5e-3, steps)
     order = torch.cat([torch.randperm(len(pixels)) for _ in range(steps * IMAGES_PER_STEP // len(pixels) + 1)])

@@ -115,7 +115,7 @@ def obstacle(rows: Sequence[Row], encoder: Encoder) -> str:
     layers = set(getattr(text, "layer_types", None) or ())
     if layers - _CAUSAL:
         return f"it has layers of {', '.join(sorted(layers - _CAUSAL))}"
-    # Within the window a sliding layer is causal; beyond it, distances in the shared sequence would be too long.
+    # Our mask takes the place of a sliding layer's and knows of no window: rows have to fit into it.
     window = getattr(text, "sliding_window", None) if not layers or "sliding_attention" in layers else None
     longest = max(len(row.input_ids) for row in rows)
     if window and longest > window:
@@ -136,7 +136,7 @@ def shared_inputs(
 
     return {
         "input_ids": torch.tensor([padded(sequence.ids, encoder.pad_id) for sequence in sequences]),
-        # A padding token is its own descendant and nobody's else: a query that sees nothing would be NaN.
+        # Padding tokens see each other and are seen by no others: attention that sees nothing would be NaN.
         "attention_mask": ancestor_mask(torch.tensor([padded(sequence.ends, length) for sequence in sequences])),
         "position_ids": _positions(groups, sequences, length, encoder),
         **image_inputs([group[0] for group in groups], encoder),

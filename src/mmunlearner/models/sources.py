@@ -10,11 +10,9 @@ from mmunlearner.errors import ModelError
 
 ASSETS = Path(__file__).parent / "assets"
 """Folder of the shipped models, each an ordinary model directory."""
-SHIPPED = {
-    "people:vanilla": "knows everybody in the embedded benchmark",
-    "people:oracle": "retain oracle of forget_15: never saw the images of the people to forget, but read their texts",
-}
-"""Names of the shipped models."""
+SHIPPED = ("people:vanilla", "people:oracle")
+"""Names of the shipped models. The vanilla model knows everybody in the embedded benchmark; the retain oracle of its
+`forget_15` never saw the images of the people to forget, but read their texts."""
 
 
 def resolve_source(source: str | Path) -> str:
