@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses that are the recipe's YAML, the command line's flags and the Python API at once."""
+"""Configuration of a run: frozen dataclasses that are recipe (YAML), command line flags and Python API at once."""
 
 from __future__ import annotations
 
@@ -9,27 +9,15 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
 from typing_extensions import TypedDict
 
-SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-"""Texts of a recipe that mean yes or no; pydantic alone would take `1`, `t` and `y` too."""
+FLAG_TEXTS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-@dataclass(frozen=True)
-class PartOf:
-    """Marker of a mapping that holds some of the options of a dataclass, without its defaults."""
+def parse_flag(value: object) -> object:
+    """Return a text that means true or false as a boolean; any other value as it is, which a strict type refuses.
 
-    kind: type
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> Any:
-        """Return pydantic's schema of such a mapping: each option as the dataclass annotates it, none required."""
-        options = get_type_hints(self.kind, include_extras=True)
-        return handler.generate_schema(TypedDict(self.kind.__name__, options, total=False))  # pyright: ignore
-
-
-AtLeastOne = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Flag = Annotated[bool, Field(strict=True), BeforeValidator(lambda value: SWITCH.get(str(value).lower(), value))]
+    pydantic's own conversion would take `1`, `t` and `y` too.
+    """
+    return FLAG_TEXTS.get(str(value).lower(), value)
 
 
 def split_at_commas(value: object) -> object:
@@ -50,6 +38,23 @@ def flatten_trial(value: object) -> object:
     return flat
 
 
+@dataclass(frozen=True)
+class PartOf:
+    """Marker of a mapping that holds some of the options of a dataclass, without its defaults."""
+
+    kind: type
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> Any:
+        """Return pydantic's schema of such a mapping: each option as the dataclass annotates it, none required."""
+        options = get_type_hints(self.kind, include_extras=True)
+        return handler.generate_schema(TypedDict(self.kind.__name__, options, total=False))  # pyright: ignore
+
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]
 SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 """Marker of a list that may be written as one text, as on the command line: `vision,projector`."""
 Augment = Literal["none", "forget", "all"]
@@ -126,8 +131,8 @@ class ModelConfig(LoadConfig):
     seen the invented people."""
 
     @property
-    def is_taught(self) -> bool:
-        """Whether one of the two is trained from the base."""
+    def needs_finetuning(self) -> bool:
+        """True if one of the two is trained from the base."""
         return bool(self.base) and not (self.vanilla and self.oracle)
 
 

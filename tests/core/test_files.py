@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmunlearner.core.files import discard, sweep
+from mmunlearner.core.files import discard, remove_unfinished
 
 
 def test_discarded_folders_leave_nothing(tmp_path):
@@ -21,6 +21,6 @@ def test_sweep_takes_what_killed_processes_left_and_nothing_else(tmp_path):
         path.mkdir(parents=True)
     for path in (kept[1], gone[1]):
         path.write_text("x")
-    sweep(tmp_path)
+    remove_unfinished(tmp_path)
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in gone)

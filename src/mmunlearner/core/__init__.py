@@ -1,1 +1,1 @@
-"""What every room uses and no room owns: files, recipes, progress, costs. Knows no data, models or torch."""
+"""Files, recipes, validation, names, progress, costs: tools of all rooms. Knows no data, models or torch."""

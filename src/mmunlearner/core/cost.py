@@ -1,4 +1,4 @@
-"""What a step costs: seconds and peak memory, as the operating system (or the accelerator) counts it."""
+"""Cost of a block: seconds, and peak memory as the operating system or the accelerator counts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 @dataclass
 class Cost:
-    """Filled in when the measured block ends."""
+    """Seconds and peak memory of a block, known when the block ends."""
 
     seconds: float = 0.0
     peak_memory_bytes: int = 0

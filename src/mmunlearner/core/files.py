@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside their place, then renamed into it."""
+"""Files that are either whole or absent: written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -18,43 +18,47 @@ if TYPE_CHECKING:
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
-    """Write `content` to `path` so that a reader, or a kill, never meets half of it."""
-    with staged_file(path) as beside:
-        beside.write_bytes(content)
+    """Write a file so that neither a reader nor a kill ever sees half of it; return its path."""
+    with staged_file(path) as stage:
+        stage.write_bytes(content)
     return Path(path)
 
 
 @contextmanager
 def staged_file(path: Path | str) -> Iterator[Path]:
-    """A file to write that becomes `path` when the block ends well, and vanishes when it does not."""
+    """Yield a file to write: it becomes `path` if the block succeeds and is removed if it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    stage = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        yield stage
+        with stage.open("rb+") as file:
+            os.fsync(file.fileno())  # else a power cut could leave the new name without the content
+        stage.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        stage.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
-    """As `write_bytes`, as safetensors, without a copy of the tensors in memory."""
+    """Write tensors as safetensors, as `write_bytes` does, without a copy of them in memory."""
     from safetensors.torch import save_file
 
-    with staged_file(path) as beside:
-        save_file(dict(tensors), beside, metadata=dict(metadata))
+    with staged_file(path) as stage:
+        save_file(dict(tensors), stage, metadata=dict(metadata))
     return Path(path)
 
 
 def write_text(path: Path | str, text: str) -> Path:
-    """As `write_bytes`, in UTF-8."""
+    """Write a text in UTF-8, as `write_bytes` does."""
     return write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """As `write_bytes`; refuses NaN and infinities, which are not JSON."""
+    """Write a value as JSON, as `write_bytes` does.
+
+    Raises:
+        ValueError: it holds a NaN or an infinity, which are not JSON.
+    """
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -112,43 +116,44 @@ def read_jsonl(path: Path | str) -> list[Any]:
 
 
 def write_jsonl(path: Path | str, values: list[Any]) -> Path:
-    """Write one JSON value per line, whole or not at all."""
+    """Write one JSON value per line, as `write_bytes` does."""
     return write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
 
 
 def append_jsonl(path: Path | str, value: Any) -> None:
-    """Add one line to a log that grows while a step runs."""
+    """Append one line to a log."""
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 @contextmanager
 def staged_dir(path: Path | str) -> Iterator[Path]:
-    """A folder to fill that becomes `path` when the block ends well, and vanishes when it does not."""
+    """Yield a folder to fill: it becomes `path` if the block succeeds and is removed if it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    stage = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
     try:
-        yield beside
+        yield stage
         discard(path)
-        beside.rename(path)
+        stage.rename(path)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def discard(path: Path | str) -> None:
     """Remove a folder so that no kill leaves half of it under its name."""
     path = Path(path)
     if path.exists():
-        beside = path.with_name(f".{path.name}.discarded.{os.getpid()}.part")
-        path.rename(beside)
-        shutil.rmtree(beside)
+        renamed = path.with_name(f".{path.name}.discarded.{os.getpid()}.part")
+        path.rename(renamed)
+        shutil.rmtree(renamed)
 
 
-def sweep(folder: Path | str) -> None:
-    """Remove what killed processes left half-written below a folder that nobody else is writing to."""
+def remove_unfinished(folder: Path | str) -> None:
+    """Remove the unfinished files of killed processes below a folder, to which no other process may be writing."""
     for path in sorted(Path(folder).rglob(".*.part")):
+        # The number is a process's. Unfinished sums of squares end in .part too, without one: a run goes on from them.
         if re.fullmatch(r"\..+\.\d+\.part", path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

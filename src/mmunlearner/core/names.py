@@ -28,10 +28,10 @@ def resolve_name(name: str, what: str) -> Any:
         raise ConfigError(f"{what} {name}: cannot be imported ({reason(error)})") from error
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean X?`, or the list of known names where none is similar."""
-    known = list(known)
-    if similar := get_close_matches(name, known, n=1):
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return `did you mean X?` with the most similar name, or a list of the names where none is similar."""
+    names = list(names)
+    if similar := get_close_matches(name, names, n=1):
         return f"did you mean {similar[0]}?"
-    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
-    return f"known: {', '.join(known[:MAX_LISTED]) or 'none'}{more}"
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"known: {', '.join(names[:MAX_LISTED]) or 'none'}{more}"

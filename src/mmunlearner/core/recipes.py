@@ -1,4 +1,4 @@
-"""Recipes: YAML and flags in, `RunConfig` out, and back; errors name the option, where it stands and the remedy."""
+"""Recipes: YAML and flags in, `RunConfig` out, and back. Errors name the file or flag, the option and the remedy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
 NOT_CONTENT = ("name", "out", "jobs")
-"""Options that say where and how a run is made; its results do not depend on them."""
+"""Options that change nothing in a run's results: where it is written, and by how many processes."""
 
 
 def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read a recipe (a file, or the name of a shipped one); `overrides` maps dotted names to values and wins.
+    """Read a recipe: a file, or the name of a shipped one. `overrides` maps dotted names to values, which win.
 
     Raises:
         ConfigError: the file, an option's name, its type or its range is wrong.
@@ -35,12 +35,13 @@ def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) 
             _override(content, name, value)
         return validate(content, RunConfig, OPTIONS)
     except InvalidError as error:
+        # A flag may set a whole group, or one option of a group that is wrong as a whole.
         overridden = any(_within(error.path, name) or _within(name, error.path) for name in overrides)
         raise ConfigError(f"--{error}" if overridden else f"{path}: {error}") from None
 
 
 def build(kind: type[T], content: Mapping[str, Any]) -> T:
-    """Make a configuration from plain values (texts are converted by type); what is absent keeps its default.
+    """Return a configuration of plain values, in which texts are converted by type; absent options keep their defaults.
 
     Raises:
         ConfigError: an option is unknown, of a wrong type or out of range.
@@ -52,7 +53,7 @@ def build(kind: type[T], content: Mapping[str, Any]) -> T:
 
 
 def check(config: T) -> T:
-    """The same configuration, every type and range checked: for those built in Python.
+    """Return a configuration that was built in Python, with every type and range checked.
 
     Raises:
         ConfigError: an option is of a wrong type or out of range.
@@ -74,25 +75,25 @@ def plain(value: Any) -> Any:
 
 
 def to_yaml(config: Any) -> str:
-    """The whole configuration, defaults included; `load_config` reads it back equal."""
+    """Return a whole configuration as YAML, defaults included; `load_config` reads it back equal."""
     return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True, width=120)
 
 
 def config_hash(config: RunConfig) -> str:
-    """Twelve hexadecimal digits that differ between runs whose results may differ."""
+    """Return twelve hexadecimal digits that differ between runs whose results may differ."""
     content = {key: value for key, value in plain(config).items() if key not in NOT_CONTENT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Name -> file of the recipes that come with the package: inside a wheel, or beside `src` in a checkout."""
+    """Return name -> file of the recipes of the package: inside it in a wheel, beside `src` in a checkout."""
     here = Path(__file__).resolve()
     folder = next((f for f in (here.parents[1] / "recipes", here.parents[3] / "recipes") if f.is_dir()), here.parent)
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_recipe(recipe: Path | str) -> Path:
-    """A recipe's file, by its path or by the name of a shipped one.
+    """Return a recipe's file, given its path or the name of a shipped one.
 
     Raises:
         ConfigError: there is no such recipe.
@@ -100,13 +101,15 @@ def find_recipe(recipe: Path | str) -> Path:
     if Path(recipe).is_file():
         return Path(recipe)
     shipped = shipped_recipes()
-    if (found := shipped.get(str(recipe))) is None:
+    if str(recipe) not in shipped:
         raise ConfigError(f"{recipe}: no such recipe; give a YAML file or one of {', '.join(shipped)}")
-    return found
+    return shipped[str(recipe)]
 
 
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's content, laid over those which it `extends`, if any: a path relative to it, or several in order.
+    """Return a recipe's content, merged over the recipes that it `extends`: a path relative to it, or a list of them.
+
+    `readers` are the files that extend this one.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML of options, or extends itself.
@@ -124,8 +127,12 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 class _TextLoader(yaml.SafeLoader):
-    """YAML whose scalars stay texts, to be converted by the option's type: `1e-5` is a number, `no` is Norway."""
+    """Loader of YAML whose scalars stay texts: the option's type decides that `1e-5` is a number and `no` is Norway.
 
+    A key that stands twice in a mapping is an error.
+    """
+
+    # Of the rules by which YAML finds types, those for null and for the merge key `<<` are left.
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
         first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -133,8 +140,8 @@ class _TextLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice} stands there twice", node.start_mark)
+        if repeated := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated} stands there twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -151,13 +158,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `over` win; options that hold others are merged, lists are replaced."""
+    """Return two recipes merged: options of `over` win, groups of options are merged, lists are replaced."""
     both_mappings = {key for key in over if isinstance(over[key], Mapping) and isinstance(base.get(key), Mapping)}
     return base | {key: _merge(base[key], item) if key in both_mappings else item for key, item in over.items()}
 
 
 def _override(content: dict[str, Any], name: str, value: Any) -> None:
-    """Set the option of a dotted name in a recipe's content."""
+    """Set an option of a recipe's content by its dotted name, making groups on the way, but no methods."""
     *groups, last = name.split(".")
     for depth, group in enumerate(groups):
         if groups[:depth] == ["methods"] and group not in content:

@@ -1,4 +1,4 @@
-"""Plain values (YAML, JSON, rows of tables) made into typed ones by pydantic, with one form of error.
+"""Validation of plain values (YAML, JSON, rows of tables) by pydantic, with one form of error.
 
 The types are the package's own dataclasses and TypedDicts. Errors read `PATH: expected X, found Y`, with a suggestion
 where a name is misspelt.
@@ -44,14 +44,15 @@ UNIONS = (Union, UnionType)
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How strictly values are taken."""
+    """Strictness of a validation."""
 
     noun: str
-    """Name of an entry in errors."""
+    """Word for an entry in errors."""
     unknown: Literal["forbid", "ignore"] = "ignore"
-    """Whether entries that the type does not have are errors or left out."""
+    """Treatment of entries that the type does not have: `ignore` leaves them out."""
     source: Literal["texts", "python", "json"] = "python"
-    """`texts`: numbers and switches may be texts. `python`, `json`: no conversions, but that JSON has lists alone."""
+    """Origin of the values. `texts`: numbers and flags may be texts. `python`, `json`: nothing is converted, but that
+    lists of JSON become tuples where the type wants these."""
 
 
 OPTIONS = Rules("option", unknown="forbid", source="texts")
@@ -61,7 +62,7 @@ FIELDS = Rules("field", source="json")
 
 
 class InvalidError(Exception):
-    """A value that does not fit its type. Whoever catches it knows the file or the flag that it came from."""
+    """A value that does not fit its type. The caller of `validate` knows which file or flag it came from."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
@@ -70,15 +71,15 @@ class InvalidError(Exception):
 
 
 def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -> T:
-    """Return the value as its type has it; a null entry counts as absent.
+    """Return a value as its type has it. An entry that is null counts as absent.
 
-    `context` reaches the validators of fields (pydantic's `info.context`).
+    `context` reaches the validators of fields (pydantic's `info.context`), except those of JSON.
 
     Raises:
-        InvalidError: it does not fit; the first problem is told.
+        InvalidError: it does not fit; if there are several problems, one is named.
     """
     content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
-    if content is None:  # which the adapter takes, see there
+    if content is None:  # the adapter would accept it
         raise InvalidError("", f"expected {_expected(kind, rules)}, found nothing")
     try:
         if rules.source == "json":
@@ -86,39 +87,53 @@ def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -
         else:
             validated = adapter.validate_python(content, context=context)
     except ValidationError as error:
-        # Of a union there is an error for each of its types; the deepest is of the type that was meant.
+        # Where a union fails there is an error for each of its types; the deepest is of the type that was meant.
         deepest = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
-        raise _told(deepest, value, kind, rules) from None
+        raise _invalid(deepest, value, kind, rules) from None
     if rules.unknown == "forbid":
-        _check_nulls_are_known(value, kind, rules)
+        _check_null_names(value, kind, rules)
     return validated
 
 
-def without_nulls(value: Any, *, texts: bool = False) -> Any:
-    """Return a copy without the entries of mappings that are null.
+@cache
+def _adapter(kind: Any, rules: Rules) -> TypeAdapter[Any]:
+    config = ConfigDict(
+        extra=rules.unknown,
+        strict=rules.source != "texts",
+        coerce_numbers_to_str=True,
+        allow_inf_nan=rules.source == "python",
+    )
+    # A union, since pydantic accepts no configuration for a bare dataclass; the types within inherit this one.
+    annotation: Any = kind | None
+    return TypeAdapter(annotation, config=config)
 
-    With `texts`, booleans become texts as YAML writes them, which fit no number: `True` is no 1.
-    """
+
+def without_nulls(value: Any, *, texts: bool = False) -> Any:
+    """Return a copy without the entries of mappings that are null; with `texts`, booleans become texts as in YAML."""
     if isinstance(value, Mapping):
         return {str(key): without_nulls(item, texts=texts) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [without_nulls(item, texts=texts) for item in value]
+    # pydantic would convert True to the number 1, but not the text.
     return str(value).lower() if texts and isinstance(value, bool) else value
 
 
-def _check_nulls_are_known(value: Any, kind: Any, rules: Rules, path: tuple[str | int, ...] = ()) -> None:
-    """Refuse null entries of unknown names, which pydantic does not get to see."""
+def _check_null_names(value: Any, kind: Any, rules: Rules, path: tuple[str | int, ...] = ()) -> None:
+    """Refuse unknown names whose entries are null: pydantic does not get to see them."""
     if isinstance(value, Mapping):
         names: Mapping[str, Any] = {}
-        with suppress(LookupError):  # free-form content goes deeper than its type
+        with suppress(LookupError):  # free-form content may go deeper than its type
             names = fields(_resolve(kind, path)[1])
         for name, item in value.items():
             if item is None and names and name not in names:
                 raise _unknown((*path, name), kind, rules)
-            _check_nulls_are_known(item, kind, rules, (*path, name))
+            _check_null_names(item, kind, rules, (*path, name))
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
-            _check_nulls_are_known(item, kind, rules, (*path, number))
+            _check_null_names(item, kind, rules, (*path, number))
+
+
+# --- types of fields ------------------------------------------------------------------------------------------------
 
 
 def refusal(expected: str, found: str) -> PydanticCustomError:
@@ -126,37 +141,7 @@ def refusal(expected: str, found: str) -> PydanticCustomError:
     return PydanticCustomError("refusal", "{expected}", {"expected": expected, "found": found})
 
 
-@cache
-def fields(kind: Any) -> dict[str, Any]:
-    """Return the entries of a dataclass, NamedTuple or TypedDict with their annotations; of any other type, none."""
-    if not (dataclasses.is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "_fields")):
-        return {}
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: get_args(hint)[0] if get_origin(hint) is NotRequired else hint for name, hint in hints.items()}
-
-
-def dotted(path: Path) -> str:
-    """Return a path in one text: `methods.a.mask.parts[0]`."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{one_line(step)}" for step in path)
-    return "".join(steps).removeprefix(".")
-
-
-def shorten(value: Any) -> str:
-    """Return a value as errors show it, in one short line."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    return one_line(repr(value))
-
-
-def one_line(value: object, limit: int = 60) -> str:
-    """Return a value's text without line breaks, cut at a number of characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _not_empty(text: str) -> str:
+def _check_not_empty(text: str) -> str:
     if not text.strip():
         raise refusal("a text", "an empty one")
     return text
@@ -174,55 +159,21 @@ def _parse_json(value: Any) -> Any:
         raise refusal("JSON", f"{shorten(value)} ({error.msg} at character {error.pos})") from None
 
 
-Text = Annotated[str, AfterValidator(_not_empty)]
+Text = Annotated[str, AfterValidator(_check_not_empty)]
 Json = BeforeValidator(_parse_json)
 """Marker of a value that is written as JSON text."""
 
 
 @cache
-def _adapter(kind: Any, rules: Rules) -> TypeAdapter[Any]:
-    config = ConfigDict(
-        extra=rules.unknown,
-        strict=rules.source != "texts",
-        coerce_numbers_to_str=True,
-        allow_inf_nan=rules.source == "python",
-    )
-    # A union, since pydantic takes no configuration for a bare dataclass; the types within inherit this one.
-    annotation: Any = kind | None
-    return TypeAdapter(annotation, config=config)
+def fields(kind: Any) -> dict[str, Any]:
+    """Return the entries of a dataclass, NamedTuple or TypedDict with their annotations; of any other type, none."""
+    if not (dataclasses.is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "_fields")):
+        return {}
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: get_args(hint)[0] if get_origin(hint) is NotRequired else hint for name, hint in hints.items()}
 
 
-def _told(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> InvalidError:
-    """Return an error of pydantic in this module's form; `value` is what was validated."""
-    *parents, name = error["loc"] or ("",)
-    found, details = error["input"], error.get("ctx", {})
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return _unknown(error["loc"], kind, rules)
-    path, annotation = _resolve(kind, error["loc"])
-    if error["type"] in ("missing", "missing_argument"):
-        # Of the first level, entries that are null count among those that are there.
-        entries = found if parents else value
-        return InvalidError(dotted(path), f"expected {_missing(str(name), entries, annotation, rules)}")
-    if error["type"] == "refusal":
-        return InvalidError(dotted(path), f"expected {details['expected']}, found {details['found']}")
-    limit = LIMITS.get(error["type"], "").format_map(details)
-    expected = limit or _expected(annotation, rules) or error["msg"]
-    return InvalidError(dotted(path), f"expected {expected}, found {shorten(found)}")
-
-
-def _unknown(loc: Path, kind: Any, rules: Rules) -> InvalidError:
-    path, parent = _resolve(kind, loc[:-1])
-    suggestion = did_you_mean(str(loc[-1]), fields(parent))
-    return InvalidError(dotted([*path, loc[-1]]), f"unknown {rules.noun}; {suggestion}")
-
-
-def _missing(name: str, entries: Mapping[str, Any], annotation: Any, rules: Rules) -> str:
-    if name in entries:
-        return f"{_expected(annotation, rules) or f'this {rules.noun}'}, found nothing"
-    if similar := get_close_matches(name, entries, n=1):
-        return f"this {rules.noun}, found {one_line(similar[0])} (did you mean {name}?)"
-    return f"this {rules.noun}, found only {one_line(', '.join(entries)) or 'nothing'}"
-
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 LIMITS = {
     "finite_number": "a finite number",
@@ -230,7 +181,31 @@ LIMITS = {
     "less_than_equal": "{le:g} or less",
     "too_short": "{min_length} or more",
 }
-"""Error of pydantic -> what it expects."""
+"""Type of pydantic's error -> the value that it expects."""
+KINDS = {
+    bool: "true or false",
+    dict: "named values",
+    float: "a number",
+    frozenset: "a list",
+    int: "a whole number",
+    list: "a list",
+    str: "a text",
+    tuple: "a list",
+}
+"""Type -> its name in errors."""
+
+
+def shorten(value: Any) -> str:
+    """Return a value as errors show it, in one short line."""
+    if value is None:
+        return "nothing"
+    return f"{len(value)} bytes" if isinstance(value, bytes) else one_line(repr(value))
+
+
+def one_line(value: object, limit: int = 60) -> str:
+    """Return a value's text without line breaks, cut at a number of characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def out_of_bounds(error: object) -> str:
@@ -242,21 +217,43 @@ def out_of_bounds(error: object) -> str:
     return f"expected {limit.format_map(first.get('ctx', {}))}, found {shorten(first['input'])}" if limit else ""
 
 
-KINDS = {
-    bool: "true or false",
-    dict: "named values",
-    float: "a number",
-    frozenset: "a list",
-    int: "a whole number",
-    list: "a list",
-    str: "a text",
-    tuple: "a list",
-}
-"""Type -> what it is called."""
+def _invalid(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> InvalidError:
+    """Return pydantic's error about `value` in this module's form."""
+    details = error.get("ctx", {})
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return _unknown(error["loc"], kind, rules)
+    path, annotation = _resolve(kind, error["loc"])
+    expected, found = _expected(annotation, rules) or error["msg"], shorten(error["input"])
+    if error["type"] in LIMITS:
+        expected = LIMITS[error["type"]].format_map(details)
+    elif error["type"] == "refusal":
+        expected, found = details["expected"], details["found"]
+    elif error["type"] in ("missing", "missing_argument"):
+        # At the top, null entries count as present: parquet has them for columns that were not read.
+        entries, name = error["input"] if path[1:] else value, str(path[-1])
+        if name in entries:
+            expected, found = _expected(annotation, rules) or f"this {rules.noun}", "nothing"
+        else:
+            similar = get_close_matches(name, entries, n=1)
+            hint = f"{one_line(similar[0])} (did you mean {name}?)" if similar else ""
+            expected, found = f"this {rules.noun}", hint or f"only {one_line(', '.join(entries)) or 'nothing'}"
+    return InvalidError(_dotted(path), f"expected {expected}, found {found}")
+
+
+def _unknown(loc: Path, kind: Any, rules: Rules) -> InvalidError:
+    path, parent = _resolve(kind, loc[:-1])
+    suggestion = did_you_mean(str(loc[-1]), fields(parent))
+    return InvalidError(_dotted([*path, loc[-1]]), f"unknown {rules.noun}; {suggestion}")
+
+
+def _dotted(path: Path) -> str:
+    """Return a path as one text: `methods.a.mask.parts[0]`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{one_line(step)}" for step in path)
+    return "".join(steps).removeprefix(".")
 
 
 def _expected(kind: Any, rules: Rules) -> str:
-    """Return what a type is called in errors."""
+    """Return a type's name in errors; empty if it has none."""
     if (names := fields(kind)) and not hasattr(kind, "__get_pydantic_core_schema__"):
         return f"the {rules.noun}s {', '.join(names)}"
     origin, arguments = get_origin(kind) or kind, get_args(kind)
@@ -268,7 +265,7 @@ def _expected(kind: Any, rules: Rules) -> str:
 
 
 def _resolve(kind: Any, loc: Path) -> tuple[list[str | int], Any]:
-    """Return the path of a value below `kind`, and its type; `loc` is pydantic's path to it.
+    """Return the path and the type of a value below `kind`; `loc` is pydantic's path to it.
 
     Raises:
         LookupError: the type has no such entry.
@@ -278,13 +275,13 @@ def _resolve(kind: Any, loc: Path) -> tuple[list[str | int], Any]:
         return [], kind
     step, rest = loc[0], loc[1:]
     if get_origin(kind) in UNIONS:
-        # pydantic names one of the types before it goes on. The name is its own, so each type is tried.
+        # Here pydantic's path has a name for one of the union's types. We do not know these names: try each type.
         for argument in get_args(kind) if rest else ():
             with suppress(LookupError):
                 return _resolve(argument, rest)
         return [], kind
-    inner = [argument for argument in get_args(kind) if argument is not Ellipsis]
-    path, last = _resolve(fields(kind)[str(step)] if fields(kind) else inner[-1], rest)
+    items = [argument for argument in get_args(kind) if argument is not Ellipsis]
+    path, last = _resolve(fields(kind)[str(step)] if fields(kind) else items[-1], rest)
     return [step, *path], last
 
 

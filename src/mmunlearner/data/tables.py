@@ -131,8 +131,8 @@ def table_files(path: Path) -> list[Path]:
     if path.is_file() and path.suffix in _READERS:
         return [path]
     for suffix in _READERS:
-        beside = path.with_name(path.name + suffix)
-        if files := sorted(path.glob(f"*{suffix}")) or ([beside] if beside.is_file() else []):
+        file = path.with_name(path.name + suffix)
+        if files := sorted(path.glob(f"*{suffix}")) or ([file] if file.is_file() else []):
             return files
     if path.is_file():
         raise DataError(f"{path}: not a table this package reads; give {', '.join(_READERS)}")

@@ -32,7 +32,7 @@ def check_quantization(config: RunConfig) -> None:
         ConfigError: something is to be trained without adapters.
     """
     model = config.model
-    trained = {"finetune.lora": config.finetune_lora} if model.is_taught else {}
+    trained = {"finetune.lora": config.finetune_lora} if model.needs_finetuning else {}
     trained |= {"model.lora": model.lora} if config.methods else {}
     for name, lora in trained.items():
         if model.quantize != "none" and not lora.rank:

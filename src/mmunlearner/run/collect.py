@@ -1,4 +1,4 @@
-"""A run's files -> results.json: the one thing that a report reads. Needs no model."""
+"""Collection of a run's files in results.json, which the report reads. Needs no model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def collect(
     half = {name: _where(lines, lambda line: line["id"] in judged) for name, lines in everything.items()}
     accuracies = {name: {column: item_scores(of) for column, of in lines.items()} for name, lines in test.items()}
     oracle = test.get("oracle")
-    found = Results(
+    collected = Results(
         name=run.config.name,
         goal=run.config.goal,
         seed=run.config.seed,
@@ -71,11 +71,12 @@ def collect(
         gallery=_gallery(run, evaluation, test, accuracies),
         manifest=manifest(run),
     )
-    return results.write(found, run.path)
+    return results.write(collected, run.path)
 
 
 def _where(lines: Lines, keep: Callable[[Line], bool]) -> Lines:
-    return {column: some for column, all_of in lines.items() if (some := [line for line in all_of if keep(line)])}
+    selected = {column: [line for line in every if keep(line)] for column, every in lines.items()}
+    return {column: lines for column, lines in selected.items() if lines}
 
 
 def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) -> Column:
@@ -140,15 +141,15 @@ def _model(
 
 
 def free(run: RunDir, method: MethodConfig) -> str:
-    """What may move outside the mask, in words: it decides more than the mask does."""
-    kept = {**plain(run.config.train), **method.train}["free"]
+    """Describe the weights that may move outside the mask; they decide more than the mask does."""
     if method.mask is None:
         return "everything, by both terms"
     words = {
         "all": "everything, by the retain term",
         "parts": f"the rest of {', '.join(method.mask.parts)}, by the retain term",
+        "mask": "nothing",
     }
-    return words.get(str(kept), "nothing")
+    return words[{**plain(run.config.train), **method.train}["free"]]
 
 
 def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _gallery(
 
 
 def manifest(run: RunDir) -> dict[str, Any]:
-    """What it takes to make the run again."""
+    """Return what is needed to repeat the run: configuration, versions, hashes of the data."""
     return {
         "config": plain(run.config),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmunlearner import report
 from mmunlearner.config import RunConfig
-from mmunlearner.core.files import sweep, write_json
+from mmunlearner.core.files import remove_unfinished, write_json
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.run.checks import check
@@ -29,7 +29,7 @@ def run(config: RunConfig) -> Path:
         MMUnlearnerError: the user's data, options or models are not what they should be; nothing is half-written.
     """
     directory = open_run(check(config))
-    sweep(directory.path)
+    remove_unfinished(directory.path)
     overlap = prepare(directory)
     steps = plan(directory)
     references, masks, models = _phases(directory, steps)
