@@ -90,6 +90,37 @@ def test_decisions(repository: Path) -> None:
     assert [title for title in titles[1:] if not (package / title).is_dir()] == []
 
 
+def test_contributing_files(repository: Path) -> None:
+    """Files that it names exist; X and ROOM stand for any name."""
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`([\w./-]+/[\w./-]+)`", text) if not re.search(r"\bX\b|_X\b|ROOM", name)]
+    roots = (repository, repository / "src" / "mmunlearner")
+    assert len(named) > 20
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
+def test_glossary(repository: Path) -> None:
+    """Names of code in the glossary are defined in the package."""
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, glossary = text.partition("## Glossary")
+    rows_ = re.findall(r"^\| .* \| (.*) \|$", glossary.partition("## How to add")[0], re.MULTILINE)
+    names = {
+        name
+        for row in rows_
+        for group in re.findall(r"\(([^)]*`[^)]*)\)", row)
+        for name in re.findall(r"`([\w.]+)`", group)
+    }
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (repository / "src").rglob("*.py"))
+    defined = {
+        *re.findall(r"^ *(?:class|def) (\w+)", source, re.MULTILINE),
+        "Splits.forget",
+        "Splits.retain",
+        "Splits.text",
+    }
+    assert len(names) > 20
+    assert names - defined == set()
+
+
 def test_python_names(repository: Path) -> None:
     """Names such as `mmunlearner.data.overlap` exist; the changelog names old ones too."""
     names = {
@@ -149,6 +180,6 @@ def test_readme_python(repository: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}
     exec(code, namespace)
-    assert namespace["made"].weight_changes.forget_outside == 0
+    assert namespace["result"].weight_changes.forget_outside == 0
     assert (tmp_path / "unlearned" / "model.safetensors").is_file()
     assert (tmp_path / "answers" / "scores.json").is_file()
