@@ -10,7 +10,7 @@ import pytest
 from support.fabricated import MODELS, make_run
 
 from mmunlearner.report.criteria import compare, criteria
-from mmunlearner.report.findings import Finding, findings, headline, sentences
+from mmunlearner.report.findings import Finding, findings, headline
 from mmunlearner.report.results import Run, load
 
 Change = Callable[[dict[str, Any]], None]
@@ -279,4 +279,4 @@ def test_where_training_ended_is_said(tmp_path: Path, reached: bool, said: str) 
 
 def test_notes_of_the_run_are_passed_on(tmp_path: Path) -> None:
     run = made(tmp_path, lambda raw: raw.update(findings=["The disk was nearly full."]))
-    assert sentences(run.results)[-1] == "The disk was nearly full."
+    assert findings(run.results)[-1].text == "The disk was nearly full."

@@ -55,7 +55,7 @@ def harmonic_means(columns: Columns) -> dict[str, float]:
     """Return `real`, `retain` and `forget`, as far as the columns allow."""
     sets = question_sets(columns)
     values = {
-        name: [value for each in sets if each.column in names for value in (each.probability, each.truth_ratio)]
+        name: [value for s in sets if s.column in names for value in (s.probability, s.truth_ratio)]
         for name, names in GROUPS.items()
     }
     return {name: harmonic_mean(numbers) for name, numbers in values.items() if numbers}

@@ -55,7 +55,7 @@ def generate(
             new = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
             for i, tokens in zip(numbers, new, strict=True):
                 # Behind its end token an answer is padded, as long as others of the batch go on.
-                end = next((place for place, token in enumerate(tokens) if token in encoder.ends), len(tokens) - 1)
+                end = next((n for n, token in enumerate(tokens) if token in encoder.ends), len(tokens) - 1)
                 answers[i] = tuple(tokens[: end + 1])
             progress.update(title, len(answers), len(rows))
     return [answers[i] for i in range(len(rows))]
@@ -110,8 +110,8 @@ def _inputs_behind_prefix(rows: Sequence[Row], prefix: int, encoder: Encoder) ->
     if positions is not None:
         length = inputs["input_ids"].shape[1] - prefix
         per_row = [
-            torch.cat([places[:, :prefix], pad_left(places[:, prefix : row.answer_start].T, length).T], 1)
-            for places, row in zip(positions.unbind(1), rows, strict=True)
+            torch.cat([of_row[:, :prefix], pad_left(of_row[:, prefix : row.answer_start].T, length).T], 1)
+            for of_row, row in zip(positions.unbind(1), rows, strict=True)
         ]
         inputs["position_ids"] = torch.stack(per_row, 1)
     return {**_to(inputs, input_device(model)), CACHE: cache}

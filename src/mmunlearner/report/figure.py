@@ -132,14 +132,6 @@ def standalone_svg(figure: Figure, label: str) -> str:
     return opened.replace(">", f">{css}<rect class='paper' width='100%' height='100%' rx='10'/>", 1) + "\n"
 
 
-def png(figure: Figure, scale: float = 2) -> bytes:
-    """Return a figure as PNG on white, with `scale` times as many pixels as its size says."""
-    stream = io.BytesIO()
-    with house_style():
-        figure.savefig(stream, format="png", dpi=72 * scale, facecolor=COLOURS["paper"][0])
-    return stream.getvalue()
-
-
 def _rendered(figure: Figure) -> str:
     stream = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))

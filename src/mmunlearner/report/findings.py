@@ -72,11 +72,6 @@ def findings(results: Results) -> tuple[Finding, ...]:
     )
 
 
-def sentences(results: Results) -> list[str]:
-    """Return the findings as texts, each with its topic."""
-    return [f"{finding.topic}: {finding.text}" if finding.topic else finding.text for finding in findings(results)]
-
-
 # --- headline -------------------------------------------------------------------------------------------------------
 
 

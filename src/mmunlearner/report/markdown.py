@@ -16,14 +16,14 @@ SIGNS = {"met": "✓", "missed": "✗", "note": DASH}
 
 def report(results: Results) -> str:
     """Write the report as Markdown."""
-    results_table, head = table(results), headline(results)
+    results_table, summary = table(results), headline(results)
     about = [f"run `{results.name}`", f"benchmark {results.benchmark or 'unnamed'}", f"goal: {results.goal} unlearning"]
     about += [f"seed {results.seed}"] if results.seed is not None else []
     return "\n".join(
         [
-            f"# {escape_markdown(head.title)}\n",
+            f"# {escape_markdown(summary.title)}\n",
             f"{escape_markdown(', '.join(about), code=True)}\n",
-            f"{escape_markdown(head.text)}\n",
+            f"{escape_markdown(summary.text)}\n",
             "## Results\n",
             markdown(results_table),
             f"{escape_markdown(results_table.caption)} In brackets: distance to the oracle in points.\n",
