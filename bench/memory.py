@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, LlavaConfig, Qwen2VLConfig
 
-from mmunlearner.config import TrainConfig
+from mmunlearner.config import LoadConfig, TrainConfig
 from mmunlearner.run.memory import ORDER, ForwardSize, Memory, saliency, sizes, training
 
 LLAVA = LlavaConfig(text_config={"model_type": "llama", "vocab_size": 32064})
@@ -31,9 +31,9 @@ def plans(config: Any) -> dict[str, Memory]:
         "mask of all parts, squares on the host": saliency(size, LOAD, ORDER, dtype="bfloat16", on_host=True),
         "mask of vision and projector": saliency(size, LOAD, SEEING, dtype="bfloat16"),
         "training vision and projector": training(
-            size, LOAD, TrainConfig(), parts=SEEING, masked=True, dtype="bfloat16"
+            size, LOAD, TrainConfig(), LoadConfig(dtype="bfloat16"), parts=SEEING, masked=True
         ),
-        "training everything": training(size, LOAD, TrainConfig(), masked=True, dtype="bfloat16"),
+        "training everything": training(size, LOAD, TrainConfig(), LoadConfig(dtype="bfloat16"), masked=True),
     }
 
 

@@ -18,7 +18,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, Qwen2VLConf
 
 from mmunlearner import models
 from mmunlearner.batches import Encoder, answers, share_prefixes
-from mmunlearner.config import LoraConfig, TrainConfig
+from mmunlearner.config import LoadConfig, LoraConfig, TrainConfig
 from mmunlearner.errors import ModelError
 from mmunlearner.models import part_of
 from mmunlearner.run.memory import (
@@ -132,7 +132,7 @@ def test_gradients_and_states_are_exact(loaded, optimizer: str):
 def test_adapters_train_in_the_place_of_weights(loaded):
     size = sizes(loaded.model)
     full = training(size, ForwardSize(0), TrainConfig(), masked=True)
-    low = training(size, ForwardSize(0), TrainConfig(), lora=LoraConfig(rank=2), masked=True)
+    low = training(size, ForwardSize(0), TrainConfig(), LoadConfig(lora=LoraConfig(rank=2)), masked=True)
     weights, chosen = dict(loaded.model.named_parameters()), models.candidates(loaded.model)
     factors = 2 * sum(sum(weights[name].shape) for name in chosen if weights[name].dim() == 2)
     assert low.gradients == 4 * (factors + size.largest)
@@ -167,7 +167,7 @@ def test_quantised_weights_take_what_they_take(quantize, tmp_path):
 def test_adapters_on_quantised_weights_save_the_weights_alone(loaded):
     size, load = sizes(loaded.model), ForwardSize(100, 10)
     whole, small = (
-        training(size, load, TrainConfig(), lora=LoraConfig(rank=2), masked=True, quantize=each)
+        training(size, load, TrainConfig(), LoadConfig(quantize=each, lora=LoraConfig(rank=2)), masked=True)
         for each in ("none", "nf4")
     )
     assert (

@@ -1,16 +1,16 @@
-"""What each step takes: counts, tokens, memory and operations, from data, a model's sizes and its processor."""
+"""Costs of each step: counts, tokens, memory and operations, from data, a model's sizes and its processor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
-from mmunlearner.config import LoraConfig, Part, RunConfig, TrainConfig
+from mmunlearner.config import LoadConfig, Part, RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
-from mmunlearner.methods import METHODS, BoundTerm, resolve
+from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
 from mmunlearner.run import memory
 from mmunlearner.run.memory import ORDER, ForwardSize, Memory, Sizes
 from mmunlearner.saliency import FisherPass
@@ -52,8 +52,8 @@ class Estimator:
     def forward_size(self, batch: Batch, *, words: bool = True) -> ForwardSize:
         """Return the size of one forward pass; without `words`, of one that ends at the image features."""
         token: int | None = getattr(self.model.config, "image_token_id", None)
-        ids = [each.inputs["input_ids"] for each in batch.passes]
-        image_tokens = sum(int((each == token).sum()) for each in ids) if token is not None else 0
+        ids = [forward.inputs["input_ids"] for forward in batch.passes]
+        image_tokens = sum(int((tokens == token).sum()) for tokens in ids) if token is not None else 0
         images = sum(map(len, batch.images)) if image_tokens else 0
         patches = images * memory.patches(self.model, image_tokens // images) if images else 0
         if words or not image_tokens:
@@ -80,7 +80,7 @@ class Estimator:
             rows = self.encoder.rows(sample(items, SAMPLED_ITEMS))
             sizes = [self.forward_size(share_prefixes([row], self.encoder)) for row in rows]
             share = len(items) / max(len(sizes), 1)
-            tokens += share * sum(size.seen for size in sizes)
+            tokens += share * sum(size.all_tokens for size in sizes)
             operations += share * sum(self.operations(size, FORWARD) for size in sizes)
         return StepCost("", count, tokens, operations=operations)
 
@@ -90,6 +90,7 @@ class Training:
     """A training whose cost is estimated."""
 
     train: TrainConfig
+    model: LoadConfig
     steps: int
     """Optimizer steps, those of all trials included."""
     forget: Sequence[Example] = ()
@@ -98,7 +99,6 @@ class Training:
     trials: int = 1
     parts: Sequence[Part] = ORDER
     masked: bool = False
-    lora: LoraConfig | None = None
 
 
 def finetuning(estimator: Estimator, name: str) -> StepCost:
@@ -107,35 +107,43 @@ def finetuning(estimator: Estimator, name: str) -> StepCost:
     examples: Sequence[Example] = ()
     if splits is not None:
         examples = splits.vanilla_training if name == "vanilla" else splits.oracle_training
-    training = Training(config.finetune, config.finetune.steps, retain=examples, lora=config.finetune_lora)
+    model = replace(config.model, lora=config.finetune_lora)
+    training = Training(config.finetune, model, config.finetune.steps, retain=examples)
     return training_cost(estimator, f"finetune {name}", training)
 
 
 def unlearning(estimator: Estimator, name: str) -> StepCost:
     """Estimate one method, its trials included."""
     config, splits, method = estimator.config, estimator.splits, estimator.config.methods[name]
-    train, known = train_config(config.train, method), resolve(method.method, METHODS)
-    if known.edit:
+    train, terms = train_config(config.train, method), resolve(method.method, METHODS)
+    if terms.edit:
         return StepCost(f"unlearn {name}", 0)  # no gradient steps
-    forget: Sequence[Example] = splits.forget if splits and known.forget else ()
-    retain: Sequence[Example] = splits.retain if splits and known.retain else ()
-    if splits and known.retain and train.keep_text:
+    forget: Sequence[Example] = splits.forget if splits and terms.forget else ()
+    retain: Sequence[Example] = splits.retain if splits and terms.retain else ()
+    if splits and terms.retain and train.keep_text:
         retain = (*retain, *splits.text)
     trials = max(1, len(method.trials))
-    steps = train.steps * (train.retain_per_forget if known.forget and known.retain else 1)
+    steps = optimizer_steps(terms, train)
     training = Training(
-        train, steps * trials, forget, retain, known.bind(method.options), trials,
+        train, config.model, steps * trials, forget, retain, terms.bind(method.options), trials,
         parts=method.mask.parts if method.mask and train.free != "all" else ORDER,
-        masked=method.mask is not None, lora=config.model.lora,
+        masked=method.mask is not None,
     )  # fmt: skip
     return training_cost(estimator, f"unlearn {name}{f' ({trials} trials)' if trials > 1 else ''}", training)
+
+
+def optimizer_steps(method: Method, train: TrainConfig) -> int:
+    """Return the steps of one training: with both terms, each forget step is followed by steps of retain batches."""
+    if method.edit:
+        return 0
+    return train.steps * (train.retain_per_forget if method.forget and method.retain else 1)
 
 
 def training_cost(estimator: Estimator, name: str, training: Training) -> StepCost:
     """Estimate a training from its first steps."""
     if estimator.sizes is None:
         return StepCost(name, training.steps)
-    model, train = estimator.config.model, training.train
+    train = training.train
     steps: StepSampler | None = None
     if training.forget or training.retain:
         steps = StepSampler.of(training.forget, training.retain, train, estimator.config.seed)
@@ -143,14 +151,13 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     sizes = [size for i in range(counted) for size in _step_sizes(estimator, training, steps, i)] if steps else []
     largest = max(sizes, key=partial(memory.activations, estimator.sizes, parts=training.parts), default=ForwardSize(0))
     needed = memory.training(
-        estimator.sizes, largest, train, parts=training.parts, lora=training.lora, masked=training.masked,
-        dtype=model.dtype, weights=model.weights, quantize=model.quantize,
-    )  # fmt: skip
+        estimator.sizes, largest, train, training.model, parts=training.parts, masked=training.masked
+    )
     if steps is None or not sizes:
         return StepCost(name, training.steps, memory=needed)
     share = len(steps) * training.trials / counted
     operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
-    return StepCost(name, training.steps, share * sum(size.seen for size in sizes), needed, operations)
+    return StepCost(name, training.steps, share * sum(size.all_tokens for size in sizes), needed, operations)
 
 
 def _step_sizes(estimator: Estimator, training: Training, steps: StepSampler, number: int) -> Iterator[ForwardSize]:
@@ -161,8 +168,8 @@ def _step_sizes(estimator: Estimator, training: Training, steps: StepSampler, nu
     for term, examples in zip(training.terms, (step.forget, step.retain), strict=True):
         if examples:
             owners = [example.entity for example in examples]
-            for piece in micro_batches(estimator.encoder.rows(examples), owners, estimator.encoder, tokens):
-                yield estimator.forward_size(piece.batch, words=term is None or term.needs.language_model)
+            for micro_batch in micro_batches(estimator.encoder.rows(examples), owners, estimator.encoder, tokens):
+                yield estimator.forward_size(micro_batch.batch, words=term is None or term.needs.language_model)
 
 
 def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
@@ -183,7 +190,7 @@ def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
         return StepCost(name, count, memory=needed)
     share = len(groups) / len(sizes)
     operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
-    return StepCost(name, count, share * sum(size.seen for size in sizes), needed, operations)
+    return StepCost(name, count, share * sum(size.all_tokens for size in sizes), needed, operations)
 
 
 def evaluation(estimator: Estimator, name: str) -> StepCost:

@@ -1,6 +1,6 @@
-"""What a recipe would do, without doing it: counts, tokens, steps, memory, time. Reads no weights, writes no run.
+"""Forecast of a recipe: counts, tokens, steps, memory, time. Reads no weights, writes no run.
 
-What cannot be told here (no data, no processor, no configuration at hand) is listed with the reason.
+Without data, processor or configuration, the forecast says what is unknown, and why.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Forecast:
     """Floating-point operations per second that times are computed with."""
     speed_source: str
     unknown: tuple[str, ...]
-    """What could not be counted, and why."""
+    """Things that could not be counted, and why."""
 
     @property
     def seconds(self) -> float | None:

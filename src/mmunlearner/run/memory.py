@@ -1,9 +1,9 @@
-"""How much memory a step takes, from a model's configuration alone: its modules are made on the meta device.
+"""Memory of a step in bytes, from a model's configuration alone: its modules are made on the meta device.
 
-What is counted exactly: weights, gradients, the optimizer's state, saliency accumulators, mask bits, adapters.
-What is estimated: activations, as every linear layer's input and output for every token that a graph passes through
-(tests hold it within 25 % of what autograd saves), and the logits at answer tokens. What is left out: the allocator's
-own overhead, libraries, data. Numbers are bytes.
+Counted exactly: weights, gradients, the optimizer's state, saliency accumulators, mask bits, adapters.
+Estimated: activations, as every linear layer's input and output for every token that a graph passes through (tests
+hold it within 25 % of what autograd saves), and the logits at answer tokens.
+Left out: the allocator's own overhead, libraries, data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mmunlearner.config import LoraConfig, Part, Quantize, TrainConfig
+from mmunlearner.config import LoadConfig, LoraConfig, Part, Quantize, TrainConfig
 from mmunlearner.errors import ModelError, reason
 from mmunlearner.models import candidates, part_of, resolve_source
 from mmunlearner.saliency.fisher import RECOMPUTE_FROM
@@ -33,7 +33,7 @@ STATES: Mapping[str, int] = {"adamw": 2, "sgd": 0, "muon": 2}
 LOGIT_COPIES = 3
 """Logits of answer tokens, their log-probabilities, their gradient."""
 Stored = Literal["all", "products", "inputs"]
-"""What a transformer layer keeps for its gradient: everything, its input and matrix products, or its input alone."""
+"""Tensors of a transformer layer stored for its gradient: all, its input and matrix products, or its input alone."""
 ORDER: tuple[Part, ...] = ("vision", "projector", "language")
 """The parts in the order in which a forward pass goes through them."""
 
@@ -46,15 +46,15 @@ class Sizes:
     candidates: Mapping[Part, int]
     """Of them, those that a mask may select."""
     inputs: Mapping[Part, int]
-    """Sum of the linear layers' input widths: what they keep of each token."""
+    """Sum of the linear layers' input widths: numbers stored of each token."""
     outputs: Mapping[Part, int]
     """Sum of their output widths."""
     hidden_widths: Mapping[Part, int]
-    """Sum of the widths at which one transformer layer hands on to the next."""
+    """Sum of the hidden widths over the transformer layers."""
     widest_layer: Mapping[Part, int]
-    """Widths of the linear layers of its widest transformer layer."""
+    """Sum of the widths of the linear layers in the widest transformer layer."""
     linear: int
-    """Weights of the linear layers, the output head's left out: what can be quantised."""
+    """Weights that can be quantised: those of the linear layers but the output head."""
     vocabulary: int
     largest: int
     """Weights of the largest candidate."""
@@ -66,7 +66,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ForwardSize:
-    """What one forward pass sees."""
+    """Size of one forward pass."""
 
     language: int
     """Tokens of all sequences, those of images included."""
@@ -78,7 +78,7 @@ class ForwardSize:
     """Image tokens of a pass that ends before the language model."""
 
     @property
-    def seen(self) -> int:
+    def all_tokens(self) -> int:
         """Tokens as a run counts them."""
         return self.language + self.features
 
@@ -88,7 +88,7 @@ class ForwardSize:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes by what they hold."""
+    """Bytes by use."""
 
     weights: int = 0
     copy: int = 0
@@ -155,54 +155,46 @@ def sizes(model: nn.Module) -> Sizes:
 
 def training(
     size: Sizes,
-    load: ForwardSize,
+    forward: ForwardSize,
     train: TrainConfig,
+    model: LoadConfig = LoadConfig(),
     *,
     parts: Sequence[Part] = ORDER,
-    lora: LoraConfig | None = None,
     masked: bool = False,
-    dtype: str = "float32",
-    weights: str = "float32",
-    quantize: Quantize = "none",
 ) -> Memory:
-    """A step of unlearning or fine-tuning that trains these parts; `masked`: with a mask over them.
+    """Estimate a step of unlearning or fine-tuning that trains these parts; `masked`: with a mask over them.
 
-    The terms' graphs are alive one after the other: `load` is the larger of the two. `weights` is the number format
-    that the model is held in, and its copy. Beside a quantised model there are two copies of its whole weights, as
-    the adapters are merged into the second; and one of its layers at a time is written out for its product.
+    The terms' graphs are alive one after the other: `forward` is the larger of the two.
     """
-    adapters = _adapters(size, parts, lora)
-    trained = adapters or sum(size.weights[part] for part in parts)
-    number = HALF if dtype == "bfloat16" else FLOAT
-    cast_again = size.total if dtype != weights else 0  # under autocast, once a pass
-    written = number * (cast_again if quantize == "none" else size.largest)
+    adapters = model.lora.rank * sum(size.inputs[part] + size.outputs[part] for part in parts)
+    trainable = adapters or sum(size.weights[part] for part in parts)
+    # Autocast keeps a cast copy of the weights for a pass; of quantised weights one layer is dequantised at a time.
+    cast_weights = size.total if model.dtype != model.weights else 0
+    temporary = _number(model.dtype) * (cast_weights if model.quantize == "none" else size.largest)
     dense = FLOAT * size.largest if adapters and masked else 0  # one layer's gradient of the effective weight
     return Memory(
-        weights=weight_bytes(size, weights, quantize) + FLOAT * adapters + written,
-        copy=weight_bytes(size, weights) * (1 if quantize == "none" else 2),
-        gradients=FLOAT * trained + dense,
-        optimizer=FLOAT * trained * STATES[train.optimizer],
+        weights=weight_bytes(size, model.weights, model.quantize) + FLOAT * adapters + temporary,
+        # Adapters of a quantised model are merged into a second copy of the whole weights.
+        copy=weight_bytes(size, model.weights) * (1 if model.quantize == "none" else 2),
+        gradients=FLOAT * trainable + dense,
+        optimizer=FLOAT * trainable * STATES[train.optimizer],
         mask=_bits(size, parts) if masked else 0,
-        activations=activations(size, load, parts, dtype=dtype),
+        activations=activations(size, forward, parts, dtype=model.dtype),
     )
 
 
 def saliency(
-    size: Sizes, load: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", on_host: bool = False
+    size: Sizes, forward: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", on_host: bool = False
 ) -> Memory:
-    """One pass of a mask over these parts, as a run makes it: a float32 accumulator per candidate.
-
-    Each layer's gradient is squared and dropped; the sums of the other sets are on disk. `on_host`: the accumulators
-    do not lie on the device.
-    """
-    number = HALF if dtype == "bfloat16" else FLOAT
+    """Estimate a Fisher pass over these parts: a float32 accumulator per candidate, on the host with `on_host`."""
     return Memory(
-        weights=number * size.total,
-        gradients=(number + FLOAT * (dtype == "bfloat16")) * size.largest,
+        weights=_number(dtype) * size.total,
+        # Each layer's gradient is squared (in float32) and dropped before the next.
+        gradients=(_number(dtype) + FLOAT * (dtype == "bfloat16")) * size.largest,
         saliency=0 if on_host else FLOAT * sum(size.candidates[part] for part in parts),
         mask=_bits(size, parts),
         activations=activations(
-            size, load, parts, dtype=dtype, stored="inputs" if size.total >= RECOMPUTE_FROM else "products"
+            size, forward, parts, dtype=dtype, stored="inputs" if size.total >= RECOMPUTE_FROM else "products"
         ),
     )
 
@@ -222,7 +214,7 @@ def scenarios(size: Sizes, forward: ForwardSize) -> dict[str, Memory]:
     bases: dict[str, Quantize] = {"": "none", " on int8": "int8", " on nf4": "nf4"}
     adapters = {
         f"unlearning all, adapters of rank 16{base}": training(
-            size, forward, TrainConfig(), lora=LoraConfig(rank=16), masked=True, quantize=quantize
+            size, forward, TrainConfig(), LoadConfig(quantize=quantize, lora=LoraConfig(rank=16)), masked=True
         )
         for base, quantize in bases.items()
     }
@@ -230,47 +222,45 @@ def scenarios(size: Sizes, forward: ForwardSize) -> dict[str, Memory]:
 
 
 def activations(
-    size: Sizes, load: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", stored: Stored = "all"
+    size: Sizes, forward: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", stored: Stored = "all"
 ) -> int:
-    """What autograd keeps of a forward pass: nothing before the first part that trains.
-
-    A layer that trains keeps its input and, for what follows it, its output; of a frozen one behind it the input is
-    kept about half the time, by the norms and activation functions around it. Where a transformer layer is computed
-    again, its input is kept, and one layer at a time in full; of `products` the outputs of its linear layers
-    and of its attention (about as wide as what it hands on) as well.
-    """
+    """Estimate the bytes that autograd stores of a forward pass in which these parts train."""
+    # Nothing is stored before the first part that trains.
     first = min((ORDER.index(part) for part in parts), default=len(ORDER))
     numbers = 0
     for part in ORDER[first:]:
         widths = {
+            # A trained layer stores its input and output; the input of a frozen one behind it is stored about half the
+            # time, by the norms and activation functions around it.
             "all": size.outputs[part] + size.inputs[part] // (1 if part in parts else 2),
+            # A layer that is computed again stores its input, and is alive in full one at a time; with `products` also
+            # the outputs of its linear layers and of its attention (about as wide as its input).
             "products": size.outputs[part] + 2 * size.hidden_widths[part] + size.widest_layer[part],
             "inputs": size.hidden_widths[part] + size.widest_layer[part],
         }
-        numbers += load.tokens(part) * widths[stored]
-    return numbers * (HALF if dtype == "bfloat16" else FLOAT) + LOGIT_COPIES * FLOAT * load.answers * size.vocabulary
+        numbers += forward.tokens(part) * widths[stored]
+    return numbers * _number(dtype) + LOGIT_COPIES * FLOAT * forward.answers * size.vocabulary
 
 
 def weight_bytes(size: Sizes, weights: str, quantize: Quantize = "none") -> int:
-    """Bytes of a model's weights in this number format, linear layers but the output head quantised."""
-    number = HALF if weights == "bfloat16" else FLOAT
+    """Return the bytes of a model's weights in this number format, linear layers but the output head quantised."""
     if quantize == "none":
-        return number * size.total
-    each, row = QUANTIZED[quantize]
-    return number * (size.total - size.linear) + round(each * size.linear) + row * sum(size.outputs.values())
+        return _number(weights) * size.total
+    per_weight, per_row = QUANTIZED[quantize]
+    unquantized = _number(weights) * (size.total - size.linear)
+    return unquantized + round(per_weight * size.linear) + per_row * sum(size.outputs.values())
+
+
+def _number(dtype: str) -> int:
+    return HALF if dtype == "bfloat16" else FLOAT
 
 
 def _bits(size: Sizes, parts: Sequence[Part]) -> int:
     return sum(size.candidates[part] for part in parts) // 8
 
 
-def _adapters(size: Sizes, parts: Sequence[Part], lora: LoraConfig | None) -> int:
-    """Weights of the low-rank factors; 0 without adapters."""
-    return lora.rank * sum(size.inputs[part] + size.outputs[part] for part in parts) if lora and lora.rank else 0
-
-
 def patches(model: nn.Module, image_tokens: int) -> int:
-    """What the vision encoder sees of one image: its patches, or as many as are merged into the image tokens."""
+    """Return the positions of one image in the vision encoder: its patches, or those merged into its tokens."""
     vision = cast(Any, model).config.vision_config
     side, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if isinstance(side, int) and isinstance(patch, int):

@@ -137,9 +137,9 @@ def _are_masks_complete(run: RunDir) -> bool:
 
 def _unlearning_work(config: RunConfig, name: str) -> int:
     method = config.methods[name]
-    known = resolve(method.method, METHODS)
+    terms = resolve(method.method, METHODS)
     train = train_config(config.train, method)
-    batches = (1 if known.forget else 0) + ((train.retain_per_forget if known.forget else 1) if known.retain else 0)
+    batches = (1 if terms.forget else 0) + ((train.retain_per_forget if terms.forget else 1) if terms.retain else 0)
     return _training_work(train, batches * max(1, len(method.trials)))
 
 

@@ -18,7 +18,9 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits, prompt, target
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import evaluate_model, quick_scores
+from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load, pick_device
+from mmunlearner.run.costs import optimizer_steps
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
 from mmunlearner.run.validation import forget_target, stop_target, trial_items, validation_values
@@ -128,16 +130,7 @@ def _train(run: RunDir, method: MethodConfig, work: Path, mask: Mask | None, pro
 
 def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None:
     """Make the model of each trial, and save the best one as the method's."""
-    count = len(run.method(name).trials)
-    # Counted in steps of the mean trial: trials may differ in their steps.
-    steps = train_config(run.config.train, run.method(name)).steps
-    trials = [
-        _trial(
-            run, name, number, mask,
-            progress.child(f"trial {number + 1} of {count}").part(number * steps, (number + 1) * steps, count * steps),
-        )
-        for number in range(count)
-    ]  # fmt: skip
+    trials = [_trial(run, name, number, mask, progress) for number in range(len(run.method(name).trials))]
     best = run.best_trial(name)
     if not best.exists():  # it is written before the record of its trial, so somebody removed it
         raise ConfigError(f"{best}: is missing although its trials are done; remove {best.parent} and run again")
@@ -159,6 +152,11 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
         return read_json(record)
     method = run.method(name)
     settings, work = dict(method.trials[number]), run.work(name) / str(number)
+    # Trials may differ in their steps: progress counts as if they did not.
+    count = len(method.trials)
+    steps = optimizer_steps(resolve(method.method, METHODS), train_config(run.config.train, method))
+    progress = progress.child(f"trial {number + 1} of {count}")
+    progress = progress.part(number * steps, (number + 1) * steps, count * steps)
     with measured() as cost:
         trained = _train(run, with_settings(method, settings), work, mask, progress)
     if run.config.model.quantize != "none":  # adapters were merged in the host's memory
