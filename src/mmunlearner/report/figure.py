@@ -116,9 +116,10 @@ def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] 
     the artist that they belong to.
     """
     body = _body(_rendered(figure), titles or {})
+    # Several figures share the page: matplotlib gives all of them the same ids, and refers to them by #id.
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
-    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body)
+    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body)  # HTML needs none; so the page names no address
     width = float(figure.get_figwidth()) * 72
     return _opened(body, f'class="plot" role="img" aria-label="{escape(label)}" style="max-width:{width:.0f}px"')
 
@@ -128,12 +129,14 @@ def standalone_svg(figure: Figure, label: str) -> str:
     body = _body(_rendered(figure), {})
     light, dark = (f".paper{{fill:{paper}}}text{{paint-order:stroke;stroke:{paper}}}" for paper in COLOURS["paper"])
     css = f"<style>text{{stroke-width:2.5px}}{light}@media (prefers-color-scheme:dark){{{dark}{dark_mode()}}}</style>"
+    # Letters have an outline in the colour of the background, so that lines behind them do not make them illegible.
     opened = _opened(body, f'role="img" aria-label="{escape(label)}"', sized=True)
     return opened.replace(">", f">{css}<rect class='paper' width='100%' height='100%' rx='10'/>", 1) + "\n"
 
 
 def _rendered(figure: Figure) -> str:
     stream = io.StringIO()
+    # No date or version: the same results give the same bytes.
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with house_style():
         figure.savefig(stream, format="svg", metadata=nothing)

@@ -50,6 +50,7 @@ def page(run: Run) -> str:
     results, results_table = run.results, table(run.results)
     all_findings = findings(results)
     by_topic = {topic: [finding for finding in all_findings if finding.topic == topic] for topic in CHECKS}
+    # A section that is empty or None is left out, and so is its link.
     sections = {
         "findings": all_findings,
         "tradeoff": _trade_off(results),

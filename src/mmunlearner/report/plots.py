@@ -32,6 +32,7 @@ def column_bars(results: Results, column: Column, *, width: float = 340) -> Figu
     with house_style():
         figure = canvas(width, 19 * len(models) + 62, left=132, right=14, bottom=22, top=38)
         axes = without_background(figure.add_subplot())
+        # At the left edge of the figure: x counts in widths of the axes, 132 px to their left.
         axes.set_title(column.title, weight="bold", x=-132 / (width - 146))
         axes.grid(axis="y", visible=False)
         _reference_lines(axes, results, column)
@@ -41,7 +42,7 @@ def column_bars(results: Results, column: Column, *, width: float = 340) -> Figu
             axes.barh(row, value, height=0.62, color=colour(model.role), alpha=alpha, lw=0)
             axes.errorbar(value, row, xerr=error, fmt="none", color=colour("ink"), elinewidth=1.2, capsize=2)
         axes.set_yticks(range(len(models)), [_clipped(model.title) for model in models], size=10.5)
-        axes.set_ylim(len(models) - 0.4, -0.6)
+        axes.set_ylim(len(models) - 0.4, -0.6)  # the first model is at the top
         axes.set_xlim(0, 104)
         axes.set_xticks([0, 25, 50, 75, 100])
     return figure
@@ -56,6 +57,7 @@ def _reference_lines(axes: Axes, results: Results, column: Column) -> None:
     aim = target(results, column)
     if aim.value is not None:
         bound = FORGET_BOUND if column.good == "oracle" else KEEP_BOUND
+        # Both sides of the oracle are bounded; above vanilla is no loss.
         top = aim.value + bound if column.good == "oracle" else 1.04
         axes.axvspan(100 * (aim.value - bound), 100 * top, color=colour("target"), alpha=0.13, lw=0)
     for model, line in ((results.oracle, "-"), (results.vanilla, (0, (3, 2)))):
@@ -120,7 +122,7 @@ def saliency_layers(mask: Mapping[str, Any], *, width: float = 760, height: floa
 def _saliency_panel(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
     """Draw mean saliencies on a log scale, on which a layer without any gradient leaves a gap."""
     for key, term, name in (("saliency_forget", "forget", "forget"), ("saliency_preserve", "retain", "preserve")):
-        values = [layer.get(key) or float("nan") for layer in layers]
+        values = [layer.get(key) or float("nan") for layer in layers]  # a log scale has no zero
         style = {"marker": "o" if term == "forget" else "s", "ms": 4 if len(layers) < 60 else 0}
         axes.plot(range(len(layers)), values, color=colour(term), lw=1.3, label=name, **style)
     if any((layer.get("saliency_forget") or 0) > 0 for layer in layers):

@@ -100,7 +100,8 @@ def seconds_to_make(model: Model) -> float | None:
 
 
 MODEL_COLUMNS = (
-    # A terminal has no room for it: `print_table` says it below the table.
+    # What is free outside the mask decides more than the mask does, so it stands beside the scores. A terminal has no
+    # room for it: `print_table` says it below the table.
     model_column("Free outside the mask", lambda model: model.free, forms=("markdown", "latex", "html")),
     # The page has a section on cost.
     model_column("Time", seconds_to_make, duration, number=True, forms=("markdown",)),
@@ -279,7 +280,7 @@ def terminal(results_table: Table, *, width: int = 80) -> list[RichTable]:
 
 def _terminal_table(part: Table) -> RichTable:
     rich_table = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    rich_table.add_column("", max_width=_NAME_WIDTH)
+    rich_table.add_column("", max_width=_NAME_WIDTH)  # longer names are folded; scores never are
     for column in part.columns:
         title = Text.assemble(column.title, "\n", (column.mark, "dim not bold"))
         justify = "right" if column.number else "left"
