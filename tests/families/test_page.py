@@ -28,7 +28,7 @@ def line(name: str, loaded: Loaded) -> str:
     reason = obstacle(rows, encoder)
     owners = set(candidates(loaded.model).values())
     reference = cache_reference(encoder, rows, VanillaNeeds(features=True))
-    tensors = reference.of(rows, share_prefixes(rows, encoder).images).tensors
+    tensors = reference.of(rows, (), share_prefixes(rows, encoder).images).tensors
     several = [encoder.conversation("Who?", "red", (picture(2), picture(seed))) for seed in (1, 3)]
     with torch.no_grad():
         seen = answers(loaded.model, pad(several, encoder)).nll

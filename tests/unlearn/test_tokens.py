@@ -13,13 +13,13 @@ from support.progress import interrupt_at
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
-from mmunlearner.batches import Encoder, answers
+from mmunlearner.batches import Answers, Encoder, answers
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS
 from mmunlearner.unlearn import Trained, make_adapter, unlearn
-from mmunlearner.unlearn.collate import Collator
-from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference
+from mmunlearner.unlearn.collate import Collator, TermBatch
+from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference, second_answers
 from mmunlearner.unlearn.sampler import Step
 
 IMAGES, TEXTS = examples(), examples(images=False)
@@ -48,15 +48,20 @@ def moved():
 def test_passes_add_up_to_the_whole_batch(name, options, tokens):
     method, loaded = METHODS[name], moved()
     terms = dict(zip(("forget", "retain"), method.bind(options), strict=True))
-    reference = cache_reference(
-        Encoder(llava(VOCABULARY)), Encoder(loaded).rows(UNEVEN), VanillaNeeds(True, True, LAYERS), tokens=tokens
-    )
+    needs, rows = VanillaNeeds(answers=True, features=True, layers=LAYERS), Encoder(loaded).rows(UNEVEN)
+    rows += [r for t in terms.values() if t for r in second_answers(Encoder(loaded), UNEVEN, t.needs)]
+    reference = cache_reference(Encoder(llava(VOCABULARY)), rows, needs, tokens=tokens)
     step = Step(0, UNEVEN, UNEVEN)
 
     def of(tokens: int, term: Any) -> tuple[int, float, torch.Tensor]:
         parts = Collator(Encoder(loaded), terms, reference, tokens=tokens)([step])[term]
         loaded.model.zero_grad()
-        losses = [part.share * terms[term](answers(loaded.model, part.batch, LAYERS), part.reference) for part in parts]
+
+        def output(part: TermBatch) -> Answers:
+            second = answers(loaded.model, part.second) if part.second else None
+            return replace(answers(loaded.model, part.batch, LAYERS), second=second)
+
+        losses = [part.share * terms[term](output(part), part.reference) for part in parts]
         sum(losses).backward()
         gradients = [p.grad.flatten() for p in loaded.model.parameters() if p.grad is not None]
         return len(parts), sum(loss.item() for loss in losses), torch.cat(gradients)

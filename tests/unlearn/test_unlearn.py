@@ -220,7 +220,9 @@ def test_reference_is_the_model_before_training():
     encoder = Encoder(loaded)
     rows = encoder.rows([*IMAGES, *examples(2, 1, images=2)])
     packed = share_prefixes(rows[::-1], encoder)
-    reference = cache_reference(encoder, rows, VanillaNeeds(answers=True, features=True)).of(rows[::-1], packed.images)
+    reference = cache_reference(encoder, rows, VanillaNeeds(answers=True, features=True)).of(
+        rows[::-1], (), packed.images
+    )
     said = answers(loaded.model, pad(rows[::-1], encoder))
     torch.testing.assert_close(reference.logp_sum, said.logp_sum.detach(), rtol=1e-5, atol=1e-5)
     full = said.logits.detach().log_softmax(-1)
@@ -255,7 +257,7 @@ def test_an_anchor_holds_the_image_features(tmp_path):
         rows = encoder.rows(SPLITS.retain[:4])
         packed = share_prefixes(rows, encoder)
         now = answers(made.loaded.model, packed).features
-        was = cache_reference(Encoder(llava(VOCABULARY)), rows, FEATURES).of(rows, packed.images).features
+        was = cache_reference(Encoder(llava(VOCABULARY)), rows, FEATURES).of(rows, (), packed.images).features
         assert now is not None
         assert was is not None
         far.append((now - was).pow(2).sum().item())

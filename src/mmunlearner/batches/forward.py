@@ -37,6 +37,8 @@ class Answers:
     reach it by cross-attention."""
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     """Decoder layer -> its output at the positions that predict the answer tokens, [T, D]; of the layers asked for."""
+    second: Answers | None = None
+    """Prediction of second answers to the same questions, where a method has them."""
 
     @classmethod
     def none(cls, features: Tensor | None, device: torch.device) -> Answers:

@@ -1,6 +1,6 @@
 """Unlearning methods: one short file each."""
 
-from mmunlearner.methods import finetune, ga, kl_min, manu, mmunlearner, npo, rmu
+from mmunlearner.methods import dpo, finetune, ga, kl_min, manu, mmunlearner, npo, rmu
 from mmunlearner.methods.method import BoundTerm, Edit, Method, Needs, Options, Reference, Term, TermName, resolve
 
 METHODS = {
@@ -10,6 +10,7 @@ METHODS = {
         ga.GA_DIFF,
         kl_min.METHOD,
         npo.METHOD,
+        dpo.METHOD,
         rmu.METHOD,
         manu.METHOD,
         mmunlearner.METHOD,

@@ -101,8 +101,8 @@ def prune(
     for kind, examples in kinds.items():
         if not examples:
             raise DataError(f"method manu: there are no {kind} to compare activations on")
-        (*asked,) = entities_in_turn([example] for example in examples)
-        measured[kind] = measure(encoder, asked[: int(limit) or None], layers, active_from, progress, kind)
+        questions = entities_in_turn([example] for example in examples)[: int(limit) or None]
+        measured[kind] = measure(encoder, questions, layers, active_from, progress, kind)
     scores = {
         name: importance(measured["forget images"][name], measured["forget texts"][name])
         / (importance(measured["retain images"][name], measured["retain texts"][name]) + EPS)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmunlearner.batches import Answers
+    from mmunlearner.data import Example
 
 TermName = Literal["forget", "retain"]
 VanillaNeed = Literal["answers", "features", "hidden"]
@@ -24,7 +25,7 @@ Options = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a term reads of its batch. Everything else is absent, and not computed."""
+    """Inputs of a term beside the questions themselves. Everything else is absent, and not computed."""
 
     mask: bool = False
     """A mask of its gradient, without which the method is not itself."""
@@ -32,21 +33,25 @@ class Needs:
     """The model's prediction of the answer tokens. Without it (and without `hidden`) the language model is not run."""
     hidden: tuple[float, ...] = ()
     """Hidden states of decoder layers, each at a depth between 0 (the first) and 1 (the last)."""
+    second_answer: Callable[[Example], str] | None = None
+    """Another answer to the same question (a refusal, say), which the model predicts too: `answers.second`."""
     vanilla: Collection[VanillaNeed] = ()
-    """What the vanilla model made of the same questions: its answers (log-probability and likeliest tokens), image
-    features, hidden states at the same depths."""
+    """Outputs of the vanilla model for the same questions: its answers (log-probability and likeliest tokens, of second
+    answers too), image features, hidden states at the same depths."""
 
     @property
     def language_model(self) -> bool:
-        """Whether the language model has to be run."""
+        """True if the language model has to be run."""
         return self.answers or bool(self.hidden)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the vanilla model made of a batch, as far as the method's needs say."""
+    """Outputs of the vanilla model for a batch, as far as the method needs them."""
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    second: Reference | None = None
+    """The same of the second answers."""
 
     @property
     def logp_sum(self) -> Tensor:
@@ -84,7 +89,8 @@ class Reference:
 
     def to(self, device: torch.device | str) -> Reference:
         """Return the same reference on another device."""
-        return Reference({name: tensor.to(device) for name, tensor in self.tensors.items()})
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return Reference(tensors, self.second.to(device) if self.second else None)
 
     def _get(self, name: str, need: VanillaNeed) -> Tensor:
         if name in self.tensors:
@@ -149,12 +155,12 @@ class Method:
 
     @property
     def needs_mask(self) -> bool:
-        """Whether the method is not itself without a mask."""
+        """True if the method is not itself without a mask."""
         return any(needs.mask for needs in self.needs(self.options).values())
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the vanilla model is asked before training, at the default options."""
+        """True if the vanilla model is asked before training, at the default options."""
         return any(needs.vanilla for needs in self.needs(self.options).values())
 
     def bind(self, options: Options) -> tuple[BoundTerm | None, BoundTerm | None]:
@@ -163,10 +169,16 @@ class Method:
         Raises:
             ConfigError: an option that the method does not have, or a value that is no number.
         """
-        needs = self.needs(self.filled(options))
+        filled = self.filled(options)
+        needs = self.needs(filled)
+        names: dict[TermName, Term | None] = {"forget": self.forget, "retain": self.retain}
         forget, retain = (
-            BoundTerm(name, partial(term, **self._own(term, options)), needs.get(name, Needs())) if term else None
-            for name, term in self._terms().items()
+            BoundTerm(
+                name, partial(term, **{option: filled[option] for option in _keywords(term)}), needs.get(name, Needs())
+            )
+            if term
+            else None
+            for name, term in names.items()
         )
         return forget, retain
 
@@ -193,13 +205,6 @@ class Method:
         if self.edit is None:
             raise ConfigError(f"method {self.name}: trains; it has no edit")
         return partial(self.edit, **self.filled(options))
-
-    def _terms(self) -> dict[TermName, Term | None]:
-        return {"forget": self.forget, "retain": self.retain}
-
-    def _own(self, term: Term, options: Options) -> dict[str, float]:
-        filled = self.filled(options)
-        return {name: filled[name] for name in _keywords(term)}
 
 
 def _keywords(function: Callable[..., Any] | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Mask:
     info: Mapping[str, Any]
     """Model fingerprint, parts, beta, unit, data hashes, counts and mean saliencies per layer."""
     cost: Cost = field(default_factory=Cost, compare=False)
-    """What computing it took; nothing for a mask that was read from a file."""
+    """Seconds and memory of computing it; zero for a mask that was read from a file."""
 
     def of(self, name: str, device: torch.device | str = "cpu") -> Tensor:
         """Unpack the mask of one parameter, bool in its shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmunlearner.batches import Batch, Encoder, micro_batches
+from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
 from mmunlearner.batches.augmentation import augment
 from mmunlearner.config import Augment
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError
 from mmunlearner.methods import BoundTerm, Reference, TermName
-from mmunlearner.unlearn.reference import ReferenceCache
+from mmunlearner.unlearn.reference import ReferenceCache, second_answers
 from mmunlearner.unlearn.sampler import Step
 
 
@@ -29,10 +30,12 @@ class TermBatch:
     """Id of the first question, to name the batch in an error."""
     share: float
     """Share of the term's questions in this step that are in this pass."""
+    second: Batch | None = None
+    """The same questions with their second answers, where the term has them."""
 
 
 StepBatch = dict[TermName, tuple[TermBatch, ...]]
-"""What the data loader hands to a training step: the passes of each term."""
+"""Output of the data loader for a training step: the passes of each term."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,22 @@ class Collator:
         }
 
     def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> tuple[TermBatch, ...]:
-        if not examples or self.terms[name] is None:
+        term = self.terms[name]
+        if not examples or term is None:
             return ()
-        rows = self.encoder.rows(examples)
+        rows, second_rows = self.encoder.rows(examples), second_answers(self.encoder, examples, term.needs)
         rng = np.random.default_rng([self.seed, number, name == "forget"])
         batches: list[TermBatch] = []
         for part in micro_batches(rows, [example.entity for example in examples], self.encoder, self.tokens):
-            reference = (
-                self.reference.of([rows[i] for i in part.numbers], part.batch.images) if self.reference else None
-            )
-            batch = _augmented(part.batch, rng) if self.augment in ("all", name) else part.batch
-            batches.append(TermBatch(batch, reference, examples[part.numbers[0]].id, len(part.numbers) / len(rows)))
+            of_part = [rows[i] for i in part.numbers], [second_rows[i] for i in part.numbers if second_rows]
+            reference = self.reference.of(*of_part, part.batch.images) if self.reference else None
+            batch, second = part.batch, share_prefixes(of_part[1], self.encoder) if second_rows else None
+            if self.augment in ("all", name):
+                same_views = copy.deepcopy(rng)
+                batch = _augmented(batch, rng)
+                second = _augmented(second, same_views) if second else None
+            share = len(part.numbers) / len(rows)
+            batches.append(TermBatch(batch, reference, examples[part.numbers[0]].id, share, second))
         return tuple(batches) if len(batches) == 1 else tuple(_with_features_scale(batches))
 
 
@@ -84,7 +92,7 @@ def _with_features_scale(batches: Sequence[TermBatch]) -> Iterator[TermBatch]:
             yield batch
             continue
         scale = {"features_scale": torch.tensor(batch.share * total)}
-        yield replace(batch, reference=Reference({**batch.reference.tensors, **scale}))
+        yield replace(batch, reference=replace(batch.reference, tensors={**batch.reference.tensors, **scale}))
 
 
 def _augmented(batch: Batch, rng: np.random.Generator) -> Batch:

@@ -27,7 +27,7 @@ class StopCheck:
     level: Mapping[str, float]
     """Accuracy at which training may end."""
     source: Literal["oracle", "chance"]
-    """Whose accuracy the level is."""
+    """Model that has this accuracy."""
     reached: bool
 
 
@@ -40,7 +40,7 @@ class StopTarget:
     floor: Mapping[str, float]
     """Column -> accuracy of the oracle, or of guessing, on them."""
     groups: Mapping[str, Sequence[str]]
-    """What is to be forgotten -> its columns, whose mean counts."""
+    """Name of what is to be forgotten -> its columns, whose mean counts."""
     source: Literal["oracle", "chance"]
     config: EvaluateConfig
 
@@ -60,7 +60,7 @@ class StopTarget:
 
     def _means(self, values: Mapping[str, float]) -> dict[str, float]:
         present = {name: [values[c] for c in group if c in values] for name, group in self.groups.items()}
-        return {name: fmean(some) for name, some in present.items() if some}
+        return {name: fmean(accuracies) for name, accuracies in present.items() if accuracies}
 
 
 @dataclass

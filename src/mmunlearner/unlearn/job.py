@@ -36,7 +36,7 @@ class Job:
     """Folder of checkpoints and the log."""
     mask: Mask | None = None
     adapter: Adapter | None = None
-    """What trains in place of the weights themselves."""
+    """Replacement of the weights in training; None: they train themselves."""
     dtype: str = "float32"
     """Number format that training computes in."""
     seed: int = 0
@@ -44,7 +44,7 @@ class Job:
     encoder: Encoder | None = None
     """An encoder of the model, where the caller has one."""
     stop_target: StopTarget | None = None
-    """Where training may end early (`train.stop_every`). The learning rate follows the planned steps all the same."""
+    """Accuracy at which training may end early (`train.stop_every`); the learning rate follows the planned steps."""
 
     def check(self) -> None:
         """Raise where options do not go together, or not with the model; the mask is checked apart, by its weights.

@@ -26,7 +26,7 @@ class Masking:
     terms: Sequence[TermName] = ("forget",)
     """Terms whose gradients are masked."""
     adapted: bool = False
-    """Whether an adapter trains in place of the model's own weights."""
+    """True if an adapter trains in place of the model's own weights."""
 
     @contextmanager
     def on(self, term: TermName) -> Iterator[None]:

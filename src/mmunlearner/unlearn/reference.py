@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, image_features, micro_batches, share_prefixes
+from mmunlearner.data import Example, prompt
 from mmunlearner.methods import Needs, Reference
 from mmunlearner.models import input_device
 
@@ -23,15 +24,22 @@ RowKey = tuple[object, ...]
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """What the model at the weights that a run starts from made of its questions, as far as the terms need it."""
+    """Outputs of the model that a run starts from, for its questions, as far as the terms need them."""
 
     answers: dict[RowKey, dict[str, Tensor]] = field(default_factory=dict)
     """Row -> its tensors of `Reference`: log-probability of the answer, likeliest tokens, hidden states."""
     features: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
     """Keys of a row's images -> their features as the language model reads them, [image tokens, D]."""
 
-    def of(self, rows: Sequence[Row], images: Sequence[tuple[str, ...]]) -> Reference:
-        """Return the reference of a batch's questions and of its images (`Batch.images`), in its order."""
+    def of(self, rows: Sequence[Row], second_rows: Sequence[Row], images: Sequence[tuple[str, ...]]) -> Reference:
+        """Return the reference of a batch's questions, second answers and images (`Batch.images`), in its order."""
+        tensors = self._of_rows(rows)
+        features = [self.features[image] for image in images if image in self.features]
+        if len(features) == len(images):
+            tensors["features"] = torch.cat(features or [torch.empty(0)])
+        return Reference(tensors, Reference(self._of_rows(second_rows)) if second_rows else None)
+
+    def _of_rows(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         entries = [self.answers[_key(row)] for row in rows] if self.answers else []
         for name in entries[0] if entries else ():
@@ -39,10 +47,7 @@ class ReferenceCache:
             # One number for each question, otherwise tokens along the first axis (of hidden states, the second).
             joined = torch.stack(values) if name == "logp_sum" else torch.cat(values, 1 if name == "hidden" else 0)
             tensors[name] = joined
-        known = [self.features[image] for image in images if image in self.features]
-        if len(known) == len(images):
-            tensors["features"] = torch.cat(known or [torch.empty(0)])
-        return Reference(tensors)
+        return tensors
 
 
 def _key(row: Row) -> RowKey:
@@ -51,7 +56,7 @@ def _key(row: Row) -> RowKey:
 
 @dataclass(frozen=True)
 class VanillaNeeds:
-    """What all terms of a method read of the vanilla model."""
+    """Outputs of the vanilla model that some term of a method reads."""
 
     answers: bool = False
     features: bool = False
@@ -75,6 +80,12 @@ def decoder_layers(model: nn.Module, needs: Needs) -> list[int]:
         return []
     count = len(model.get_decoder().layers)  # pyright: ignore
     return [min(int(depth * count), count - 1) for depth in needs.hidden]
+
+
+def second_answers(encoder: Encoder, examples: Sequence[Example], needs: Needs) -> list[Row]:
+    """Return the rows of the examples with a term's second answers; none where it has none."""
+    second = needs.second_answer
+    return [encoder.conversation(prompt(e), second(e), e.images) for e in examples] if second else []
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 CHECK_EVERY = 50
 """Forget steps between counts of what the forget term reached outside the mask."""
 ADAPTER_FILE = "adapter.safetensors"
-"""What a checkpoint holds of a model with an adapter: the weights that train."""
+"""File of a checkpoint of a model with an adapter: the weights that train."""
 LEAST_SHARE = 0.9
 """Training warns where a smaller share of the weights can move."""
 
@@ -99,6 +100,8 @@ class UnlearnTrainer(Trainer):
             with cached, self.compute_loss_context_manager():
                 if term.needs.language_model:
                     output = answers(model, batch, self.layers[name])
+                    if part.second:
+                        output = replace(output, second=answers(model, part.second.to(self.args.device)))
                 else:
                     output = Answers.none(image_features(model, batch), self.args.device)
                 loss = part.share * term(output, reference)

@@ -27,7 +27,7 @@ from mmunlearner.unlearn.job import Job, train_config
 from mmunlearner.unlearn.log import StepLog, summarize
 from mmunlearner.unlearn.masking import Masking, WeightChanges, trainable_names, weight_changes
 from mmunlearner.unlearn.optimizer import muon
-from mmunlearner.unlearn.reference import ReferenceCache, VanillaNeeds, cache_reference
+from mmunlearner.unlearn.reference import ReferenceCache, VanillaNeeds, cache_reference, second_answers
 from mmunlearner.unlearn.sampler import StepSampler
 from mmunlearner.unlearn.trainer import (
     UnlearnTrainer,
@@ -179,13 +179,11 @@ def _reference(encoder: Encoder, sampler: StepSampler, terms: Terms) -> Referenc
     needs = VanillaNeeds.of([term.needs for term in terms.values() if term], encoder.loaded.model)
     if not needs:
         return None
-    drawn = (
-        example
-        for step in (sampler[i] for i in range(len(sampler)))
-        for example in (*(step.forget or ()), *(step.retain or ()))
-    )
-    distinct = {(example.id, example.choices): example for example in drawn}
-    rows = encoder.rows(list(distinct.values()))
+    steps = [sampler[i] for i in range(len(sampler))]
+    drawn = (example for step in steps for example in (*(step.forget or ()), *(step.retain or ())))
+    distinct = list({(example.id, example.choices): example for example in drawn}.values())
+    rows = encoder.rows(distinct)
+    rows += [row for term in terms.values() if term for row in second_answers(encoder, distinct, term.needs)]
     return cache_reference(encoder, rows, needs, tokens=sampler.config.tokens_per_batch)
 
 

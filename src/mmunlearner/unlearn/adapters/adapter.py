@@ -17,9 +17,9 @@ class Adapted:
     """A model with an adapter."""
 
     model: nn.Module
-    """What is run and trained."""
+    """The model that is run and trained."""
     weights: Sequence[EffectiveWeight]
-    """What the gradient mask acts on."""
+    """Weights that the gradient mask acts on."""
     merge: Callable[[nn.Module | None], Any]
     """`merge(base)` returns an ordinary model whose weights are those that the adapted model's forward pass uses. They
     are written into `base` (changed in place) where one is given, otherwise into the adapted model itself."""
@@ -29,7 +29,7 @@ class Adapter(Protocol):
     """Trains few numbers in place of a model's weights, or chooses which of them train."""
 
     quantized: bool
-    """Whether it can be put on weights of 8 or 4 bits."""
+    """True if it can be put on weights of 8 or 4 bits."""
 
     def wrap(self, model: nn.Module, parts: Sequence[Part]) -> Adapted:
         """Put the adapter on the weights of these parts of the model, and let nothing else train.
