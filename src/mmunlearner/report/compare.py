@@ -71,6 +71,7 @@ def _pooled(name: str, models: Sequence[Model], runs: int) -> Model:
         free=first.free if len({model.free for model in models}) == 1 else "as the chosen variant",
         scores={column: _mean_scores([m.scores[column] for m in models if column in m.scores]) for column in columns},
         oracle_gap={},
+        differences={},
         scores_validation={},
         seconds={step: fmean(m.seconds[step] for m in models if step in m.seconds) for step in first.seconds},
     )
