@@ -60,7 +60,7 @@ class FeatureCache:
     @contextmanager
     def used_by(self, batch: Batch) -> Iterator[None]:
         """Let the model read the features of the batch's images from here, within the block."""
-        with_images = [each for each in batch.passes if "pixel_values" in each.inputs]
+        with_images = [inputs for inputs in batch.passes if "pixel_values" in inputs.inputs]
         # Of several passes nobody could tell which of the batch's images one shows.
         if not self._works or len(with_images) != 1:
             yield
@@ -147,6 +147,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _close(cached: Any, computed: Any) -> bool:
     """Return whether two outputs are equal up to rounding."""
-    left, right = (torch.cat([tensor.flatten() for tensor in _tensors(each)]).float() for each in (cached, computed))
+    a, b = (torch.cat([tensor.flatten() for tensor in _tensors(value)]).float() for value in (cached, computed))
     tolerance = 1e-4 if next(_tensors(computed)).dtype == torch.float32 else 3e-2
-    return left.shape == right.shape and torch.allclose(left, right, rtol=tolerance, atol=tolerance)
+    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)

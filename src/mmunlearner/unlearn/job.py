@@ -106,8 +106,8 @@ def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:
     Raises:
         ConfigError: an option that training does not have.
     """
-    known = asdict(base)
+    options = asdict(base)
     for name in method.train:
-        if name not in known:
-            raise ConfigError(f"train: unknown option {name}; {did_you_mean(name, known)}")
+        if name not in options:
+            raise ConfigError(f"train: unknown option {name}; {did_you_mean(name, options)}")
     return replace(base, **method.train)  # type: ignore[arg-type]

@@ -77,11 +77,11 @@ class StepSampler:
     def __getitem__(self, i: int) -> Step:
         if not 0 <= i < len(self):
             raise IndexError(i)
-        step, place = divmod(i, self.width)
+        step, slot = divmod(i, self.width)
         turn, without_forget = divmod(step, self.every)
         forget = None
         if self.forget and not without_forget:
-            forget = self._draw("forget", self.forget, turn * self.width + place)
+            forget = self._draw("forget", self.forget, turn * self.width + slot)
         retain = (*self._draw("retain", self.retain, i), *self._draw("text", self.texts, i, self.config.texts))
         return Step(i, forget, retain or None)
 

@@ -137,8 +137,8 @@ class UnlearnTrainer(Trainer):
         elif self.is_fsdp_enabled or not isinstance(inner, PreTrainedModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            whole = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype, use_safetensors=True)
-            inner.load_state_dict(whole.state_dict())
+            saved = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype, use_safetensors=True)
+            inner.load_state_dict(saved.state_dict())
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0

@@ -180,8 +180,8 @@ def _reference(encoder: Encoder, sampler: StepSampler, terms: Terms) -> Referenc
     if not needs:
         return None
     steps = [sampler[i] for i in range(len(sampler))]
-    drawn = (example for step in steps for example in (*(step.forget or ()), *(step.retain or ())))
-    distinct = list({(example.id, example.choices): example for example in drawn}.values())
+    questions = (example for step in steps for example in (*(step.forget or ()), *(step.retain or ())))
+    distinct = list({(example.id, example.choices): example for example in questions}.values())
     rows = encoder.rows(distinct)
     rows += [row for term in terms.values() if term for row in second_answers(encoder, distinct, term.needs)]
     return cache_reference(encoder, rows, needs, tokens=sampler.config.tokens_per_batch)
@@ -191,7 +191,7 @@ def _feature_caches(encoder: Encoder, sampler: StepSampler, config: TrainConfig)
     """Return a cache for the terms whose images are not augmented; none where the vision part trains."""
     if not config.keep_features or not features_are_frozen(encoder.loaded.model):
         return {}
-    drawn = (example for groups in (sampler.forget, sampler.retain) for group in groups for example in group)
-    images = {example.image_keys: example.images for example in drawn if example.images}
+    questions = (example for groups in (sampler.forget, sampler.retain) for group in groups for example in group)
+    images = {example.image_keys: example.images for example in questions if example.images}
     cache = FeatureCache(encoder, images, int(config.keep_features * 2**30))
     return {name: cache for name in get_args(TermName) if config.augment not in ("all", name)}

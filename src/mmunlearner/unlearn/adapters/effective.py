@@ -56,13 +56,13 @@ def substitute(unit: nn.Module, substitutions: Sequence[Substitution]) -> list[R
     """
 
     def enter(*_: Any) -> None:
-        for each in substitutions:
+        for item in substitutions:
             # An attribute of the instance is found before `nn.Module` looks among its parameters.
-            vars(each.module)[each.attribute] = each.compute(each.module._parameters[each.attribute])  # pyright: ignore
+            vars(item.module)[item.attribute] = item.compute(item.module._parameters[item.attribute])  # pyright: ignore
 
     def leave(*_: Any) -> None:
-        for each in substitutions:
-            vars(each.module).pop(each.attribute, None)
+        for item in substitutions:
+            vars(item.module).pop(item.attribute, None)
 
     # FSDP2's own hooks gather the weights before ours and free them after: it prepends its first and appends its last.
     return [

@@ -56,12 +56,12 @@ class Lora:
         if base is None:
             return adapted.merge_and_unload()
         # Merged into quantised weights the factors would be rounded to those few levels: they go to the whole ones.
-        whole = self.wrap(base, parts).model
+        unquantized = self.wrap(base, parts).model
         with torch.no_grad():
             for name, factor in adapted.state_dict().items():
                 if ".lora_" in name:
-                    whole.get_parameter(name).copy_(factor)
-        return cast(Any, whole).merge_and_unload()
+                    unquantized.get_parameter(name).copy_(factor)
+        return cast(Any, unquantized).merge_and_unload()
 
 
 def _forward(layer: LoraLayer, weight: EffectiveWeight, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
