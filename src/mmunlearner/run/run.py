@@ -32,7 +32,7 @@ def run(config: RunConfig) -> Path:
     remove_unfinished(directory.path)
     overlap = prepare(directory)
     steps = plan(directory)
-    references, masks, models = _phases(directory, steps)
+    references, squares, masks, models = _phases(directory, steps)
     with ProgressBar({name: step.work() for name, step in steps.items()}) as progress:
         for name, step in steps.items():
             if step.done():
@@ -40,6 +40,7 @@ def run(config: RunConfig) -> Path:
         progress.note(f"data: {overlap}")
         execute(directory, references, workers(config), progress)
         progress.note(_memorisation(directory))
+        execute(directory, squares, workers(config), progress)
         execute(directory, masks, workers(config), progress)
         execute(directory, models, workers(config), progress)
     collect(directory, directory.splits.evaluation, validation_items(directory))
@@ -49,15 +50,18 @@ def run(config: RunConfig) -> Path:
 
 
 def _phases(directory: RunDir, steps: Plan) -> Iterator[Plan]:
-    """Yield the steps that make and evaluate the references, those of the masks, and the rest.
+    """Yield the steps of the references, of the squared gradients, of the masks, and the rest.
 
-    Each phase has its own number of processes, and so of threads to each.
+    Each phase has its own number of processes, and so of threads to each, on which the last bits depend.
     """
-    targets = [f"evaluate {name}" for name in directory.references], [name for name in steps if name == "masks"], steps
+    references = [f"evaluate {name}" for name in directory.references]
+    masks = [name for name in steps if name == "masks"]
+    squares = [need for name in masks for need in steps[name].needs]
     earlier: set[str] = set()
-    for names in targets:
-        yield {name: step for name, step in needed(steps, *names).items() if name not in earlier}
-        earlier |= needed(steps, *names).keys()
+    for targets in (references, squares, masks, steps):
+        phase = needed(steps, *targets)
+        yield {name: step for name, step in phase.items() if name not in earlier}
+        earlier |= phase.keys()
 
 
 def workers(config: RunConfig) -> int:
