@@ -158,13 +158,13 @@ def mask_name(mask: MaskConfig) -> str:
     words += [f"density{density}"] * (mask.density != default.density)
     unit = f"batch{mask.batch}" if mask.unit == "batch" else mask.unit
     words += [unit] * (mask.unit != default.unit) + [f"limit{mask.limit}"] * (mask.limit != default.limit)
-    # An option that is added to MaskConfig and forgotten here has its default in `told`, and so does not go unnoticed.
-    # `batch` is told where it matters, which is with `unit: batch` alone.
-    told = MaskConfig(
+    # An option that is added to MaskConfig and forgotten here has its default in `named`, and so does not go unnoticed.
+    # `batch` is named where it matters: with `unit: batch` alone.
+    named = MaskConfig(
         parts=mask.parts, beta=float(beta), density=float(density), unit=mask.unit, batch=mask.batch,
         limit=mask.limit, random=mask.random,
     )  # fmt: skip
-    if told != mask:
+    if named != mask:
         words.append(hashlib.sha256(json.dumps(plain(mask), sort_keys=True).encode()).hexdigest()[:8])
     return "-".join(words)
 

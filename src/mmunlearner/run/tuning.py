@@ -62,10 +62,10 @@ def sweep(config: RunConfig) -> RunConfig:
     if not config.grid:
         raise ConfigError("grid: nothing to try; name options and values, e.g. --grid.learning_rate 1e-5,3e-5")
     options_of = {name: (*TRAINING, *resolve(m.method, METHODS).options) for name, m in config.methods.items()}
-    known = {option for options in options_of.values() for option in options}
+    available = {option for options in options_of.values() for option in options}
     for option, values in config.grid.items():
-        if option not in known:
-            suggestion = did_you_mean(option, sorted(known))
+        if option not in available:
+            suggestion = did_you_mean(option, sorted(available))
             raise ConfigError(f"grid.{option}: no method of the recipe has this option; {suggestion}")
         if not values:
             raise ConfigError(f"grid.{option}: no value to try")
@@ -85,12 +85,12 @@ def with_settings(method: MethodConfig, settings: Mapping[str, float]) -> Method
     Raises:
         ConfigError: training and the method both have an option of that name, or training has none that is a number.
     """
-    known = resolve(method.method, METHODS).options
+    available = resolve(method.method, METHODS).options
     groups: dict[str, dict[str, object]] = {"train": {}, "options": {}}
     for name, value in settings.items():
         group, _, option = name.rpartition(".")
         if not group:
-            if name in TRAINING and name in known:
+            if name in TRAINING and name in available:
                 raise ConfigError(
                     f"trials: {name} is an option of training and of method {method.method}; write train.{name} or "
                     f"options.{name}"
