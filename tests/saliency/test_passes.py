@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.progress import Listener
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
@@ -66,11 +67,7 @@ def test_a_mask_of_a_joint_pass_is_that_of_its_own(encoder, tmp_path, config, un
 
 def test_stored_squares_are_measured_once(encoder, tmp_path):
     titles = []
-
-    def progress(groups, title):
-        titles.append(title)
-        return groups
-
+    progress = Listener(lambda title, done, total: titles.append(title) if done == 1 else None)
     (fisher_pass,) = (each for each in fisher_passes([VISION]) if each.data == "forget")
     measured = fisher_pass.measure(encoder, SPLITS)
     stored = fisher_pass.measure(encoder, SPLITS, store=tmp_path, progress=progress)
