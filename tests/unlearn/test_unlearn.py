@@ -19,8 +19,10 @@ from mmunlearner.errors import ConfigError, DataError, MaskError, TrainingError
 from mmunlearner.methods import METHODS, Method, Needs
 from mmunlearner.models import candidates, parts
 from mmunlearner.unlearn import unlearn
+from mmunlearner.unlearn.job import Job
 from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference
 from mmunlearner.unlearn.sampler import StepSampler
+from mmunlearner.unlearn.unlearn import run_job
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -111,6 +113,44 @@ def test_step_is_minus_eta_times_the_two_gradients(tmp_path):
     for name in chosen.bits:
         expected = START[name] - train.learning_rate * (gradients[1][name] - gradients[0][name] * chosen.of(name))
         torch.testing.assert_close(dict(done.loaded.model.named_parameters())[name], expected, rtol=0, atol=1e-7)
+
+
+def softmax_of_sets(forget: torch.Tensor, retain: torch.Tensor) -> torch.Tensor:
+    """log(exp(-CE(forget)) + exp(CE(retain))): a loss of both sets that is no sum."""
+    return torch.logaddexp(-forget, retain)
+
+
+BOTH_SETS = Method(
+    "both_sets",
+    "",
+    forget=lambda answers, _: softmax_of_sets(answers.nll.mean(), answers.other.nll.mean()),
+    retain=lambda answers, _: softmax_of_sets(answers.other.nll.mean(), answers.nll.mean()),
+    needs=lambda _: {"forget": Needs(other_set=True), "retain": Needs(other_set=True)},
+)
+
+
+def test_a_loss_of_both_sets_is_masked_for_the_forget_set_alone(tmp_path):
+    """One SGD step, by hand: the gradient through the forget questions is masked, that through the others is not."""
+    chosen, train = mask(), replace(TRAIN, steps=1, retain_per_forget=1, optimizer="sgd", clip=0, warmup=0)
+    job = Job(llava(VOCABULARY), SPLITS, BOTH_SETS, {}, train, tmp_path / "work", mask=chosen)
+    done = run_job(job)
+    loaded = llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    step = StepSampler.of(SPLITS.forget, SPLITS.retain, train, 0)[0]
+    losses = [answers(loaded.model, pad(encoder.rows(e), encoder)).nll.mean() for e in (step.forget, step.retain)]
+    named = {name: p for name, p in loaded.model.named_parameters() if name in chosen.bits}
+    forget, retain = (
+        torch.autograd.grad(softmax_of_sets(*pair), list(named.values()), retain_graph=True, allow_unused=True)
+        for pair in ((losses[0], losses[1].detach()), (losses[0].detach(), losses[1]))
+    )
+    after = dict(done.loaded.model.named_parameters())
+    for name, g_forget, g_retain in zip(named, forget, retain, strict=True):
+        if g_forget is not None:  # the vision encoder's last layer is not used
+            expected = START[name] - train.learning_rate * (g_forget * chosen.of(name) + g_retain)
+            torch.testing.assert_close(after[name], expected, rtol=0, atol=1e-7)
+    assert done.weight_changes.forget_outside == 0
+    with pytest.raises(ConfigError, match="both_sets: a term that reads the other set takes two terms"):
+        run_job(replace(job, train=replace(train, tokens_per_batch=50)))
 
 
 def test_clipping_comes_after_masking(tmp_path):

@@ -39,6 +39,8 @@ class Answers:
     """Decoder layer -> its output at the positions that predict the answer tokens, [T, D]; of the layers asked for."""
     second: Answers | None = None
     """Prediction of second answers to the same questions, where a method has them."""
+    other: Answers | None = None
+    """Prediction for the questions of the step's other set, a constant to autograd, where a method reads it."""
 
     @classmethod
     def none(cls, features: Tensor | None, device: torch.device) -> Answers:

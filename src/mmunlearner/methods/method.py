@@ -35,6 +35,11 @@ class Needs:
     """Hidden states of decoder layers, each at a depth between 0 (the first) and 1 (the last)."""
     second_answer: Callable[[Example], str] | None = None
     """Another answer to the same question (a refusal, say), which the model predicts too: `answers.second`."""
+    other_set: bool = False
+    """The model's answers to the other set's questions in the same step: `answers.other`, None in a step without them.
+    They are constants to this term. A loss L(forget, retain) of both sets is two terms, both L: the forget term moves
+    the first argument, the retain term the second, and their gradients add up to that of L, of which the mask meets the
+    forget set's part alone."""
     vanilla: Collection[VanillaNeed] = ()
     """Outputs of the vanilla model for the same questions: its answers (log-probability and likeliest tokens, of second
     answers too), image features, hidden states at the same depths."""

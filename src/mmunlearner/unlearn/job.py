@@ -65,6 +65,11 @@ class Job:
         terms = [term for term in method.bind(self.options) if term]
         if train.augment == "all" and any(term.needs.vanilla for term in terms):
             raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
+        if any(term.needs.other_set for term in terms) and (len(terms) < 2 or train.tokens_per_batch):
+            raise ConfigError(
+                f"method {method.name}: a term that reads the other set takes two terms, each in one pass: "
+                "set train.tokens_per_batch to 0"
+            )
         check_not_offloaded(self.loaded.model, "training")
         if any(term.needs.mask for term in terms) and self.mask is None:
             raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")

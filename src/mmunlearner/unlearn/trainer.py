@@ -23,7 +23,7 @@ from mmunlearner.config import TrainConfig
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.methods import BoundTerm, TermName
 from mmunlearner.models import Loaded
-from mmunlearner.unlearn.collate import TermBatch
+from mmunlearner.unlearn.collate import StepBatch, TermBatch
 from mmunlearner.unlearn.feature_cache import FeatureCache
 from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.masking import Masking
@@ -71,17 +71,18 @@ class UnlearnTrainer(Trainer):
         distributed = isinstance(model, DistributedDataParallel)
         with model.no_sync() if distributed else contextlib.nullcontext():
             for name in ("forget", "retain"):
-                total += self._term_step(model, name, inputs[name])
+                total += self._term_step(model, name, inputs)
         if distributed and self.accelerator.sync_gradients:
             average_gradients(model, self.accelerator)
         return total
 
-    def _term_step(self, model: nn.Module, name: TermName, batches: Sequence[TermBatch]) -> Tensor:
+    def _term_step(self, model: nn.Module, name: TermName, step: StepBatch) -> Tensor:
         """Run the passes of a term, whose losses and gradients add up."""
+        batches, other = step[name], step["retain" if name == "forget" else "forget"]
         fresh = all(p.grad is None for p in model.parameters())
         total = torch.zeros((), device=self.args.device)
         for batch in batches:
-            total += self._pass(model, name, batch)
+            total += self._pass(model, name, batch, other)
         if name == "forget" and batches:
             # Now and then, and only while no other gradient is there: what did the term reach outside the mask?
             if fresh and self.forget_steps % CHECK_EVERY == 0:
@@ -89,7 +90,7 @@ class UnlearnTrainer(Trainer):
             self.forget_steps += 1
         return total
 
-    def _pass(self, model: nn.Module, name: TermName, part: TermBatch) -> Tensor:
+    def _pass(self, model: nn.Module, name: TermName, part: TermBatch, other: Sequence[TermBatch]) -> Tensor:
         term = self.terms[name]
         if term is None:  # the collator leaves such terms out
             raise TrainingError(f"no {name} term to train on")
@@ -102,6 +103,9 @@ class UnlearnTrainer(Trainer):
                     output = answers(model, batch, self.layers[name])
                     if part.second:
                         output = replace(output, second=answers(model, part.second.to(self.args.device)))
+                    if term.needs.other_set and other:
+                        with torch.no_grad():  # the other set's own term differentiates its questions
+                            output = replace(output, other=answers(model, other[0].batch.to(self.args.device)))
                 else:
                     output = Answers.none(image_features(model, batch), self.args.device)
                 loss = part.share * term(output, reference)
