@@ -56,7 +56,7 @@ def test_options_are_in_another_order_each_time_and_the_answer_stays() -> None:
 def test_images_are_changed_each_time_alike_for_alike_steps() -> None:
     encoder = Encoder(llava(VOCABULARY))
     steps = StepSampler.of(IMAGES, IMAGES, TRAIN, 0)
-    terms = {"forget": METHODS["ga_diff"].forget, "retain": METHODS["ga_diff"].retain}
+    terms = dict(zip(("forget", "retain"), METHODS["ga_diff"].bind({}), strict=True))
 
     def pixels(number: int, seed: int, whose: str = "all", term: str = "retain") -> torch.Tensor:
         (made,) = Collator(encoder, terms, None, whose, seed)([replace(steps[0], number=number)])[term]
