@@ -104,8 +104,8 @@ def test_log_probabilities_are_those_of_plain_batches_of_one(loaded, evaluated):
 
     def weigh(question, text, images):
         with torch.inference_mode():
-            said = answers(loaded.model, pad([encoder.conversation(question, text, images)], encoder))
-        return said.logps
+            predicted = answers(loaded.model, pad([encoder.conversation(question, text, images)], encoder))
+        return predicted.logps
 
     for line in lines(evaluated[1]):
         item = asked[line["column"], line["id"]]
@@ -168,12 +168,12 @@ def test_an_interrupted_evaluation_ends_with_the_same_files(loaded, evaluated, t
 
 
 def test_progress_ends_where_it_said_it_would(loaded, tmp_path):
-    told = []
-    listener = Listener(lambda *report: told.append(report))
+    reports = []
+    listener = Listener(lambda *report: reports.append(report))
     evaluate_model(loaded, {"forget_vqa": columns()["forget_vqa"]}, tmp_path, config=CONFIG, progress=listener)
-    done = [done for _, done, _ in told]
+    done = [done for _, done, _ in reports]
     assert done == sorted(done)
-    assert told[-1][1] == told[-1][2]
+    assert reports[-1][1] == reports[-1][2]
 
 
 @pytest.mark.parametrize("change", ["weights", "settings", "items"])
@@ -217,11 +217,11 @@ def test_a_model_whose_rows_cannot_share_is_asked_plainly(loaded, evaluated, tmp
     text = model.config.get_text_config()
     text.layer_types = ["linear_attention"] * text.num_hidden_layers
     masks = []
-    whole = likelihood_module.tree
+    tree = likelihood_module.tree
 
     def seen(groups, encoder):
-        batch = whole(groups, encoder)
-        masks.extend(each.inputs["attention_mask"].dim() for each in batch.passes)
+        batch = tree(groups, encoder)
+        masks.extend(part.inputs["attention_mask"].dim() for part in batch.passes)
         return batch
 
     monkeypatch.setattr(likelihood_module, "tree", seen)
@@ -237,10 +237,10 @@ def test_without_candidates_the_same_is_said_and_scored_and_no_more(loaded, eval
     for line, other in zip(lines(evaluated[1]), lines(tmp_path), strict=True):
         assert other.items() <= line.items()
         assert not any(name.endswith(("logp", "logps")) for name in other)
-    for column, found in scores.columns.items():
-        assert found == {name: evaluated[0].columns[column][name] for name in found}
-        assert "accuracy" in found
-        assert not {"truth_ratio", "probability", "multiple_choice_agreement"} & set(found)
+    for column, by_metric in scores.columns.items():
+        assert by_metric == {name: evaluated[0].columns[column][name] for name in by_metric}
+        assert "accuracy" in by_metric
+        assert not {"truth_ratio", "probability", "multiple_choice_agreement"} & set(by_metric)
 
 
 def test_a_model_of_nan_is_an_error(trained, tmp_path):

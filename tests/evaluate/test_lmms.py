@@ -21,13 +21,13 @@ for name in ("model", "model_args", "tasks", "batch_size", "output_path", "limit
     parser.add_argument("--" + name)
 given = parser.parse_args()
 pretrained = dict(pair.split("=", 1) for pair in given.model_args.split(","))["pretrained"]
-known = json.loads(pathlib.Path(os.environ["STAND_IN_RESULTS"]).read_text())
+data = json.loads(pathlib.Path(os.environ["STAND_IN_RESULTS"]).read_text())
 tasks = given.tasks.split(",")
-missing = [task for task in tasks if task not in known["results"]]
+missing = [task for task in tasks if task not in data["results"]]
 if missing:
     sys.exit(f"ValueError: Tasks not found: {missing[0]}")
 print("Evaluating", given)
-shown = {key: {t: v for t, v in value.items() if t in tasks} for key, value in known.items() if isinstance(value, dict)}
+shown = {key: {t: v for t, v in value.items() if t in tasks} for key, value in data.items() if isinstance(value, dict)}
 folder = pathlib.Path(given.output_path, "__".join(pretrained.split("/")[-2:]))
 folder.mkdir(parents=True, exist_ok=True)
 number = len(list(folder.iterdir()))
@@ -109,9 +109,9 @@ def test_only_what_is_missing_is_run(stand_in: Path, model: Path, tmp_path: Path
 
 
 def test_filters_and_errors_are_read_and_what_is_no_number_left_out(tmp_path: Path):
-    found = parse(write_json(tmp_path / "20261125_120000_results.json", RESULTS))
-    assert found["ai2d"] == {"exact_match (flexible-extract)": Score(0.55, 0.02, 0)}
-    assert set(found["pope"]) == {"pope_accuracy", "pope_f1_score"}
+    scores = parse(write_json(tmp_path / "20261125_120000_results.json", RESULTS))
+    assert scores["ai2d"] == {"exact_match (flexible-extract)": Score(0.55, 0.02, 0)}
+    assert set(scores["pope"]) == {"pope_accuracy", "pope_f1_score"}
     early = {"results": {"pope": {"pope_accuracy": 0.5, "pope_accuracy_stderr": 0.1}}}  # before filters were named
     assert parse(write_json(tmp_path / "results.json", early)) == {"pope": {"pope_accuracy": Score(0.5, 0.1, 0)}}
 
@@ -147,7 +147,7 @@ def test_a_model_that_is_not_known_there_must_be_named(stand_in: Path, model: Pa
 
 
 def test_the_command_shows_the_scores(stand_in: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    told = [
+    arguments = [
         "--model",
         str(model),
         "--out",
@@ -158,7 +158,7 @@ def test_the_command_shows_the_scores(stand_in: Path, model: Path, tmp_path: Pat
         sys.executable,
     ]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["evaluate", *told])
+        cli.main(["evaluate", *arguments])
     assert not ended.value.code
     shown = capsys.readouterr().out
     assert all(words in shown for words in ("pope_accuracy", "0.8667", "mme_perception_score", "1511"))

@@ -55,17 +55,17 @@ def test_what_is_kept_loses_nothing_above_vanilla(level: float, more: float) -> 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), fractions, min_size=2), fractions, fractions)
 def test_best_are_those_with_the_least_shortfall(scores: dict[str, float], oracle: float, vanilla: float) -> None:
     for good in ("oracle", "kept", "down"):
-        made = results({"vanilla": vanilla, "oracle": oracle, **scores}, good)
-        aim = target(made, made.columns[0])
-        winners = best(made, made.columns[0])
+        fabricated = results({"vanilla": vanilla, "oracle": oracle, **scores}, good)
+        aim = target(fabricated, fabricated.columns[0])
+        winners = best(fabricated, fabricated.columns[0])
         least = min(shortfall(value, aim) for value in scores.values())
         assert winners == {name for name, value in scores.items() if shortfall(value, aim) < least + LAST_DIGIT}
         assert winners
 
 
 def test_references_and_lone_models_are_never_best() -> None:
-    made = results({"vanilla": 1.0, "oracle": 0.1, "ga": 0.5}, "oracle")
-    assert best(made, made.columns[0]) == frozenset()
+    fabricated = results({"vanilla": 1.0, "oracle": 0.1, "ga": 0.5}, "oracle")
+    assert best(fabricated, fabricated.columns[0]) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_references_and_lone_models_are_never_best() -> None:
 def test_the_aim_falls_back_on_what_the_run_has(
     scores: dict[str, float], good: Literal["oracle", "kept", "down"], chance: float | None, aim: Target, mark: str
 ) -> None:
-    made = results(scores, good, **({} if chance is None else {"chance": chance}))
-    assert target(made, made.columns[0]) == aim
+    fabricated = results(scores, good, **({} if chance is None else {"chance": chance}))
+    assert target(fabricated, fabricated.columns[0]) == aim
     assert aim.mark == mark
 
 

@@ -22,8 +22,8 @@ def run(finished: Path) -> Run:
 
 
 def on(run: Run, topic: str) -> Finding:
-    (found,) = [each for each in findings(run.results) if topic in each.topic]
-    return found
+    (finding,) = [finding for finding in findings(run.results) if topic in finding.topic]
+    return finding
 
 
 def scoring(name: str, **values: float) -> Change:
@@ -34,16 +34,16 @@ def scoring(name: str, **values: float) -> Change:
         for column, value in values.items():
             model["scores"][column]["accuracy"] = {"value": value, "stderr": 0.01, "n": 100}
         model["oracle_gap"] = {}
-        for each in raw["models"]:
-            each["differences"] = {}
+        for entry in raw["models"]:
+            entry["differences"] = {}
 
     return change
 
 
-def made(tmp_path: Path, *changes: Change, **options: Any) -> Run:
+def run_with(tmp_path: Path, *changes: Change, **options: Any) -> Run:
     def change(raw: dict[str, Any]) -> None:
-        for each in changes:
-            each(raw)
+        for apply in changes:
+            apply(raw)
 
     return load(make_run(tmp_path / "run", count=20, beside=False, change=change, **options))
 
@@ -55,7 +55,7 @@ ORACLE = scoring("oracle", forget_vqa=0.10, forget_vqa_test=0.10)
 
 
 @pytest.mark.parametrize(
-    ("value", "met", "said"),
+    ("value", "met", "sentence"),
     [
         (0.12, True, "12.0 %, 2.0 ± 1.4 points above the oracle (within 5 points)."),
         (0.08, True, "8.0 %, 2.0 ± 1.4 points below the oracle (within 5 points)."),
@@ -65,38 +65,46 @@ ORACLE = scoring("oracle", forget_vqa=0.10, forget_vqa_test=0.10)
         (0.10, True, "10.0 %, level with the oracle (± 1.4 points) (within 5 points)."),
     ],
 )
-def test_forgetting_is_held_to_the_oracle_from_both_sides(tmp_path: Path, value: float, met: bool, said: str) -> None:
-    run = made(tmp_path, ORACLE, scoring("mmunlearner_vision", forget_vqa=value))
-    (found,) = [
-        each for each in findings(run.results) if each.text.startswith("Forget VQA ") and "(unseen)" not in each.text
+def test_forgetting_is_held_to_the_oracle_from_both_sides(
+    tmp_path: Path, value: float, met: bool, sentence: str
+) -> None:
+    run = run_with(tmp_path, ORACLE, scoring("mmunlearner_vision", forget_vqa=value))
+    (finding,) = [
+        finding
+        for finding in findings(run.results)
+        if finding.text.startswith("Forget VQA ") and "(unseen)" not in finding.text
     ]
-    assert found.topic == "To forget"
-    assert found.verdict == ("met" if met else "missed")
-    assert said in found.text
+    assert finding.topic == "To forget"
+    assert finding.verdict == ("met" if met else "missed")
+    assert sentence in finding.text
 
 
 @pytest.mark.parametrize(("value", "met"), [(0.99, True), (0.951, True), (0.93, False)])
 def test_keeping_is_held_to_vanilla(tmp_path: Path, value: float, met: bool) -> None:
-    run = made(tmp_path, scoring("vanilla", retain_qa=0.99), scoring("mmunlearner_vision", retain_qa=value))
-    (found,) = [
-        each for each in findings(run.results) if each.text.startswith("Retain QA ") and "(unseen)" not in each.text
+    run = run_with(tmp_path, scoring("vanilla", retain_qa=0.99), scoring("mmunlearner_vision", retain_qa=value))
+    (finding,) = [
+        finding
+        for finding in findings(run.results)
+        if finding.text.startswith("Retain QA ") and "(unseen)" not in finding.text
     ]
-    assert found.verdict == ("met" if met else "missed")
+    assert finding.verdict == ("met" if met else "missed")
 
 
 def test_a_gain_over_vanilla_is_no_loss(tmp_path: Path) -> None:
-    run = made(tmp_path, scoring("vanilla", retain_vqa=0.8), scoring("mmunlearner_vision", retain_vqa=1.0))
+    run = run_with(tmp_path, scoring("vanilla", retain_vqa=0.8), scoring("mmunlearner_vision", retain_vqa=1.0))
     assert run.results.main is not None
-    (gained,) = [each for each in criteria(run.results, run.results.main) if each.column.name == "retain_vqa"]
-    assert gained.met
-    assert "above vanilla" in gained.text
+    (criterion,) = [
+        criterion for criterion in criteria(run.results, run.results.main) if criterion.column.name == "retain_vqa"
+    ]
+    assert criterion.met
+    assert "above vanilla" in criterion.text
 
 
 def test_neighbours_and_general_ability_are_reported_without_a_bound(run: Run) -> None:
     text = on(run, "Reported without a bound").text
     assert "Neighbour VQA" in text
     assert "General" in text
-    assert not any(each.text.startswith("General") for each in findings(run.results) if each.verdict != "note")
+    assert not any(finding.text.startswith("General") for finding in findings(run.results) if finding.verdict != "note")
 
 
 # --- headline -------------------------------------------------------------------------------------------------------
@@ -117,12 +125,12 @@ KEPT |= {"retain_qa": 1.0, "retain_qa_test": 1.0}
 )
 def test_headline_says_whether_it_worked(tmp_path: Path, forget: float, keep: float, title: str, good: bool) -> None:
     ours = {**KEPT, "forget_qa": keep, "forget_vqa": forget, "forget_vqa_test": forget}
-    run = made(tmp_path, ORACLE, scoring("vanilla", **KEPT), scoring("mmunlearner_vision", **ours))
-    head = headline(run.results)
-    assert (head.title, head.good) == (title, good)
-    assert f"to {100 * forget:.1f} % (oracle 10.0 %)" in head.text
+    run = run_with(tmp_path, ORACLE, scoring("vanilla", **KEPT), scoring("mmunlearner_vision", **ours))
+    summary = headline(run.results)
+    assert (summary.title, summary.good) == (title, good)
+    assert f"to {100 * forget:.1f} % (oracle 10.0 %)" in summary.text
     missed = 2 * (forget > 0.5) + (keep < 1)
-    assert ("All 9 bounds are met" if not missed else f"{9 - missed} of 9 bounds are met; missed: ") in head.text
+    assert ("All 9 bounds are met" if not missed else f"{9 - missed} of 9 bounds are met; missed: ") in summary.text
 
 
 def test_headline_counts_who_is_forgotten(run: Run) -> None:
@@ -132,7 +140,7 @@ def test_headline_counts_who_is_forgotten(run: Run) -> None:
 
 
 def test_where_the_gate_failed_nothing_is_claimed(tmp_path: Path) -> None:
-    run = made(tmp_path, gate=False)
+    run = run_with(tmp_path, gate=False)
     (only,) = findings(run.results)
     assert only.verdict == "missed"
     assert only.topic == "Memorisation gate"
@@ -140,26 +148,28 @@ def test_where_the_gate_failed_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 def test_without_an_oracle_forgetting_is_not_judged(tmp_path: Path) -> None:
-    run = made(tmp_path, only=tuple(name for name in MODELS if name != "oracle"))
+    run = run_with(tmp_path, only=tuple(name for name in MODELS if name != "oracle"))
     assert "no oracle model" in on(run, "Not checked").text
-    assert not any(each.topic == "To forget" for each in findings(run.results))
+    assert not any(finding.topic == "To forget" for finding in findings(run.results))
     assert headline(run.results).title == "Nothing to compare forgetting with"
     assert "that can be checked" in headline(run.results).text or "missed" in headline(run.results).text
 
 
 @pytest.mark.parametrize("only", [("ga",), ("vanilla",), ("vanilla", "oracle"), ("oracle", "random_mask")])
 def test_any_set_of_models_has_findings_and_a_headline(tmp_path: Path, only: tuple[str, ...]) -> None:
-    run = made(tmp_path, only=only)
+    run = run_with(tmp_path, only=only)
     assert headline(run.results).title
-    assert all(each.text for each in findings(run.results))
+    assert all(finding.text for finding in findings(run.results))
 
 
 def test_where_the_oracle_knows_as_much_there_is_nothing_to_forget(tmp_path: Path) -> None:
     """Full unlearning against an oracle that was trained on the texts: reaching it shows nothing."""
-    run = made(tmp_path, goal="full")
+    run = run_with(tmp_path, goal="full")
     assert "Forget QA and Forget QA (unseen)" in on(run, "Nothing to forget").text
     assert run.results.main is not None
-    assert not any(each.column.name.startswith("forget_qa") for each in criteria(run.results, run.results.main))
+    assert not any(
+        criterion.column.name.startswith("forget_qa") for criterion in criteria(run.results, run.results.main)
+    )
     assert "altogether" in headline(run.results).text
 
 
@@ -167,15 +177,15 @@ def test_where_the_oracle_knows_as_much_there_is_nothing_to_forget(tmp_path: Pat
 
 
 def test_saliency_that_does_not_show_adds_nothing_measurable(run: Run) -> None:
-    found = on(run, "What saliency adds to a random mask")
-    assert found.text.startswith("Nothing measurable.")
-    assert "entities" in found.text
+    finding = on(run, "What saliency adds to a random mask")
+    assert finding.text.startswith("Nothing measurable.")
+    assert "entities" in finding.text
 
 
 def test_saliency_that_shows_is_named_with_its_columns(tmp_path: Path) -> None:
     worse = scoring("random_mask", retain_vqa=0.5, neighbour_vqa=0.4)
     ours = scoring("mmunlearner_vision", retain_vqa=0.95, neighbour_vqa=0.9)
-    run = made(tmp_path, scoring("vanilla", retain_vqa=1.0, neighbour_vqa=1.0), worse, ours)
+    run = run_with(tmp_path, scoring("vanilla", retain_vqa=1.0, neighbour_vqa=1.0), worse, ours)
     text = on(run, "What saliency adds").text
     assert text.startswith("Better in Retain VQA (+45.0 ± 1.4 points) and Neighbour VQA (+50.0 ± 1.4 points)")
     assert "worse" not in text
@@ -184,7 +194,7 @@ def test_saliency_that_shows_is_named_with_its_columns(tmp_path: Path) -> None:
 
 def test_saliency_that_harms_is_said_too(tmp_path: Path) -> None:
     ours = scoring("mmunlearner_vision", retain_vqa=0.5)
-    run = made(tmp_path, scoring("vanilla", retain_vqa=1.0), ours, scoring("random_mask", retain_vqa=0.95))
+    run = run_with(tmp_path, scoring("vanilla", retain_vqa=1.0), ours, scoring("random_mask", retain_vqa=0.95))
     assert on(run, "What saliency adds").text.startswith("Worse in Retain VQA (−45.0 ± 1.4 points)")
 
 
@@ -198,16 +208,16 @@ def test_a_random_mask_is_compared_with_the_variant_of_its_parts(tmp_path: Path)
     run = load(make_run(tmp_path / "run", count=20, change=choose_both))
     assert run.results.main is not None
     assert run.results.main.name == "mmunlearner_both"
-    found = on(run, "What saliency adds to a random mask")
-    assert "MMUnlearner, vision" in found.text or found.text.startswith(("Better", "Worse"))
-    assert "MMUnlearner, both" not in found.text
+    finding = on(run, "What saliency adds to a random mask")
+    assert "MMUnlearner, vision" in finding.text or finding.text.startswith(("Better", "Worse"))
+    assert "MMUnlearner, both" not in finding.text
 
 
 def test_paired_differences_are_those_of_the_tables(run: Run) -> None:
     model = run.results.models[5]
-    for other in run.results.models:
-        for compared in compare(run.results, model, other) if other is not model else ():
-            a, b = (each.scores[compared.column.name]["accuracy"].value for each in (model, other))
+    for reference in run.results.models:
+        for compared in compare(run.results, model, reference) if reference is not model else ():
+            a, b = (m.scores[compared.column.name]["accuracy"].value for m in (model, reference))
             assert compared.difference.value == pytest.approx(a - b)
             assert compared.difference.entities is not None
             assert abs(compared.gain) <= abs(compared.difference.value) + 1e-12
@@ -217,18 +227,18 @@ def test_text_knowledge_is_compared_only_at_equal_forgetting(tmp_path: Path) -> 
     near = scoring("kl_min", forget_vqa=0.1, forget_vqa_test=0.12, forget_qa=0.6)
     far = scoring("ga", forget_vqa=0.6, forget_vqa_test=0.6, forget_qa=0.99)
     ours = scoring("mmunlearner_vision", forget_vqa=0.1, forget_vqa_test=0.1, forget_qa=0.95)
-    run = made(tmp_path, ORACLE, near, far, ours)
-    found = on(run, "Forget QA against KL_Min")
-    assert found.verdict == "met"
-    assert "95.0 against 60.0 % at equal forgetting (+35.0 ± 1.4 points)" in found.text
+    run = run_with(tmp_path, ORACLE, near, far, ours)
+    finding = on(run, "Forget QA against KL_Min")
+    assert finding.verdict == "met"
+    assert "95.0 against 60.0 % at equal forgetting (+35.0 ± 1.4 points)" in finding.text
     assert "GA (50.0)" in on(run, "Unequal forgetting").text
-    assert not [each for each in findings(run.results) if each.topic == "Forget QA against GA"]
+    assert not [finding for finding in findings(run.results) if finding.topic == "Forget QA against GA"]
 
 
 def test_a_baseline_that_keeps_more_text_at_equal_forgetting_is_a_miss(tmp_path: Path) -> None:
     near = scoring("kl_min", forget_vqa=0.1, forget_vqa_test=0.12, forget_qa=0.95)
     ours = scoring("mmunlearner_vision", forget_vqa=0.1, forget_vqa_test=0.1, forget_qa=0.6)
-    assert on(made(tmp_path, ORACLE, near, ours), "Forget QA against KL_Min").verdict == "missed"
+    assert on(run_with(tmp_path, ORACLE, near, ours), "Forget QA against KL_Min").verdict == "missed"
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
@@ -246,37 +256,37 @@ def test_a_forget_term_outside_the_mask_is_a_miss(tmp_path: Path) -> None:
             if model["moved"]:
                 model["moved"]["forget_outside"] = 12
 
-    found = on(made(tmp_path, stray), "Mask")
-    assert found.verdict == "missed"
-    assert "reached 12 of those outside" in found.text
+    finding = on(run_with(tmp_path, stray), "Mask")
+    assert finding.verdict == "missed"
+    assert "reached 12 of those outside" in finding.text
 
 
-@pytest.mark.parametrize(("p", "said"), [(0.4, "cannot be told from"), (1e-6, "can be told from")])
-def test_forget_quality(tmp_path: Path, p: float, said: str) -> None:
+@pytest.mark.parametrize(("p", "sentence"), [(0.4, "cannot be told from"), (1e-6, "can be told from")])
+def test_forget_quality(tmp_path: Path, p: float, sentence: str) -> None:
     def quality(raw: dict[str, Any]) -> None:
         for model in raw["models"]:
             model["forget_quality"] = {"ks_p": p, "ks": 0.1, "js": 0.1}
 
-    assert said in on(made(tmp_path, quality), "Forget quality").text
+    assert sentence in on(run_with(tmp_path, quality), "Forget quality").text
 
 
 @pytest.mark.parametrize(
-    ("reached", "said"),
+    ("reached", "sentence"),
     [
         (True, "stopped at step 24 of 60: on the validation half, forget VQA 14.0 % (oracle 15.0 %)."),
         (False, "not stopped in 60 steps: at step 24, on the validation half, forget VQA 14.0 % (oracle 15.0 %)."),
     ],
 )
-def test_where_training_ended_is_said(tmp_path: Path, reached: bool, said: str) -> None:
+def test_where_training_ended_is_said(tmp_path: Path, reached: bool, sentence: str) -> None:
     look = {"step": 24, "of": 60, "accuracy": {"forget VQA": 0.14}, "level": {"forget VQA": 0.15}, "source": "oracle"}
 
     def stopped(raw: dict[str, Any]) -> None:
         (model,) = [model for model in raw["models"] if model["name"] == "npo"]
         model["look"] = {**look, "reached": reached}
 
-    assert on(made(tmp_path, stopped), "Training of NPO").text == said
+    assert on(run_with(tmp_path, stopped), "Training of NPO").text == sentence
 
 
 def test_notes_of_the_run_are_passed_on(tmp_path: Path) -> None:
-    run = made(tmp_path, lambda raw: raw.update(findings=["The disk was nearly full."]))
+    run = run_with(tmp_path, lambda raw: raw.update(findings=["The disk was nearly full."]))
     assert findings(run.results)[-1].text == "The disk was nearly full."

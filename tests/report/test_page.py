@@ -127,7 +127,7 @@ def everywhere(value: Any, nasty: str) -> Any:
     if isinstance(value, dict):
         return {k: v if k in fixed else everywhere(v, nasty) for k, v in value.items()}
     if isinstance(value, list):
-        return [everywhere(each, nasty) for each in value]
+        return [everywhere(entry, nasty) for entry in value]
     return nasty if isinstance(value, str) else value
 
 
@@ -152,8 +152,8 @@ def test_answers_are_marked_right_or_wrong(tmp_path: Path) -> None:
 
     run_dir = make_run(tmp_path / "run", count=20, only=FEW, beside=False, change=change)
     text = Reader(page(load(run_dir))).text
-    said = re.findall(r"(Before|After|Oracle)\s+(It is \w+\.|\(nothing\))\s+([✓✗])", text)
-    assert said == [("Before", "It is Oslo.", "✓"), ("After", "It is Lima.", "✗"), ("Oracle", "(nothing)", "✗")]
+    marks = re.findall(r"(Before|After|Oracle)\s+(It is \w+\.|\(nothing\))\s+([✓✗])", text)
+    assert marks == [("Before", "It is Oslo.", "✓"), ("After", "It is Lima.", "✗"), ("Oracle", "(nothing)", "✗")]
     assert "no picture" in text
 
 

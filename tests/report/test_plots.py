@@ -78,18 +78,18 @@ def every_svg(run: Run) -> list[str]:
 
 def test_every_colour_drawn_follows_dark_mode(run: Run) -> None:
     """A colour outside the palette, or black by default, would vanish on dark paper."""
-    known = {code for code, _ in COLOURS.values()}
+    palette = {code for code, _ in COLOURS.values()}
     for svg in every_svg(run):
-        assert set(re.findall(r"(?:fill|stroke): (#\w+)", svg)) <= known
+        assert set(re.findall(r"(?:fill|stroke): (#\w+)", svg)) <= palette
         for text in re.findall(r"<text[^>]*>", svg):
             assert "fill: #" in text
 
 
 def test_inline_svg_is_well_formed_names_no_address_and_shares_no_id(run: Run) -> None:
-    made = every_svg(run)
-    ids = [found for svg in made for found in re.findall(r'\bid="([^"]+)"', svg)]
+    svgs = every_svg(run)
+    ids = [match for svg in svgs for match in re.findall(r'\bid="([^"]+)"', svg)]
     assert len(ids) == len(set(ids))
-    for svg in made:
+    for svg in svgs:
         assert "http" not in svg
         assert "<!--" not in svg
         for target in re.findall(r'(?:href="|url\()#([^")]+)', svg):
@@ -101,9 +101,9 @@ def test_trade_off_points_are_means_over_their_columns(run: Run) -> None:
     point = next(point for point in trade_off_points(run.results) if point.model.name == "kl_min")
     columns = {"forget_vqa", "forget_vqa_test"}
     scores = {name: metrics["accuracy"] for name, metrics in point.model.scores.items()}
-    kept = [score.value for name, score in scores.items() if name not in columns]
+    to_keep = [score.value for name, score in scores.items() if name not in columns]
     assert point.forget.value == pytest.approx(sum(scores[name].value for name in columns) / 2)
-    assert point.keep.value == pytest.approx(sum(kept) / len(kept))
+    assert point.keep.value == pytest.approx(sum(to_keep) / len(to_keep))
     assert point.keep.stderr <= max(score.stderr for score in scores.values())
 
 

@@ -50,8 +50,8 @@ def test_results_of_earlier_versions_load(results_json: dict[str, Any]) -> None:
     ],
 )
 def test_main_is_the_chosen_method_before_any_other(tmp_path: Path, only: tuple[str, ...], main: str | None) -> None:
-    found = load(make_run(tmp_path / "run", count=20, only=only, beside=False)).results.main
-    assert (found.name if found else None) == main
+    model = load(make_run(tmp_path / "run", count=20, only=only, beside=False)).results.main
+    assert (model.name if model else None) == main
 
 
 def _without(raw: dict[str, Any], *keys: Any) -> None:
@@ -67,7 +67,7 @@ def _with(raw: dict[str, Any], value: Any, *keys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("path", "message"),
     [
         (("columns",), "columns: expected this field, found only name, goal, "),
         (("models",), "models: expected this field, found only name, goal, "),
@@ -80,17 +80,17 @@ def _with(raw: dict[str, Any], value: Any, *keys: Any) -> None:
     ],
 )
 def test_a_missing_field_is_named_with_its_place(
-    results_json: dict[str, Any], place: tuple[Any, ...], said: str
+    results_json: dict[str, Any], path: tuple[Any, ...], message: str
 ) -> None:
-    _without(results_json, *place)
+    _without(results_json, *path)
     with pytest.raises(DataError) as error:
         parse(results_json, "runs/demo/results.json")
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("path", "value", "message"),
     [
         (("goal",), "both", "goal: expected one of visual, full, found 'both'"),
         (
@@ -121,12 +121,12 @@ def test_a_missing_field_is_named_with_its_place(
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(
-    results_json: dict[str, Any], place: tuple[Any, ...], value: Any, said: str
+    results_json: dict[str, Any], path: tuple[Any, ...], value: Any, message: str
 ) -> None:
-    _with(results_json, value, *place)
+    _with(results_json, value, *path)
     with pytest.raises(DataError) as error:
         parse(results_json)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -177,9 +177,9 @@ def test_what_earlier_versions_left_out_is_taken_from_the_files(earlier: Path, f
     results, present = load(earlier).results, load(finished).results
     assert results.forget_entities == present.forget_entities
     assert results.gallery == present.gallery
-    for model, other in zip(results.models, present.models, strict=True):
-        assert model.differences == other.differences
-        assert model.mask_config == other.mask_config
+    for model, expected in zip(results.models, present.models, strict=True):
+        assert model.differences == expected.differences
+        assert model.mask_config == expected.mask_config
 
 
 def test_pairing_is_given_up_where_the_files_hold_other_items(earlier: Path) -> None:

@@ -71,9 +71,9 @@ def test_gap_is_the_one_that_the_run_measured_on_paired_items(results: Results, 
 def test_gap_without_a_measured_one_is_the_difference_with_both_errors(results_json: dict) -> None:
     for model in results_json["models"]:
         model["oracle_gap"] = None
-    made = parse(results_json)
-    column, ga = made.columns[0], made.models[2]
-    ours, oracle, off = ga.score(column.name), made.models[1].score(column.name), gap(made, ga, column)
+    parsed = parse(results_json)
+    column, ga = parsed.columns[0], parsed.models[2]
+    ours, oracle, off = ga.score(column.name), parsed.models[1].score(column.name), gap(parsed, ga, column)
     assert ours is not None
     assert oracle is not None
     assert off is not None
@@ -82,9 +82,9 @@ def test_gap_without_a_measured_one_is_the_difference_with_both_errors(results_j
 
 
 def test_markdown_has_every_score_and_marks_the_best(results: Results, shown: Table) -> None:
-    head, rule, *lines = [cells(line) for line in markdown(shown).splitlines()]
-    assert len({len(line) for line in (head, rule, *lines)}) == 1
-    assert head[1:-2] == [f"{c.title} {c.mark}" for c in shown.columns[:-2]]
+    heads, rule, *lines = [cells(line) for line in markdown(shown).splitlines()]
+    assert len({len(line) for line in (heads, rule, *lines)}) == 1
+    assert heads[1:-2] == [f"{c.title} {c.mark}" for c in shown.columns[:-2]]
     for line, row in zip(lines, shown.rows, strict=True):
         for i, column in enumerate(results.columns):
             cell = text_of(row, i)
@@ -95,20 +95,20 @@ def test_markdown_has_every_score_and_marks_the_best(results: Results, shown: Ta
 
 
 def test_html_bolds_the_best_and_only_them(results: Results, shown: Table) -> None:
-    made = str(html(shown))
-    assert made.count("<b>") == sum(len(best(results, column)) for column in results.columns)
-    assert all(column.title in made and model.title in made for column in results.columns for model in results.models)
+    page = str(html(shown))
+    assert page.count("<b>") == sum(len(best(results, column)) for column in results.columns)
+    assert all(column.title in page and model.title in page for column in results.columns for model in results.models)
 
 
 def test_latex_has_one_row_a_model_of_equal_width(shown: Table) -> None:
-    made = latex(shown)
-    rows = [line for line in made.splitlines() if line.endswith(r"\\")]
+    source = latex(shown)
+    rows = [line for line in source.splitlines() if line.endswith(r"\\")]
     assert len(rows) == len(shown.rows) + 2
     assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(shown.of_form("latex").columns) + 1}
-    assert made.count("{") == made.count("}")
-    assert made.count(r"\begin") == made.count(r"\end")
-    assert made.count(r"\midrule") == len(shown.groups)
-    assert made.count(r"\textbf") == sum(cell.best for row in shown.rows for cell in row.cells if cell)
+    assert source.count("{") == source.count("}")
+    assert source.count(r"\begin") == source.count(r"\end")
+    assert source.count(r"\midrule") == len(shown.groups)
+    assert source.count(r"\textbf") == sum(cell.best for row in shown.rows for cell in row.cells if cell)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200, 300])
@@ -154,9 +154,9 @@ def test_titles_are_escaped_in_html(tmp_path: Path) -> None:
     def nasty(raw: dict) -> None:
         raw["models"][0]["title"] = raw["columns"][0]["title"] = raw["models"][2]["free"] = '<i onclick="x">&'
 
-    made = str(html(table(load(make_run(tmp_path / "run", count=20, beside=False, change=nasty)).results)))
-    assert "<i " not in made
-    assert made.count("&lt;i onclick=&#34;x&#34;&gt;&amp;") == 3
+    page = str(html(table(load(make_run(tmp_path / "run", count=20, beside=False, change=nasty)).results)))
+    assert "<i " not in page
+    assert page.count("&lt;i onclick=&#34;x&#34;&gt;&amp;") == 3
 
 
 def test_time_is_that_of_making_the_model_once(results: Results) -> None:
@@ -168,9 +168,9 @@ def test_time_is_that_of_making_the_model_once(results: Results) -> None:
 def test_a_new_column_is_one_record_in_every_form(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = model_column("Weights moved", lambda model: model.moved.get("inside"), "{:,}".format)
     monkeypatch.setattr("mmunlearner.report.table.MODEL_COLUMNS", (*MODEL_COLUMNS, weights))
-    made = table(results)
+    results_table = table(results)
     console = Console(width=300, file=io.StringIO(), color_system=None)
-    console.print(*terminal(made, width=300))
-    for text in (markdown(made), latex(made), str(html(made)), console.file.getvalue()):  # type: ignore[attr-defined]
+    console.print(*terminal(results_table, width=300))
+    for text in (markdown(results_table), latex(results_table), str(html(results_table)), console.file.getvalue()):  # type: ignore[attr-defined]
         assert "Weights moved" in text
         assert text.count("310,000") == sum("inside" in model.moved for model in results.models)

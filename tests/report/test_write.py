@@ -109,28 +109,28 @@ def test_lmms_eval_s_scores_are_told_of_the_models_that_have_some(run_dir: Path)
 
 
 def test_summary_has_the_layout_that_scripts_rely_on(written: Path) -> None:
-    made = json.loads((written / "summary.json").read_text())
-    assert set(made) == {"models", "seconds", "peak_memory_bytes"}
-    assert set(made["models"]) == {*FEW, "mmunlearner"}
-    for columns in made["models"].values():
+    content = json.loads((written / "summary.json").read_text())
+    assert set(content) == {"models", "seconds", "peak_memory_bytes"}
+    assert set(content["models"]) == {*FEW, "mmunlearner"}
+    for columns in content["models"].values():
         assert set(columns) == set(COLUMNS)
         for score in columns.values():
             assert set(score) == {"value", "stderr", "n"}
             assert 0 <= score["value"] <= 1
             assert score["n"] > 0
-    assert made["models"]["mmunlearner"] == made["models"]["mmunlearner_vision"]
+    assert content["models"]["mmunlearner"] == content["models"]["mmunlearner_vision"]
 
 
 def test_a_shared_mask_is_paid_for_once(written: Path) -> None:
-    made = summary(load(written).results)
-    assert {key for key in made["seconds"] if key.startswith("mask/")} == {
+    content = summary(load(written).results)
+    assert {key for key in content["seconds"] if key.startswith("mask/")} == {
         "mask/vision-projector",
         "mask/vision-projector-random",
         "mask/vision-projector-language",
     }
-    assert set(made["peak_memory_bytes"]) == set(made["seconds"])
-    assert "evaluate/vanilla" in made["seconds"]
-    assert "unlearn/kl_min" in made["seconds"]
+    assert set(content["peak_memory_bytes"]) == set(content["seconds"])
+    assert "evaluate/vanilla" in content["seconds"]
+    assert "unlearn/kl_min" in content["seconds"]
 
 
 def test_a_model_that_bears_its_familys_name_keeps_it(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_card_carries_the_scores_in_text_and_metadata(written: Path) -> None:
 
 def test_only_the_main_models_card_tells_the_findings(written: Path) -> None:
     run = load(written)
-    told = [model.name for model in run.results.models if "## Findings" in str(model_card(run.results, model))]
-    assert told == ["mmunlearner_vision"]
+    names = [model.name for model in run.results.models if "## Findings" in str(model_card(run.results, model))]
+    assert names == ["mmunlearner_vision"]
 
 
 def test_card_says_when_nothing_can_be_claimed(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_card_of_a_lone_model_with_any_title_has_valid_metadata(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("vanilla", "found"),
+    ("vanilla", "hub_name"),
     [
         ("llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf"),
         ("", None),
@@ -198,8 +198,8 @@ def test_card_of_a_lone_model_with_any_title_has_valid_metadata(tmp_path: Path) 
         ("./a/b", None),
     ],
 )
-def test_hub_id_is_no_path(vanilla: str, found: str | None) -> None:
-    assert hub_id({"config": {"model": {"vanilla": vanilla}}}) == found
+def test_hub_id_is_no_path(vanilla: str, hub_name: str | None) -> None:
+    assert hub_id({"config": {"model": {"vanilla": vanilla}}}) == hub_name
     assert hub_id({"config": None}) is None
 
 
@@ -223,7 +223,7 @@ def model_of(results: Results, name: str) -> Model:
 
 
 def test_runs_are_pooled_to_mean_and_spread(seeds: list[Path]) -> None:
-    pooled, runs = pool(seeds), [load(each).results for each in seeds]
+    pooled, runs = pool(seeds), [load(run_dir).results for run_dir in seeds]
     for column in pooled.columns:
         values = [run.models[2].scores[column.name]["accuracy"].value for run in runs]
         mean = sum(values) / 3
@@ -242,11 +242,11 @@ def test_the_chosen_variant_of_each_run_forms_one_row(seeds: list[Path]) -> None
     pooled = pool(seeds)
     model = model_of(pooled, "mmunlearner")
     assert model.title == "mmunlearner, as chosen (MMUnlearner, vision 2×, MMUnlearner, both 1×)"
-    assert [each.name for each in pooled.models if each.chosen] == ["mmunlearner"]
+    assert [model.name for model in pooled.models if model.chosen] == ["mmunlearner"]
     picked = ["mmunlearner_vision", "mmunlearner_vision", "mmunlearner_both"]
     values = [
-        model_of(load(each).results, name).scores["general"]["accuracy"].value
-        for each, name in zip(seeds, picked, strict=True)
+        model_of(load(run_dir).results, name).scores["general"]["accuracy"].value
+        for run_dir, name in zip(seeds, picked, strict=True)
     ]
     assert model.scores["general"]["accuracy"].value == pytest.approx(sum(values) / 3)
 
@@ -258,9 +258,9 @@ def test_a_model_of_some_runs_says_of_how_many(seeds: list[Path]) -> None:
 
 
 def test_unlike_runs_are_not_compared(tmp_path: Path, seeds: list[Path]) -> None:
-    other = make_run(tmp_path / "full", count=20, goal="full", only=FEW, beside=False)
+    full = make_run(tmp_path / "full", count=20, goal="full", only=FEW, beside=False)
     with pytest.raises(ConfigError, match=r"goal of .* is 'full'.*compare like with like"):
-        compare_markdown([seeds[0], other])
+        compare_markdown([seeds[0], full])
     with pytest.raises(ConfigError, match="1 run given; name at least two"):
         compare_markdown(seeds[:1])
 

@@ -1,7 +1,7 @@
-"""Answers of a model, their scores with uncertainty, and what may be claimed of them.
+"""Answers of a model, their scores with uncertainty, and the gate that allows or forbids claims.
 
 Scores come from saved answers alone, so this half imports no torch (`metrics`, `scores`, `clear`, `judge`, `lmms`).
-`evaluate_model` and `quick_scores` ask a model: they live in `answer`, which is imported when one of them is used.
+`evaluate_model` and `quick_scores` ask a model: they live in `answer`, which is imported at their first use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from mmunlearner.evaluate.scores import (
     rescore,
 )
 
-if TYPE_CHECKING:  # where editors and type checkers go to for the definition
+# Editors and type checkers find the definition here; at run time `__getattr__` below does it.
+if TYPE_CHECKING:
     from mmunlearner.evaluate.answer import evaluate_model, quick_scores
 
 __all__ = [

@@ -36,7 +36,7 @@ def evaluate_model(
 ) -> ModelScores:
     """Ask a model every item of every column; write `out_dir/COLUMN.jsonl`, then `out_dir/scores.json`.
 
-    Columns that are there already, of the same weights, settings and items, are kept.
+    A column is not asked again if its file holds the answers of the same weights and settings to the same items.
 
     Raises:
         DataError: `out_dir` holds another model's answers, or answers to other questions.
@@ -48,6 +48,7 @@ def evaluate_model(
     pools = answer_pools(evaluation.values())
     asker = Asker(Encoder(loaded), config)
     done, total = 0, sum(map(len, sampled.values()))
+    # Dropout would make answers differ between two evaluations of the same weights.
     with _eval_mode(loaded.model):
         for column, items in sampled.items():
             path = out_dir / f"{column}.jsonl"
@@ -57,12 +58,14 @@ def evaluate_model(
                 if config.candidates:
                     questions = [encode(item, asker.encoder, pools) for item in items]
                 else:
+                    # Only the answers are wanted: the truth as a draft makes them cheap wherever the model knows it.
                     questions = [encode_briefly(item, asker.encoder) for item in items]
                 scores, outputs = asker.ask(questions, column, part)
                 lines: list[dict[str, Any]] = [
                     of_item | {"output": output} | (candidate_fields(question, scores) if config.candidates else {})
                     for of_item, output, question in zip(fields, outputs, questions, strict=True)
                 ]
+                # Written in one step when all items are answered: a file that exists is complete.
                 write_jsonl(path, lines)
             done += len(items)
     return rescore(out_dir)
@@ -81,7 +84,7 @@ def quick_scores(
     with _eval_mode(loaded.model):
         for column, all_items in columns.items():
             items = sample_by_entity(all_items, config.limit)
-            if items:
+            if items:  # a mean of nothing has no value
                 _, outputs = asker.ask([encode_briefly(item, asker.encoder) for item in items], column)
                 lines = [item_fields(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
                 scores[column] = mean_score([accuracy(line) for line in lines], [item.entity for item in items])
@@ -91,6 +94,7 @@ def quick_scores(
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
     """Put the model in eval mode, and back in its mode afterwards."""
+    # Quick scores are taken in the middle of training, which must go on in training mode.
     training = model.training
     model.eval()
     try:
@@ -102,6 +106,7 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 def _claim_folder(out_dir: Path, loaded: Loaded, config: EvaluateConfig) -> None:
     """Record in a new folder whose answers it holds; refuse one that holds those of other weights or settings."""
     inputs = {"weights": weights_fingerprint(loaded), **asdict(config)}
+    # With other settings the same model may answer differently: one folder must not mix the two.
     path = out_dir / "inputs.json"
     if not path.exists():
         write_json(path, inputs)
@@ -114,10 +119,15 @@ def _claim_folder(out_dir: Path, loaded: Loaded, config: EvaluateConfig) -> None
 
 
 def _is_answered(path: Path, fields: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a column's file is there; it is written whole or not at all. Other questions in it are an error."""
+    """Return True if a column's file exists.
+
+    Raises:
+        DataError: it holds answers to other questions.
+    """
     if not path.exists():
         return False
     lines = read_lines(path)
+    # Only the item's fields: the line has the output and the likelihoods besides.
     same = len(lines) == len(fields) and all(
         of_item == {name: line.get(name) for name in of_item} for of_item, line in zip(fields, lines, strict=True)
     )
@@ -127,11 +137,14 @@ def _is_answered(path: Path, fields: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def weights_fingerprint(loaded: Loaded) -> str:
-    """Return a digest that is equal for bit-identical weights, whatever the device."""
+    """Return a digest that is equal for bit-identical weights on any device."""
     digest = hashlib.sha256()
+    # Sorted, so that the order of registration does not matter.
     for name in sorted(name for name, _ in loaded.model.named_parameters()):
         weight = fetch_weight(loaded.model, name)
+        # Sums of bytes by their place in a number are taken on the device: weights of gigabytes are not copied to the
+        # CPU. They are integers, so that the order of summation, which differs between devices, does not matter.
         bits = weight.flatten().view(torch.uint8).view(-1, weight.element_size())
-        sums = bits.sum(0, dtype=torch.int64)  # integers: no rounding, so no order of summation
+        sums = bits.sum(0, dtype=torch.int64)
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} {sums.tolist()}".encode())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Questions in tokens, the log-likelihoods of their candidate answers, and the model's greedy answers.
 
 A greedy answer costs little where it is a candidate: the candidates are scored anyway, and scoring reveals the argmax
-behind each of their tokens (`likelihood.greedy_from_drafts`). What is left is generated.
+behind each of their tokens (`likelihood.greedy_from_drafts`). Answers that the candidates do not reveal are generated.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from mmunlearner.data.prompts import AnswerPools, candidate_answers, open_questi
 from mmunlearner.evaluate.generate import generate
 from mmunlearner.evaluate.likelihood import LikelihoodScorer, RowKey, TokenScores, greedy_from_drafts, row_key
 
-# Candidates make about so many tokens per question once their common prefixes are shared; larger batches gain nothing
-# on a CPU.
+# The candidates of a question have about this many tokens once their common prefixes are shared. Larger batches gain
+# nothing on a CPU.
 _TOKENS_PER_QUESTION = 32
-# Answers that are no candidate are mostly short too: so many more tokens are scored before `generate` is called.
+# Most answers that are not a candidate are short too: this many more tokens are scored before `generate` is called.
 _EXTRA_TOKENS = 2
-# Scoring an extra token reads the whole prompt again, which does not pay where an image makes it longer than this.
+# Scoring one more token reads the prompt again from its start. That does not pay if an image makes the prompt longer
+# than this.
 _SHORT_PROMPT = 256
 
 
@@ -35,13 +36,14 @@ class Question:
     prompt: Row
     """The prompt, without an answer."""
     option_letters: dict[str, Row]
-    """Letter -> the prompt answered with it; for multiple choice alone."""
+    """Letter -> the prompt answered with it; empty unless the item is multiple choice."""
     candidate_texts: dict[str, Row]
-    """Answer in words -> the open question answered with it; that of a multiple choice has no options."""
+    """Answer in words -> the open question answered with it; for a multiple choice item, without its options."""
 
     @property
     def candidates(self) -> list[Row]:
         """Candidate answers to the item's own prompt."""
+        # Answers in words to a multiple choice item stand behind the open question, a different prompt.
         return list((self.option_letters or self.candidate_texts).values())
 
 
@@ -68,12 +70,14 @@ def encode_briefly(item: Example, encoder: Encoder) -> Question:
 def candidate_fields(question: Question, scores: Mapping[RowKey, TokenScores]) -> dict[str, Any]:
     """Return the fields of an item's line that hold the log-likelihoods of its candidates."""
     item, fields = question.item, {}
-    if question.option_letters:  # of the letter alone, without the end token
+    if question.option_letters:
+        # Without the end token: the model may go on behind the letter ("B: Paris"), which is no worse a choice.
         fields["option_logps"] = [_logp(scores[row_key(row)].logps[:-1]) for row in question.option_letters.values()]
     logps = {text: scores[row_key(row)].logps for text, row in question.candidate_texts.items()}
     for name, text in (("answer", item.answer), ("paraphrase", item.paraphrase)):
         if text:
             fields |= {f"{name}_logp": _logp(logps[text]), f"{name}_tokens": len(logps[text])}
+    # Where the truth has a paraphrase, neither form of it is wrong.
     wrong = [text for text in logps if text not in (item.answer, item.paraphrase)]
     if wrong:
         fields["perturbed"] = wrong
@@ -83,7 +87,8 @@ def candidate_fields(question: Question, scores: Mapping[RowKey, TokenScores]) -
 
 
 def _logp(logps: Sequence[float]) -> float:
-    """Sum log-probabilities, to as many digits as float32 has."""
+    """Return the sum of log-probabilities."""
+    # float32 has no more digits: the rest would be noise in the files.
     return round(sum(logps), 6)
 
 
@@ -105,6 +110,7 @@ class Asker:
 
         `progress` counts candidates and questions under `title`.
         """
+        # By key, so that a row that several questions have in common is scored once.
         rows = {
             row_key(row): row for q in questions for row in (*q.option_letters.values(), *q.candidate_texts.values())
         }
@@ -113,9 +119,11 @@ class Asker:
         answers = [self._follow(question, question.candidates, scores) for question in questions]
         for _ in range(_EXTRA_TOKENS):
             answers = self._one_token_more(questions, answers)
+        # Answers that left all drafts before their end.
         open_ends = [i for i, answer in enumerate(answers) if not self._is_complete(answer)]
         done = total - len(open_ends)
         progress.update(title, done, total)
+        # `generate` starts from the prompt again; the tokens of these answers so far are not used.
         prompts = [questions[i].prompt for i in open_ends]
         generated = generate(prompts, self.encoder, self.config, title, progress.part(done, total, total))
         for i, answer in zip(open_ends, generated, strict=True):
@@ -136,7 +144,7 @@ class Asker:
         drafts: dict[int, Row] = {}
         for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
             if question.prompt.answer_start <= _SHORT_PROMPT and not self._is_complete(answer):
-                # Any token can stand behind the answer: what is wanted is the argmax in its place.
+                # Any token will do behind the answer: only the argmax in its place is used.
                 drafts[i] = self.encoder.extend(question.prompt, (*answer, question.prompt.input_ids[-1]))
         scores = self.scorer.score(drafts.values()) if drafts else {}
         return [

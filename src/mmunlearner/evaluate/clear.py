@@ -1,8 +1,9 @@
 """CLEAR's summary of a model (Dontsov et al. 2024): three harmonic means, and the distance to the retain oracle.
 
-Real (real faces, real world), Retain and Forget are harmonic means over the sets of image questions, of the truth's
-probability and of the truth ratio. For answers in words (captions) the probability is p^(1 / tokens); for a choice
-(whose picture is it?) it is the truth's share, p(y) / sum p. Sets without wrong answers do not count.
+Real (real faces, real world), Retain and Forget are harmonic means over their sets of image questions. Each set adds
+two numbers, the probability of the truth and the truth ratio. For answers in words (captions) the probability is
+p^(1 / tokens); for a choice (whose picture is it?) it is the truth's share, p(y) / sum p. Sets without wrong answers
+have no truth ratio and do not count.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def question_sets(columns: Columns) -> list[QuestionSet]:
     """Score each task of the columns that the three means are made of."""
     sets = []
     for column in (name for names in GROUPS.values() for name in names):
+        # Captions and choices are sets of their own, since their probabilities are defined differently.
         for task, lines in _by_task(columns.get(column, ())).items():
             scores = score_lines(lines)
             probability = scores.get(PROBABILITY.get(task, "probability"))
@@ -47,6 +49,7 @@ def question_sets(columns: Columns) -> list[QuestionSet]:
 
 
 def _by_task(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    # Sorted, since a set has no order of its own and results.json should be the same each time.
     tasks = sorted({str(line["task"]) for line in lines})
     return {task: [line for line in lines if line["task"] == task] for task in tasks}
 
@@ -77,6 +80,7 @@ def forget_quality(model: Columns, oracle: Columns) -> dict[tuple[str, str], For
 
 def summary(columns: Columns, oracle: Columns | None) -> dict[str, float]:
     """Return CLEAR's row of a model: the three means, and `ks_p` and `one_minus_js` of the captions."""
+    # Without an oracle there is nothing to be near to: the row has the means alone.
     quality = forget_quality(columns, oracle or {}).get(("forget_vqa", "generation"))
     distance = {"ks_p": quality.ks_p, "one_minus_js": 1 - quality.js} if quality else {}
     return harmonic_means(columns) | distance

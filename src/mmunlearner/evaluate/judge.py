@@ -1,7 +1,7 @@
 """A language model as judge of factuality (MLLMU-Bench's GPT score, 1 to 10), through any OpenAI-compatible endpoint.
 
 Judgements lie beside the answers, in `OUT/judge/COLUMN.jsonl`. Each is written as soon as it is received, so that an
-interrupted pass continues and nothing is asked twice. The key is read from the environment and written nowhere.
+interrupted pass continues and no answer is sent twice. The key is read from the environment and written nowhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAIT_SECONDS = 2.0
 """Before the second attempt; each further wait is twice as long."""
 KEY_REFUSED = (401, 403)
 RETRY = (408, 409, 429, 500, 502, 503, 504)
-"""HTTP statuses that may be gone at the next attempt."""
+"""HTTP statuses of problems that may be over at the next attempt."""
 PROMPT = """\
 You check whether a model's answer is factually right, given the true answer.
 Question: {question}
@@ -41,7 +41,7 @@ Style and length do not matter. Reply with the number alone."""
 
 
 def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Progress()) -> int:
-    """Have the saved answers to open questions judged; return the number of answers that were sent now.
+    """Send the saved answers to open questions to the judge; return the number of those sent by this call.
 
     Raises:
         ConfigError: the endpoint's address or the judge's name is missing or wrong.
@@ -56,17 +56,20 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
     _repair(folder)
     sent = 0
     for column, lines in read_columns(out_dir).items():
+        # Letters and gaps have one right answer, which needs no judge.
         open_lines = [line for line in lines if line["task"] == "generation"]
         path = folder / f"{column}.jsonl"
         judged = {line["asked"] for line in read_jsonl(path)} if path.exists() else set()
         for number, line in enumerate(open_lines, 1):
             request = request_body(line, config.model)
+            # By the whole request: another answer, judge or wording of the prompt is judged anew.
             digest = hashlib.sha256(request).hexdigest()
             if digest not in judged:
                 reply = _ask(request, config)
                 # The score is null where the reply holds no number from 1 to 10.
                 line_id, score = line["id"], score_in(reply)
                 judgement = {"id": line_id, "judge": config.model, "asked": digest, "score": score, "said": reply}
+                # At once: each judgement costs money, and a pass may be interrupted.
                 append_jsonl(path, judgement)
                 judged.add(digest)
                 sent += 1
@@ -76,7 +79,7 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
 
 def score_in(reply: str) -> int | None:
     """Return the first whole number from 1 to 10 in a reply (`8`, `Score: 8/10`), or None."""
-    # Neither a digit of a longer number nor of a decimal fraction: `8.5` and `100` are no scores.
+    # Not a digit of a longer number or of a decimal fraction: `8.5` and `100` are no scores.
     match = re.search(r"(?<![\d.])(10|[1-9])(?![\d.]*\d)", reply)
     return int(match.group(1)) if match else None
 
@@ -85,6 +88,7 @@ def request_body(line: Line, model: str) -> bytes:
     """Return the request for the judgement of one answer."""
     text = PROMPT.format(question=line["prompt"], truth=line["answer"], output=line["output"] or "(nothing)")
     content = {"model": model, "temperature": 0, "messages": [{"role": "user", "content": text}]}
+    # Temperature 0, to repeat a judgement as nearly as possible; sorted keys, for the digest of the request.
     return json.dumps(content, sort_keys=True).encode()
 
 
@@ -96,6 +100,7 @@ def unscored(out_dir: Path | str) -> Sequence[str]:
 
 def _repair(folder: Path) -> None:
     """Make the folder, and drop a last line that was cut short when a pass was killed."""
+    # A whole line ends with a newline, so that behind the last one nothing is left.
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.jsonl"):
         *lines, rest = path.read_text(encoding="utf-8").split("\n")
@@ -124,16 +129,18 @@ def _ask(body: bytes, config: JudgeConfig) -> str:
     request = urllib.request.Request(address, body, headers)
     problem = ""
     for attempt in range(config.attempts):
-        if attempt:
+        if attempt:  # the server may need time to recover
             time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=config.timeout) as reply:
                 return _content(reply.read(), address)
         except urllib.error.HTTPError as error:
+            # Servers explain a refusal in the body: its start, on one line, helps more than the number.
             text = " ".join(error.read(300).decode("utf-8", "replace").split())
             problem = f"HTTP {error.code} ({text or error.reason})"
             if error.code in KEY_REFUSED:
                 problem = f"HTTP {error.code}, the key in {config.key_variable} is refused or missing ({text})"
+            # A wrong key or request stays wrong: another attempt cannot help.
             if error.code not in RETRY:
                 break
         except (OSError, HTTPException) as error:
@@ -145,5 +152,6 @@ def _content(reply: bytes, address: str) -> str:
     try:
         return str(json.loads(reply)["choices"][0]["message"]["content"])
     except (ValueError, LookupError, TypeError):
+        # Often a page of a proxy or another service: its first words tell which.
         start = reply[:200].decode("utf-8", "replace")
         raise JudgeError(f"judge {address}: no chat completion in its reply ({start})") from None

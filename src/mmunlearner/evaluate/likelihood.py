@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import torch
 
-from mmunlearner.batches import Batch, Encoder, Row, answers, bucket_by_length, can_share, common_prefix_length, tree
+from mmunlearner.batches import Encoder, Row, answers, bucket_by_length, can_share, common_prefix_length, tree
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import group_by
 from mmunlearner.errors import ModelError
 from mmunlearner.models import input_device
 
-# A tree of more tokens (beside its first row) wastes attention on branches that do not see each other. One of fewer
-# repeats the prefix that its branches share, which costs the more the longer that is.
+# Limits to the tokens of a tree beside its first row. A larger tree wastes attention on branches that do not see each
+# other. A smaller one repeats the prefix that the branches share, and a long prefix is expensive to repeat.
 _BRANCH_TOKENS, _BRANCH_TOKENS_PER_PREFIX_TOKEN = 256, 2
 
 RowKey = tuple[tuple[str, ...], tuple[int, ...]]
@@ -32,18 +32,19 @@ class TokenScores(NamedTuple):
 
 
 def row_key(row: Row) -> RowKey:
-    """Return what identifies a row: its images too, since rows of other images may have the same tokens."""
+    """Return the identity of a row."""
+    # With its images: a placeholder token stands for any image, so rows of other images may have the same tokens.
     return row.group, row.input_ids
 
 
 @dataclass
 class LikelihoodScorer:
-    """Scores rows with one model, many in one sequence where the model allows that."""
+    """Scores rows with one model; many rows are packed into one sequence if the model allows it."""
 
     encoder: Encoder
     tokens_per_batch: int = 4096
     tokens: int = field(default=0, init=False)
-    """Tokens that the model has read here, padding included."""
+    """Tokens that the model has read for this scorer, padding included."""
 
     def score(self, rows: Iterable[Row], title: str = "", progress: Progress = Progress()) -> dict[RowKey, TokenScores]:
         """Score each row once; `progress` counts them under `title`.
@@ -51,34 +52,36 @@ class LikelihoodScorer:
         Raises:
             ModelError: a log-probability is not finite.
         """
+        model = self.encoder.loaded.model
         unique = {row_key(row): row for row in rows}
         scores: dict[RowKey, TokenScores] = {}
         trees: list[list[Row]] = []
         for group in bounded_trees(unique.values()):
             trees += [group] if can_share(group, self.encoder) else [[row] for row in group]
         for bucket in bucket_by_length(((_tree_size(part), part) for part in trees), self.tokens_per_batch):
+            batch = tree(bucket, self.encoder)
+            self.tokens += batch.size
+            with torch.inference_mode():
+                predicted = answers(model, batch.to(input_device(model)))
+                # The argmax is taken before the logits leave the device: [T] instead of [T, vocabulary] is copied.
+                logps, argmax = predicted.logps.cpu(), predicted.logits.argmax(-1).cpu()  # [T] each
+            # A destroyed model (gradient ascent can overflow) would get scores that look like perfect forgetting.
+            if not logps.isfinite().all():
+                raise ModelError(f"model {self.encoder.loaded.source}: its log-probabilities are not finite numbers")
+            # The answers of all rows stand one behind the other: cut them apart again.
+            lengths = batch.question.bincount(minlength=batch.count).tolist()
+            per_row = zip(logps.split(lengths), argmax.split(lengths), strict=True)
             keys = [row_key(row) for part in bucket for row in part]
-            scores.update(zip(keys, self._score_batch(tree(bucket, self.encoder)), strict=True))
+            for key, (row_logps, row_argmax) in zip(keys, per_row, strict=True):
+                scores[key] = TokenScores(tuple(row_logps.tolist()), tuple(row_argmax.tolist()))
             progress.update(title, len(scores), len(unique))
         return scores
 
-    def _score_batch(self, batch: Batch) -> list[TokenScores]:
-        self.tokens += batch.size
-        model = self.encoder.loaded.model
-        with torch.inference_mode():
-            predicted = answers(model, batch.to(input_device(model)))
-            logps, argmax = predicted.logps.cpu(), predicted.logits.argmax(-1).cpu()  # [T] each
-        if not logps.isfinite().all():
-            raise ModelError(f"model {self.encoder.loaded.source}: its log-probabilities are not finite numbers")
-        lengths = batch.question.bincount(minlength=batch.count).tolist()
-        per_question = zip(logps.split(lengths), argmax.split(lengths), strict=True)
-        return [TokenScores(tuple(p.tolist()), tuple(tokens.tolist())) for p, tokens in per_question]
-
 
 def bounded_trees(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield groups of rows of the same images (or texts) whose prefix tree has a bounded size."""
-    # Sorted, rows with long common prefixes stand beside each other, and each adds to the tree only what it does not
-    # share with the row before.
+    """Yield groups of rows about the same images (texts form one group), each with a prefix tree of bounded size."""
+    # Sorting puts rows with long common prefixes beside each other. Each then adds to the tree only the tokens that it
+    # does not share with the row before.
     for group in group_by(sorted(rows, key=row_key), lambda row: row.group):
         part, branches = [group[0]], 0
         for previous, row in pairwise(group):
@@ -92,6 +95,7 @@ def bounded_trees(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def _tree_size(rows: Sequence[Row]) -> int:
     """Return the number of tokens in the prefix tree of these rows."""
+    # As in `bounded_trees`: once sorted, a row adds the tokens behind its common prefix with the row before.
     ids = sorted(row.input_ids for row in rows)
     return len(ids[0]) + sum(len(b) - common_prefix_length(a, b) for a, b in pairwise(ids))
 
@@ -99,7 +103,7 @@ def _tree_size(rows: Sequence[Row]) -> int:
 def greedy_from_drafts(
     prompt: Row, drafts: Iterable[tuple[Row, TokenScores]], ends: frozenset[int], max_new_tokens: int
 ) -> tuple[int, ...]:
-    """Return the model's greedy answer to a prompt, as far as scored rows (drafts) of the same prompt reveal it.
+    """Return the model's greedy answer to a prompt, as far as drafts (scored rows of the same prompt) reveal it.
 
     Greedy decoding is an iterated argmax. A scored row gives the argmax behind the prompt and behind every prefix of
     its own answer, so the greedy answer can be followed token by token as long as it is a prefix of some draft, as in
@@ -107,7 +111,8 @@ def greedy_from_drafts(
     """
     next_token: dict[tuple[int, ...], int] = {}
     for row, scores in drafts:
-        # Where the prompt's tokens are no prefix of a row's, its answer starts earlier, and its argmaxes do not count.
+        # A tokenizer may merge the end of the prompt with the answer. The row's answer then starts earlier, behind
+        # another prompt, and its argmaxes do not count.
         if row.answer_start == prompt.answer_start:
             next_token.update({row.answer[:i]: token for i, token in enumerate(scores.argmax)})
     answer: tuple[int, ...] = ()

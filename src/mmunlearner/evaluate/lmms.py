@@ -45,16 +45,16 @@ class Lmms:
     """Options of a call of lmms-eval."""
 
     python: str = ""
-    """Python of the environment that has it; empty: this one."""
+    """Python of the environment that lmms-eval is installed in; empty: this one."""
     model: str = ""
     """Name of the model in lmms-eval; empty: by the `model_type` of its configuration."""
     limit: int = 0
-    """At most so many questions per task; 0: all."""
+    """Largest number of questions per task; 0: all."""
     batch_size: int = 1
 
 
 def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, options: Lmms = Lmms()) -> ModelScores:
-    """Run the tasks that OUT/lmms.json does not hold yet, and return all scores that it holds then.
+    """Run the tasks that are not yet in OUT/lmms.json, and return all scores in that file.
 
     Raises:
         ConfigError: no task, or lmms-eval is not installed.
@@ -67,6 +67,7 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
         raise ConfigError("lmms: name the tasks, e.g. --lmms pope,mme,mmbench_en,mmmu_val")
     if not (model / "config.json").is_file():
         raise ModelError(f"model {model}: no model's directory (no config.json); lmms-eval reads a saved one")
+    # Scores of two models or of two limits must not mix in one file.
     inputs = {"model": str(model.resolve()), "limit": options.limit}
     content = {"inputs": inputs, "asked": [], "columns": {}}
     if (out_dir / FILE).exists():
@@ -75,6 +76,7 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
             raise DataError(
                 f"{out_dir / FILE}: holds scores of another model or limit; remove it or name another folder"
             )
+    # By the tasks asked for, not the columns: a group of tasks comes back under the names of its members.
     new = [task for task in tasks if task not in content["asked"]]
     if new:
         scores = parse(_run(model, new, out_dir / FOLDER, options))
@@ -86,8 +88,8 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
 def parse(results: Path) -> dict[str, dict[str, Score]]:
     """Read a results file of lmms-eval: task -> metric -> score.
 
-    It holds `results.TASK` with `METRIC,FILTER` and `METRIC_stderr,FILTER`. A metric of another filter than `none` is
-    named with it. Values that are no numbers (submissions, `N/A`) are left out; a missing standard error is 0.
+    It holds `results.TASK` with `METRIC,FILTER` and `METRIC_stderr,FILTER`. A filter other than `none` becomes part of
+    the metric's name. Values that are not numbers (submissions, `N/A`) are left out; a missing standard error is 0.
 
     Raises:
         DataError: it is no results file, or holds no number.
@@ -97,34 +99,40 @@ def parse(results: Path) -> dict[str, dict[str, Score]]:
     if not isinstance(tasks, dict):
         raise DataError(f"{results}: not a results file of lmms-eval (no `results`)")
     counts = content.get("n-samples") or {}
-    scores = {task: _task_scores(values, counts.get(task)) for task, values in tasks.items()}
-    scores = {task: by_metric for task, by_metric in scores.items() if by_metric}
+    scores: dict[str, dict[str, Score]] = {}
+    for task, values in tasks.items():
+        # A group of tasks has no number of questions of its own.
+        task_counts = counts.get(task)
+        n = int(task_counts.get("effective") or 0) if isinstance(task_counts, dict) else 0
+        for key, value in values.items() if isinstance(values, dict) else ():
+            name, _, kind = str(key).partition(",")
+            if _is_number(value) and not name.endswith(ERRORS):
+                # Early versions named no filter, so that their keys have no comma.
+                errors = [values.get(f"{name}{suffix},{kind}" if kind else f"{name}{suffix}") for suffix in ERRORS]
+                [error, *_] = [*(float(e) for e in errors if _is_number(e)), 0.0]
+                metric = name if kind in ("", "none") else f"{name} ({kind})"
+                scores.setdefault(task, {})[metric] = Score(float(value), error, n)
     if not scores:
         raise DataError(f"{results}: holds no score")
     return scores
 
 
-def _task_scores(values: Any, counts: Any) -> dict[str, Score]:
-    """Return metric -> score; `counts.effective` is the number of questions, which groups of tasks do not have."""
-    n = int(counts.get("effective") or 0) if isinstance(counts, dict) else 0
-    scores: dict[str, Score] = {}
-    for key, value in values.items() if isinstance(values, dict) else ():
-        name, _, kind = str(key).partition(",")
-        if _is_number(value) and not name.endswith(ERRORS):
-            errors = [values.get(f"{name}{suffix},{kind}" if kind else f"{name}{suffix}") for suffix in ERRORS]
-            [error, *_] = [*(float(e) for e in errors if _is_number(e)), 0.0]
-            scores[name if kind in ("", "none") else f"{name} ({kind})"] = Score(float(value), error, n)
-    return scores
-
-
 def _is_number(value: Any) -> TypeGuard[float]:
+    # A bool is an int in Python, and Python's JSON may hold NaN.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _run(model: Path, tasks: Sequence[str], folder: Path, options: Lmms) -> Path:
     """Call lmms-eval and return the results file that it wrote last."""
     python = options.python or sys.executable
-    _check_installed(python)
+    # Checked first, so that a missing package gets its own message and does not look like a failed evaluation.
+    find_spec = "import importlib.util, sys; sys.exit(importlib.util.find_spec('lmms_eval') is None)"
+    try:
+        missing = subprocess.run([python, "-c", find_spec], capture_output=True, check=False).returncode
+    except OSError as error:
+        raise ConfigError(f"lmms_python: {python}: cannot be run ({error.strerror}); {INSTALL}") from None
+    if missing:
+        raise ConfigError(f"lmms_python: {python}: lmms-eval is not installed there. {INSTALL}")
     kind = str(read_json(model / "config.json").get("model_type") or "unknown")
     name = options.model or NAMES.get(kind)
     if not name:
@@ -136,26 +144,18 @@ def _run(model: Path, tasks: Sequence[str], folder: Path, options: Lmms) -> Path
     command += ["--model_args", f"pretrained={model.resolve()}", "--tasks", ",".join(tasks)]
     command += ["--batch_size", str(options.batch_size), "--output_path", str(folder)]
     command += ["--limit", str(options.limit)] if options.limit else []
+    # Results of earlier calls lie in the same folder, under names with a time that only lmms-eval knows.
     before = set(_result_files(folder))
     log = folder / "log.txt"
     with log.open("wb") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     if code or not set(_result_files(folder)) - before:
+        # A Python program that fails ends with its error message.
         lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
         last = lines[-1].strip()[:300] if lines else "no output"
-        raise ToolError(f"lmms-eval ended with code {code} and without results ({last}); its whole output: {log}")
+        raise ToolError(f"lmms-eval failed or wrote no results: code {code} ({last}); its whole output: {log}")
     return max(_result_files(folder), key=lambda path: path.stat().st_mtime_ns)
 
 
 def _result_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*results.json") if path.is_file()]
-
-
-def _check_installed(python: str) -> None:
-    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('lmms_eval') is None)"
-    try:
-        process = subprocess.run([python, "-c", code], capture_output=True, check=False)
-    except OSError as error:
-        raise ConfigError(f"lmms_python: {python}: cannot be run ({error.strerror}); {INSTALL}") from None
-    if process.returncode:
-        raise ConfigError(f"lmms_python: {python}: lmms-eval is not installed there. {INSTALL}")

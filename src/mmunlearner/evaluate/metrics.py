@@ -1,9 +1,9 @@
-"""Metrics of one answer: the rules, and `METRICS`, the one table that says which there are.
+"""Metrics of one answer: their rules, and `METRICS`, the one table of them.
 
 No model is needed: a metric is a pure function of one line of saved answers (the fields are listed in `scores`).
 
 A truth ratio is written r = (likelihood of the wrong answers) / (likelihood of the true answer), both per token: 0 for
-a model that is sure of the truth, 1 for one that cannot tell it from the wrong answers.
+a model that is sure of the truth, 1 for a model that finds the wrong answers equally likely.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 Line = Mapping[str, Any]
-"""One evaluated item, as a line of `COLUMN.jsonl` holds it."""
+"""One evaluated item: a line of `COLUMN.jsonl`."""
 LogLikelihood = tuple[float, int]
-"""log p(answer | question), summed over the answer's tokens, and how many tokens these are."""
+"""log p(answer | question), summed over the answer's tokens, and their number."""
 
 # r is only ever clipped, inverted or ranked, so that capping its logarithm keeps every score and avoids overflow.
 _LARGEST_LOG = 700.0
@@ -31,8 +31,8 @@ _LARGEST_LOG = 700.0
 def chosen_letter(output: str) -> str:
     """Return the option that an output picks: the letter that stands alone at its beginning ("B", "(b)", "B: Paris").
 
-    Empty where there is none. A word is no choice: "Artist" does not pick A, unlike in the published rule, which takes
-    the first character.
+    Empty if there is none. A word is not a choice: "Artist" does not pick A. The published rule, which takes the first
+    character, would count it.
     """
     # Any marks, then one letter, then nothing that makes it a word.
     match = re.match(r"[\W_]*([^\W\d_])(?!\w)", output)
@@ -55,6 +55,7 @@ def is_correct(task: str, output: str, target: str, answer: str) -> bool:
 
 def normalise(text: str) -> str:
     """Return the text in lower case, with letters and digits only and single spaces."""
+    # NFKC, so that a full-width or ligature form equals the plain letters.
     plain = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(re.sub(r"[\W_]+", " ", plain).split())
 
@@ -62,7 +63,7 @@ def normalise(text: str) -> str:
 # --- similarity of texts --------------------------------------------------------------------------------------------
 
 
-@cache
+@cache  # one scorer for all answers
 def _rouge_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer  # 2 s to import: only where texts are scored
 
@@ -149,6 +150,9 @@ def log_ratio(line: Line) -> float | None:
     return log_truth_ratio(_truth(line, "paraphrase" if "paraphrase_logp" in line else "answer"), _perturbed(line))
 
 
+# The functions below return a metric's value for a line, or None if the metric does not apply to its item.
+
+
 def _truth(line: Line, kind: str) -> LogLikelihood:
     return line[f"{kind}_logp"], line[f"{kind}_tokens"]
 
@@ -165,28 +169,17 @@ def _similarity(measure: Callable[[str, str], float]) -> Callable[[Line], float 
     return lambda line: measure(line["output"], line["answer"]) if line["task"] == "generation" else None
 
 
-def _likeliest_letter(line: Line) -> str:
-    """Return the letter of the option with the highest log-probability; empty where options have none."""
-    logps = line.get("option_logps")
-    return ascii_uppercase[max(range(len(logps)), key=logps.__getitem__)] if logps else ""
+def _likeliest_letter_is(letter_of: Callable[[Line], str]) -> Callable[[Line], float | None]:
+    """Return a metric: 1 if the option with the highest log-probability has the letter that `letter_of` returns."""
 
+    def value(line: Line) -> float | None:
+        logps = line.get("option_logps")
+        if not logps:
+            return None
+        likeliest = ascii_uppercase[max(range(len(logps)), key=logps.__getitem__)]
+        return float(likeliest == letter_of(line))
 
-def _by_likelihood(line: Line) -> float | None:
-    letter = _likeliest_letter(line)
-    return float(letter == line["target"]) if letter else None
-
-
-def _agreement(line: Line) -> float | None:
-    letter = _likeliest_letter(line)
-    return float(letter == chosen_letter(line["output"])) if letter else None
-
-
-def _probability(line: Line) -> float | None:
-    return answer_probability(*_truth(line, "answer")) if "answer_logp" in line else None
-
-
-def _choice_probability(line: Line) -> float | None:
-    return choice_probability(_truth(line, "answer"), _perturbed(line)) if line.get("perturbed_logps") else None
+    return value
 
 
 def _truth_ratio(line: Line) -> float | None:
@@ -223,8 +216,8 @@ METRICS: Mapping[str, Metric] = {
             accuracy,
             on_terminal=True,
         ),
-        # Multiple choice is scored by the letter that is written, as published; beside that by the likeliest letter,
-        # with the share of items in which the two are the same.
+        # Multiple choice is scored by the written letter, as published. A model that knows the answer may write another
+        # text than a letter, so the likeliest letter is scored too, and how often the two agree.
         Metric(
             "multiple_choice",
             "Multiple choice accuracy",
@@ -236,13 +229,13 @@ METRICS: Mapping[str, Metric] = {
             "multiple_choice_likelihood",
             "Multiple choice accuracy, by likelihood",
             "the likeliest letter is that of the right option",
-            _by_likelihood,
+            _likeliest_letter_is(lambda line: line["target"]),
         ),
         Metric(
             "multiple_choice_agreement",
             "Agreement of likelihood and written answer in multiple choice",
             "the letter that is written is the likeliest one",
-            _agreement,
+            _likeliest_letter_is(lambda line: chosen_letter(line["output"])),
         ),
         Metric(
             "cloze",
@@ -266,12 +259,19 @@ METRICS: Mapping[str, Metric] = {
             _similarity(rouge_l_recall),
         ),
         Metric("bleu", "BLEU", "BLEU of the answer", _similarity(bleu)),
-        Metric("probability", "Answer probability", "p(true answer), to the power of 1 / tokens", _probability),
+        Metric(
+            "probability",
+            "Answer probability",
+            "p(true answer), to the power of 1 / tokens",
+            lambda line: answer_probability(*_truth(line, "answer")) if "answer_logp" in line else None,
+        ),
         Metric(
             "choice_probability",
             "Answer probability among the wrong answers",
             "the same as a share of what the true and the wrong answers have together (TOFU, CLEAR)",
-            _choice_probability,
+            lambda line: (
+                choice_probability(_truth(line, "answer"), _perturbed(line)) if line.get("perturbed_logps") else None
+            ),
         ),
         Metric(
             "truth_ratio",

@@ -3,9 +3,10 @@
 Works from files alone: `evaluation/NAME/COLUMN.jsonl` -> `evaluation/NAME/scores.json`.
 
 A line is one item: id, entity, column, task, modality, attribute, image, prompt, target, answer, output; choices and
-option_logps (log-probability of each option's letter) for multiple choice; answer_logp and answer_tokens; where there
-are any, paraphrase_logp and paraphrase_tokens, perturbed_logps and perturbed_tokens. Log-probabilities are sums over
-the answer's tokens, its end token included. Judgements, where there are some, lie in `judge/COLUMN.jsonl`.
+option_logps (log-probability of each option's letter) for multiple choice; answer_logp and answer_tokens; if the item
+has a paraphrase or wrong answers, paraphrase_logp and paraphrase_tokens, perturbed_logps and perturbed_tokens. These
+log-probabilities are sums over the answer's tokens, its end token included; that of a letter is without the end token.
+A judge's scores, if there are any, lie in `judge/COLUMN.jsonl`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mmunlearner.evaluate.metrics import METRICS, Line, log_ratio
 JUDGE = "judge"
 """Folder of the judgements within an evaluation folder."""
 FALSE_ALARM = 0.05
-"""Probability of calling any of several compared columns different where none is."""
+"""Probability of calling at least one of the compared columns different although none is."""
 _REQUIRED = ("id", "entity", "column", "task", "target", "answer", "output")
 
 
@@ -71,7 +72,7 @@ class ForgetQuality(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """The memorisation gate: does the vanilla model know what it is to forget?"""
+    """The memorisation gate: does the vanilla model know the forget set?"""
 
     passed: bool
     margin: float
@@ -121,7 +122,7 @@ def mean_score(values: Sequence[float], entities: Sequence[str]) -> Score:
     if groups == 1:  # G / (G - 1) has no value: the items of a lone entity are taken as independent
         group, groups = np.arange(len(x)), len(x)
     if groups == 1:
-        return Score(value, 0.0, 1)
+        return Score(value, 0.0, 1)  # one item tells nothing about the spread
     sums = np.bincount(group, weights=x - value, minlength=groups)
     return Score(value, float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(x)), len(x))
 
@@ -134,6 +135,7 @@ def difference(a: ItemScores, b: ItemScores) -> Difference:
     Raises:
         DataError: they have no item in common.
     """
+    # Models that were evaluated with different limits share only some of the items.
     common = [item for item in a.values if item in b.values]
     if not common:
         raise DataError("no item in common, so that no difference can be paired")
@@ -148,9 +150,9 @@ def unpaired_difference(a: Score, b: Score) -> Difference:
 
 
 def noise_limit(columns: int, entities: int) -> float:
-    """Return how many standard errors a difference must exceed to be no noise, where `columns` are compared."""
+    """Return the number of standard errors that a difference must exceed to count, if `columns` are compared."""
     if entities < 2:
-        return inf
+        return inf  # Student's t has no degrees of freedom: nothing counts
     from scipy.special import stdtrit  # half a second to import: only where something is compared
 
     # Bonferroni: the probability of one false alarm among all columns is at most FALSE_ALARM. Few entities estimate
@@ -167,11 +169,14 @@ def forget_quality(log_ratios: Sequence[float], oracle: Sequence[float], *, bins
     from scipy.spatial.distance import jensenshannon
     from scipy.stats import ks_2samp
 
-    with warnings.catch_warnings():  # ties: scipy says that it takes the asymptotic p-value instead of the exact one
+    # With ties scipy warns that it takes the asymptotic p-value instead of the exact one.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        test: Any = ks_2samp(log_ratios, oracle)  # it depends on ranks alone, so logarithms do
+        # The test depends on ranks alone, which logarithms do not change.
+        test: Any = ks_2samp(log_ratios, oracle)
     shares = [1 / (1 + np.exp(np.asarray(values, dtype=np.float64))) for values in (log_ratios, oracle)]
     histograms = [np.histogram(share, bins=bins, range=(0, 1))[0] for share in shares]
+    # Equal histograms may come out as the root of a tiny negative number, which is NaN.
     js = float(jensenshannon(*histograms, base=2))
     return ForgetQuality(float(test.pvalue), float(test.statistic), js if isfinite(js) else 0.0)
 
@@ -199,25 +204,24 @@ def read_columns(out_dir: Path | str) -> dict[str, list[Line]]:
     Raises:
         DataError: there are none.
     """
-    columns = {path.stem: _with_factuality(read_lines(path), path) for path in sorted(Path(out_dir).glob("*.jsonl"))}
+    columns: dict[str, list[Line]] = {}
+    for path in sorted(Path(out_dir).glob("*.jsonl")):
+        lines, judgements = read_lines(path), path.parent / JUDGE / path.name
+        if judgements.exists():
+            # If an answer has several judgements, the last one counts: later ones are added at the end of the file.
+            scores = {line["id"]: line["score"] / 10 for line in read_jsonl(judgements) if line["score"] is not None}
+            lines = [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
+        columns[path.stem] = lines
     if not columns:
         raise DataError(f"{out_dir}: no evaluated items there; run `mmunlearner evaluate` first")
     return columns
 
 
-def _with_factuality(lines: list[Line], path: Path) -> list[Line]:
-    judgements = path.parent / JUDGE / path.name
-    if not judgements.exists():
-        return lines
-    # Of several judgements of one answer the last one, which was added to the end of the file, counts.
-    scores = {line["id"]: line["score"] / 10 for line in read_jsonl(judgements) if line["score"] is not None}
-    return [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
-
-
 def score_lines(lines: Sequence[Line]) -> dict[str, Score]:
-    """Score one column by all metrics; those that apply to none of its items are absent."""
+    """Score one column by all metrics; a metric that applies to none of its items is absent."""
     scores = {}
     for metric in METRICS.values():
+        # By number: an item that a metric does not apply to must drop out of the entities too.
         values = {i: value for i, line in enumerate(lines) if (value := metric.of_line(line)) is not None}
         if values:
             scores[metric.name] = mean_score(list(values.values()), [lines[i]["entity"] for i in values])
@@ -259,11 +263,12 @@ def distance_to_oracle(model: Sequence[Line], oracle: Sequence[Line]) -> ForgetQ
 def memorisation_gate(
     vanilla: Sequence[Line], oracle: Sequence[Line], *, margin: float = 0.10, errors: float = 2.0
 ) -> Gate:
-    """Decide whether vanilla knows the forget set: whether it is correct there more often than the oracle.
+    """Compare vanilla's accuracy on the forget set with the oracle's.
 
-    Passed if it is so by at least `margin` and by more than `errors` standard errors of the paired difference. Nothing
-    may be claimed of a run that does not pass.
+    Passed if it is higher by at least `margin` and by more than `errors` standard errors of the paired difference. A
+    run that does not pass supports no claim about forgetting.
     """
+    # The oracle never saw the images of the forget set: the answers that it gets right can be guessed or inferred.
     gap = difference(item_scores(vanilla), item_scores(oracle))
     points = f"{100 * gap.value:.1f} ± {100 * gap.stderr:.1f}"
     text = f"The vanilla model answers {points} points more of the forget set than the retain oracle"

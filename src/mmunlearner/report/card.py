@@ -1,4 +1,4 @@
-"""The model card that goes with a saved model directory: what the model is, what it scored, how it was made."""
+"""The model card of a saved model directory: the kind of model, its scores and how it was made."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def model_card(results: Results, model: Model) -> ModelCard:
         f"## Findings of the run\n\n{bullets(findings(results))}".rstrip() if model is results.main else "",
         LIMITS,
     ]
+    # A warning or section without content is empty, and leaves no gap.
     body = "\n\n".join(section for section in sections if section)
     return ModelCard(f"---\n{_metadata(results, model).to_yaml()}\n---\n\n{body}\n")
 
 
 def _metadata(results: Results, model: Model) -> ModelCardData:
+    """Return the YAML head of the card, from which the hub fills its own pages."""
     return ModelCardData(
         model_name=f"{results.name}-{model.name}",
         library_name="transformers",
@@ -67,7 +69,6 @@ def _metadata(results: Results, model: Model) -> ModelCardData:
             for column in results.columns
             if (score := model.score(column.name))
         ],
-        ignore_metadata_errors=False,
     )
 
 
@@ -75,11 +76,12 @@ def hub_id(manifest: Mapping[str, Any]) -> str | None:
     """Return the vanilla model's name on the hub; None where it is a directory or was trained by the run."""
     config = manifest.get("config")
     named = str((config.get("model") or {}).get("vanilla") or "") if isinstance(config, Mapping) else ""
+    # Relative paths and those of trained models (`runs/...`) can have the form OWNER/NAME too.
     return named if re.fullmatch(r"[\w.-]+/[\w.-]+", named) and not named.startswith((".", "runs/")) else None
 
 
 def _facts(model: Model) -> str:
-    """List how the model was made, one fact a line."""
+    """Write the section on how the model was made, one fact per line."""
     facts = {
         "Method": model.method,
         "Settings": ", ".join(f"{key} = {value}" for key, value in model.settings.items()),
@@ -93,7 +95,8 @@ def _facts(model: Model) -> str:
 
 
 def _scores(results: Results, model: Model) -> str:
-    """Write a row per column that the model has a score in."""
+    """Write the section on scores, with a row per column that the model has a score in."""
+    # A model has no distance to itself.
     references = [None if reference is model else reference for reference in (results.vanilla, results.oracle)]
     rows = []
     for column in results.columns:

@@ -1,4 +1,4 @@
-"""Style of all plots: colours that the colour-blind can tell apart, SVG that follows the dark mode."""
+"""Style of all plots: colours that colour-blind readers can distinguish, and SVG that follows the dark mode."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica 
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
-    "svg.hashsalt": "mmunlearner",
+    "svg.hashsalt": "mmunlearner",  # ids are random without it, and the bytes of a report would differ
     "text.parse_math": False,  # a title may contain $
     "font.size": 11,
     "text.color": COLOURS["ink"][0],
@@ -81,7 +81,7 @@ def house_style() -> Iterator[None]:
 
 
 def canvas(width: float, height: float, **margins: float) -> Figure:
-    """Return an empty figure of so many CSS pixels (1 px = 1 pt of matplotlib), its margins in the same unit."""
+    """Return an empty figure; its size and margins are in CSS pixels (1 px = 1 pt of matplotlib)."""
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     figure.subplots_adjust(
         left=margins.get("left", 0.0) / width,
@@ -89,6 +89,7 @@ def canvas(width: float, height: float, **margins: float) -> Figure:
         right=1 - margins.get("right", 0.0) / width,
         top=1 - margins.get("top", 0.0) / height,
     )
+    # The page shows through, light or dark.
     figure.patch.set_alpha(0)
     return figure
 
@@ -101,7 +102,7 @@ def without_background(axes: Axes) -> Axes:
 
 def dark_mode() -> str:
     """Return CSS rules that turn each light colour into its dark one."""
-    # By attribute alone: marks are drawn through <use>, where a selector with an ancestor finds nothing.
+    # By the attribute alone: marks are drawn through <use>, where a selector with an ancestor finds nothing.
     return "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
         for light, dark in COLOURS.values()
@@ -112,14 +113,15 @@ def dark_mode() -> str:
 def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None = None) -> str:
     """Write a figure as SVG within an HTML page.
 
-    `name` makes its ids unique on the page, `label` is its text for screen readers, `titles` are tooltips by the gid of
-    the artist that they belong to.
+    `name` makes its ids unique on the page, `label` is its text for screen readers. `titles` maps the gid of an artist
+    to its tooltip.
     """
     body = _body(_rendered(figure), titles or {})
     # Several figures share the page: matplotlib gives all of them the same ids, and refers to them by #id.
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
-    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body)  # HTML needs none; so the page names no address
+    # HTML needs no namespace. Without it the page contains no address at all.
+    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body)
     width = float(figure.get_figwidth()) * 72
     return _opened(body, f'class="plot" role="img" aria-label="{escape(label)}" style="max-width:{width:.0f}px"')
 
@@ -127,9 +129,9 @@ def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] 
 def standalone_svg(figure: Figure, label: str) -> str:
     """Write a figure as an SVG file with its own background, dark where the reader's system is."""
     body = _body(_rendered(figure), {})
+    # The outline of letters in the colour of the background keeps them legible where a line passes behind.
     light, dark = (f".paper{{fill:{paper}}}text{{paint-order:stroke;stroke:{paper}}}" for paper in COLOURS["paper"])
     css = f"<style>text{{stroke-width:2.5px}}{light}@media (prefers-color-scheme:dark){{{dark}{dark_mode()}}}</style>"
-    # Letters have an outline in the colour of the background, so that lines behind them do not make them illegible.
     opened = _opened(body, f'role="img" aria-label="{escape(label)}"', sized=True)
     return opened.replace(">", f">{css}<rect class='paper' width='100%' height='100%' rx='10'/>", 1) + "\n"
 
@@ -146,6 +148,7 @@ def _rendered(figure: Figure) -> str:
 def _body(svg: str, titles: Mapping[str, str]) -> str:
     """Return the SVG from <svg to </svg>, without comments, in the page's font, with tooltips."""
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # The page's fonts instead of matplotlib's list.
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", rf"\1 {FONT}", svg)
     for gid, title in titles.items():
         svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(title)}</title>', 1)
@@ -153,7 +156,7 @@ def _body(svg: str, titles: Mapping[str, str]) -> str:
 
 
 def _opened(svg: str, attributes: str, *, sized: bool = False) -> str:
-    """Put attributes on the first tag of an SVG; unless `sized`, it becomes as wide as there is room."""
+    """Put attributes on the first tag of an SVG; unless `sized`, it takes the width that the page gives it."""
     start = svg.index(">")
     first = svg[:start].replace("<svg", f"<svg {attributes}", 1)
     first = re.sub(r' (width|height)="([\d.]+)pt"', r' \1="\2"' if sized else "", first)

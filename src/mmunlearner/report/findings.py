@@ -20,7 +20,7 @@ from mmunlearner.report.criteria import (
     target,
     to_forget,
 )
-from mmunlearner.report.results import HEADLINE, Column, Model, Results
+from mmunlearner.report.results import HEADLINE, Model, Results
 from mmunlearner.report.template import count, enumerated, percent, plural, signed, stop_check
 
 Verdict = Literal["met", "missed", "note"]
@@ -47,7 +47,7 @@ class Headline:
 
 
 def findings(results: Results) -> tuple[Finding, ...]:
-    """Return all findings, the gate first: where it failed nothing is claimed."""
+    """Return all findings, the gate first: if it failed, nothing is claimed."""
     gate, main = results.gate, results.main
     if gate and not gate.passed:
         return (Finding("missed", gate.text or GATE_FAILED, "Memorisation gate"),)
@@ -58,7 +58,14 @@ def findings(results: Results) -> tuple[Finding, ...]:
     return (
         *passed,
         *_choice_of_variant(results, main),
-        *map(_requirement, criteria(results, main)),
+        *(
+            Finding(
+                "met" if criterion.met else "missed",
+                criterion.text,
+                "To forget" if criterion.reference == "oracle" else "To keep",
+            )
+            for criterion in criteria(results, main)
+        ),
         *_notes_on_columns(results, main),
         *_comparisons(results, main),
         *_forget_quality(main),
@@ -76,7 +83,7 @@ def findings(results: Results) -> tuple[Finding, ...]:
 
 
 def headline(results: Results) -> Headline:
-    """Say what was to be forgotten and whether it was."""
+    """Summarise what was to be forgotten and the outcome."""
     gate, main = results.gate, results.main
     if gate and not gate.passed:
         return Headline("Nothing can be claimed", gate.text or GATE_FAILED, False)
@@ -84,7 +91,13 @@ def headline(results: Results) -> Headline:
         return Headline("Before unlearning", f"{_aim(results)} No model of this run has unlearned yet.", False)
     checked = criteria(results, main)
     title, good = _verdict(checked)
-    moves = [move for column in to_forget(results) if (move := _move(results, main, column))]
+    moves = []  # `Forget VQA from 100.0 to 4.2 % (oracle 3.3 %)`
+    for column in to_forget(results):
+        before, after, aim = (m.score(column.name) if m else None for m in (results.vanilla, main, results.oracle))
+        if after:
+            start = f"from {percent(before.value)} " if before else ""
+            level = f" (oracle {percent(aim.value)} %)" if aim else ""
+            moves.append(f"{column.title} {start}to {percent(after.value)} %{level}")
     outcome = f"{main.title} brought {enumerated(moves)}." if moves else ""
     return Headline(title, f"{_aim(results)} {outcome} {_count_met(checked)}".strip(), good)
 
@@ -92,6 +105,7 @@ def headline(results: Results) -> Headline:
 def _verdict(checked: Sequence[Criterion]) -> tuple[str, bool]:
     forget = [c.met for c in checked if c.reference == "oracle"]
     keep = [c.met for c in checked if c.reference == "vanilla"]
+    # Without an oracle the aim of forgetting is unknown, whatever was kept.
     if not forget:
         return "Nothing to compare forgetting with", False
     if all(forget):
@@ -108,18 +122,6 @@ def _aim(results: Results) -> str:
     return f"{who} were to be forgotten by sight, while everything known of them in words was to stay."
 
 
-def _move(results: Results, main: Model, column: Column) -> str:
-    """`Forget VQA from 100.0 to 4.2 % (oracle 3.3 %)`"""
-    vanilla, oracle = results.vanilla, results.oracle
-    after = main.score(column.name)
-    before = vanilla.score(column.name) if vanilla else None
-    aim = oracle.score(column.name) if oracle else None
-    if after is None:
-        return ""
-    start = f"from {percent(before.value)} " if before else ""
-    return f"{column.title} {start}to {percent(after.value)} %" + (f" (oracle {percent(aim.value)} %)" if aim else "")
-
-
 def _count_met(checked: Sequence[Criterion]) -> str:
     if not checked:
         return ""
@@ -127,6 +129,7 @@ def _count_met(checked: Sequence[Criterion]) -> str:
     bounds = plural(len(checked), "bound")
     if missed:
         return f"{len(checked) - len(missed)} of {bounds} are met; missed: {enumerated(missed)}."
+    # "All are met" would claim that something was forgotten.
     only_keeping = all(criterion.reference == "vanilla" for criterion in checked)
     return f"All {bounds} {'that can be checked ' if only_keeping else ''}are met."
 
@@ -134,13 +137,9 @@ def _count_met(checked: Sequence[Criterion]) -> str:
 # --- requirements ---------------------------------------------------------------------------------------------------
 
 
-def _requirement(criterion: Criterion) -> Finding:
-    topic = "To forget" if criterion.reference == "oracle" else "To keep"
-    return Finding("met" if criterion.met else "missed", criterion.text, topic)
-
-
 def _choice_of_variant(results: Results, main: Model) -> list[Finding]:
-    """Name the variant that stands for the method, and by what it was chosen."""
+    """Name the variant that stands for the method, and the basis of its choice."""
+    # The reader should know that the scores shown are not those that it was chosen by.
     rivals = [m.title for m in results.models if m.family and m.family == main.family and m is not main]
     trials = plural(len(main.trials), "trial")
     tuned = f"Its settings were the best of {trials} on the validation half." if main.trials else ""
@@ -174,6 +173,7 @@ def _notes_on_columns(results: Results, main: Model) -> list[Finding]:
 def _forget_quality(main: Model) -> list[Finding]:
     if main.forget_quality is None:
         return []
+    # A large p is no proof that the two are alike, only that the test sees no difference: hence "cannot be told from".
     p = main.forget_quality.ks_p
     verdict = "cannot be told from" if p > 0.05 else "can be told from"
     text = f"The truth ratios of {main.title} on the forget set {verdict} the oracle's (KS p = {p:.2g})."
@@ -181,7 +181,7 @@ def _forget_quality(main: Model) -> list[Finding]:
 
 
 def _mask_promise(main: Model) -> list[Finding]:
-    """Check what the mask promises: that the forget term moved no weight outside it."""
+    """Check the promise of the mask: that the forget term moved no weight outside it."""
     if not main.mask or "forget_outside" not in main.moved:
         return []
     reached = main.moved["forget_outside"]
@@ -196,39 +196,22 @@ def _mask_promise(main: Model) -> list[Finding]:
 
 
 def _comparisons(results: Results, main: Model) -> list[Finding]:
-    """Compare with the controls; in words, with baselines that forgot as much; in everything, with all baselines."""
-    models = results.models
-    return [
-        *(_against_control(results, main, control) for control in models if control.role == "control"),
-        *_at_equal_forgetting(results, main),
-        *(
-            Finding("note", _better_or_worse(results, main, model), f"{main.title} against {model.title}")
-            for model in models
-            if model.role == "baseline"
-        ),
-    ]
-
-
-def _against_control(results: Results, main: Model, control: Model) -> Finding:
-    """Say what saliency adds: the control against the variant that differs from it in the saliency alone."""
-    variant = _twin(results, main, control)
-    random = control.mask_config is not None and control.mask_config.random
-    topic = (
-        f"What saliency adds to a random mask ({control.title})" if random else f"{variant.title} over {control.title}"
-    )
-    return Finding("note", _better_or_worse(results, variant, control), topic)
-
-
-def _twin(results: Results, main: Model, control: Model) -> Model:
-    """Return the variant whose mask differs from a control's random one in the saliency alone, or else the main model.
-
-    Any other control is compared with the main model too.
-    """
-    if control.mask_config is None or not control.mask_config.random:
-        return main
-    twin = replace(control.mask_config, random=False)
-    variants = [model for model in results.models if model.role == "method" and model.mask_config == twin]
-    return next(iter(variants), main)
+    """Compare with the controls, with equally forgetful baselines in words, and with all baselines in everything."""
+    comparisons = []
+    for control in (model for model in results.models if model.role == "control"):
+        variant, topic = main, f"{main.title} over {control.title}"
+        if control.mask_config is not None and control.mask_config.random:
+            # The effect of saliency alone shows only against the variant whose mask has the same parts and options.
+            twin = replace(control.mask_config, random=False)
+            variants = [model for model in results.models if model.role == "method" and model.mask_config == twin]
+            variant = next(iter(variants), main)
+            topic = f"What saliency adds to a random mask ({control.title})"
+        comparisons.append(Finding("note", _better_or_worse(results, variant, control), topic))
+    comparisons += _at_equal_forgetting(results, main)
+    for baseline in (model for model in results.models if model.role == "baseline"):
+        topic = f"{main.title} against {baseline.title}"
+        comparisons.append(Finding("note", _better_or_worse(results, main, baseline), topic))
+    return comparisons
 
 
 def _better_or_worse(results: Results, model: Model, reference: Model) -> str:
@@ -254,10 +237,8 @@ def _with_points(comparisons: Sequence[Comparison]) -> str:
 
 
 def _at_equal_forgetting(results: Results, main: Model) -> list[Finding]:
-    """Compare what is still known in words of the forgotten: fair only with baselines that forgot as much.
-
-    A model that forgets little keeps all that it knows in words, which is no merit.
-    """
+    """Compare the knowledge in words about the forgotten entities with that of baselines that forgot as much."""
+    # A model that forgets little keeps all that it knows in words, which is no merit: others are listed, not compared.
     column = next((c for c in results.columns if c.name == "forget_qa" and c.good == "kept"), None)
     distance = _distance_from_aim(results, main)
     if column is None or distance is None or results.oracle is None or main.score(column.name) is None:
@@ -266,28 +247,27 @@ def _at_equal_forgetting(results: Results, main: Model) -> list[Finding]:
     distances = {model.title: _distance_from_aim(results, model) or 0.0 for model in baselines}
     equal = [model for model in baselines if max(distance, distances[model.title]) <= FORGET_BOUND]
     unequal = [f"{m.title} ({percent(distances[m.title])})" for m in baselines if m not in equal]
-    compared = [_in_words(results, main, model, column) for model in equal]
+    notes = []
+    for baseline in equal:
+        main_score, baseline_score = (percent(model.scores[column.name][HEADLINE].value) for model in (main, baseline))
+        (comparison,) = [c for c in compare(results, main, baseline) if c.column == column]
+        topic = f"{column.title} against {baseline.title}"
+        text = f"{main_score} against {baseline_score} % at equal forgetting ({signed(comparison.difference)} points)"
+        if comparison.beyond_noise(1):
+            notes.append(Finding("met" if comparison.gain > 0 else "missed", f"{text}.", topic))
+        else:
+            notes.append(Finding("note", f"{text}: no measurable difference.", topic))
     if unequal:
         text = (
             f"Points from the oracle on average: {main.title} {percent(distance)}, but {enumerated(unequal)}. "
             f"{'Its' if len(unequal) == 1 else 'Their'} {column.title} is not comparable."
         )
-        compared.append(Finding("note", text, "Unequal forgetting"))
-    return compared
+        notes.append(Finding("note", text, "Unequal forgetting"))
+    return notes
 
 
 def _distance_from_aim(results: Results, model: Model) -> float | None:
-    """Return the mean distance from where the forgotten columns should end."""
+    """Return the mean distance of the columns to forget from their aims."""
     scores = [(column, score) for column in to_forget(results) if (score := model.score(column.name))]
     distances = [shortfall(score.value, target(results, column)) for column, score in scores]
     return sum(distances) / len(distances) if distances else None
-
-
-def _in_words(results: Results, main: Model, baseline: Model, column: Column) -> Finding:
-    scores = [percent(model.scores[column.name][HEADLINE].value) for model in (main, baseline)]
-    (compared,) = [c for c in compare(results, main, baseline) if c.column == column]
-    topic = f"{column.title} against {baseline.title}"
-    text = f"{scores[0]} against {scores[1]} % at equal forgetting ({signed(compared.difference)} points)"
-    if not compared.beyond_noise(1):
-        return Finding("note", f"{text}: no measurable difference.", topic)
-    return Finding("met" if compared.gain > 0 else "missed", f"{text}.", topic)

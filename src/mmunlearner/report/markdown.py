@@ -10,7 +10,7 @@ from mmunlearner.report.table import markdown, table
 from mmunlearner.report.template import DASH, escape_markdown, pipe_table
 
 SUMMARY = {"real": "Real", "retain": "Retain", "forget": "Forget ↓", "ks_p": "KS p", "one_minus_js": "1 − JS"}
-"""A benchmark's own means and distances: key in results.json -> its head."""
+"""A benchmark's own means and distances: key in results.json -> head of its column."""
 SIGNS = {"met": "✓", "missed": "✗", "note": DASH}
 
 
@@ -36,7 +36,7 @@ def report(results: Results) -> str:
 
 
 def summaries(results: Results) -> list[str]:
-    """Write the table of the benchmark's own means; nothing where it has none."""
+    """Write the table of the benchmark's own means; return nothing if it has none."""
     models = [model for model in results.models if model.summary]
     if not models:
         return []
@@ -51,13 +51,14 @@ def summaries(results: Results) -> list[str]:
 
 
 def general_ability(results: Results) -> list[str]:
-    """Write lmms-eval's scores of the models that have some: a row per metric."""
+    """Write the table of lmms-eval's scores, a row per metric; return nothing if no model has any."""
     models = [model for model in results.models if model.lmms]
     if not models:
         return []
     metrics = dict.fromkeys((task, m) for model in models for task, scores in model.lmms.items() for m in scores)
     rows = []
     for task, metric in metrics:
+        # As lmms-eval gives them: some are fractions, others sums of points (MME), so none is turned into per cent.
         scores = [model.lmms.get(task, {}).get(metric) for model in models]
         cells = [DASH if s is None else f"{s.value:.4g}" + (f" ± {s.stderr:.2g}" if s.stderr else "") for s in scores]
         rows.append([escape_markdown(task), escape_markdown(metric), *cells])

@@ -1,4 +1,4 @@
-"""The report as one HTML page that opens offline: no script, no font, no picture from elsewhere."""
+"""The report as one HTML page that opens offline: it loads no script, font or picture."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SECTIONS = {
     "faces": ("gallery", "Before and after"),
     "cost": ("cost", "Cost"),
 }
-"""Variable of the template -> anchor and title of a section that a run may have nothing for."""
+"""Optional sections: variable of the template -> anchor and title."""
 TILES = ("forget_vqa_test", "forget_vqa", "forget_qa", "retain_vqa_test", "retain_vqa", "neighbour_vqa", "general")
 """Columns of the key figures."""
 CHECKS = ("To forget", "Reported without a bound", "To keep")
-"""Topics of the findings that come first, in boxes of their own."""
+"""Topics of the findings that the page shows first, each in its own box."""
 THUMBNAIL = 192
 """Largest side of a gallery picture, in pixels."""
 
@@ -83,7 +83,10 @@ def page(run: Run) -> str:
         metrics=_further_metrics(results),
         quality=[model for model in results.models if model.forget_quality or model.moved],
         settings=[model for model in results.unlearned if model.settings or model.method],
-        manifest=_yaml(results.manifest),
+        # As YAML, which is also the form of a recipe: a reader can copy from it.
+        manifest=yaml.safe_dump(dict(results.manifest), sort_keys=False, allow_unicode=True, width=110)
+        if results.manifest
+        else "",
         version=__version__,
         **sections,
     )
@@ -100,7 +103,7 @@ class Tile(NamedTuple):
 
 
 def _tiles(results: Results) -> list[Tile]:
-    """Return at most one tile for a set and its unseen views: the latter, which are stricter, where there are any."""
+    """Return the key figures: one for each set, or for its unseen views instead if the run has them."""
     columns = {column.name: column for column in results.columns}
     tiles: dict[str, Tile] = {}
     for name in TILES:
@@ -108,12 +111,14 @@ def _tiles(results: Results) -> list[Tile]:
         if name in columns and score:
             levels = [model.score(name) if model else None for model in (results.vanilla, results.oracle)]
             tile = Tile(columns[name], target(results, columns[name]), score, *levels)
+            # Unseen views come first in TILES: they are the stricter test of the same set.
             tiles.setdefault(name.removesuffix("_test"), tile)
     return list(tiles.values())
 
 
 def _further_metrics(results: Results) -> list[tuple[str, Markup]]:
-    """Return a title and a table for each metric that was measured beside the accuracy."""
+    """Return title and table of each metric other than the accuracy."""
+    # A dict keeps their order. A metric that this version does not know shows by its name.
     measured = {metric: None for model in results.models for scores in model.scores.values() for metric in scores}
     titles = {metric: METRICS[metric].title if metric in METRICS else metric for metric in measured}
     return [
@@ -121,10 +126,6 @@ def _further_metrics(results: Results) -> list[tuple[str, Markup]]:
         for metric, title in titles.items()
         if metric != HEADLINE
     ]
-
-
-def _yaml(manifest: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True, width=110) if manifest else ""
 
 
 # --- plots ----------------------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def _svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None
 def _trade_off(results: Results) -> dict[str, Markup] | None:
     """Return the figure twice, for wide and for narrow screens."""
     if len(trade_off_points(results)) < 2:
-        return None
+        return None  # one point shows no trade-off
     label, titles = "Forgetting against keeping, one mark per model", tooltips(results)
     return {
         "wide": _svg(trade_off(results, width=1060, height=520), "tradeoff", label, titles),
@@ -154,6 +155,7 @@ def _bars(results: Results) -> list[Markup]:
 
 
 def _losses(run: Run) -> list[Markup]:
+    # In the order of the tables, not of the files.
     models = [model for model in run.results.models if model.name in run.logs]
     figures = [plots.loss_curves(model.title, run.logs[model.name]) for model in models]
     return [
@@ -164,31 +166,33 @@ def _losses(run: Run) -> list[Markup]:
 
 
 def _masks(run: Run) -> list[dict[str, Any]]:
-    """Return title, description and plot of each mask, the main model's first."""
+    """Return title, description and plot of each mask, the main model's first.
+
+    A description is `49.0 % of the candidate weights selected; β = 1; ...`.
+    """
     results = run.results
+    # A dict, since several models may share a mask.
     names = dict.fromkeys(model.mask for model in (results.main, *results.models) if model and model.mask in run.masks)
     masks = []
     for i, name in enumerate(names):
-        figure = plots.saliency_layers(run.masks[name], width=1060)
-        if figure:
-            title = ", ".join(model.title for model in results.models if model.mask == name)
-            plot = _svg(figure, f"mask-{i}", f"Saliency per layer, mask {name}")
-            masks.append({"title": title, "about": _describe_mask(run.masks[name]), "plot": plot})
+        mask = run.masks[name]
+        figure = plots.saliency_layers(mask, width=1060)
+        if figure is None:
+            continue
+        # Statistics of earlier versions lack some of these fields.
+        facts = []
+        if isinstance(mask.get("density"), int | float):
+            facts.append(f"{percent(mask['density'])} % of the candidate weights selected")
+        if "beta" in mask:
+            facts.append(f"β = {mask['beta']:g}")
+        if mask.get("unit"):
+            facts.append(f"gradients squared per {mask['unit']}")
+        if mask.get("random"):
+            facts.append("drawn at random with the same share in each layer: the saliency above was not used")
+        title = ", ".join(model.title for model in results.models if model.mask == name)
+        plot = _svg(figure, f"mask-{i}", f"Saliency per layer, mask {name}")
+        masks.append({"title": title, "about": "; ".join(facts), "plot": plot})
     return masks
-
-
-def _describe_mask(mask: Mapping[str, Any]) -> str:
-    """`49.0 % of the candidate weights selected; β = 1; ...`"""
-    parts = []
-    if isinstance(mask.get("density"), int | float):
-        parts.append(f"{percent(mask['density'])} % of the candidate weights selected")
-    if "beta" in mask:
-        parts.append(f"β = {mask['beta']:g}")
-    if mask.get("unit"):
-        parts.append(f"gradients squared per {mask['unit']}")
-    if mask.get("random"):
-        parts.append("drawn at random with the same share in each layer: the saliency above was not used")
-    return "; ".join(parts)
 
 
 def _cost(results: Results) -> dict[str, Any] | None:
@@ -223,19 +227,17 @@ def _face(run: Run, entry: GalleryEntry) -> dict[str, Any]:
 
 
 def thumbnail(directory: Path, relative: str) -> str:
-    """Return a picture of the run directory as a data URI.
-
-    Empty where it is missing, broken or outside the directory, so that a run from elsewhere can show no other file.
-    """
+    """Return a picture of the run directory as a data URI; empty if it is missing, broken or outside the directory."""
+    # A run directory from elsewhere must not make the report show another file of this computer.
     path = (directory / relative).resolve()
     if not relative or not path.is_relative_to(directory.resolve()):
         return ""
     stream = io.BytesIO()
     try:
         with Image.open(path) as image:
-            small = image.convert("RGB")
+            small = image.convert("RGB")  # a palette or CMYK could not be scaled or saved well
             small.thumbnail((THUMBNAIL, THUMBNAIL))
             small.save(stream, "PNG", optimize=True)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):  # Pillow raises SyntaxError for broken PNGs
         return ""
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -35,7 +35,17 @@ def column_bars(results: Results, column: Column, *, width: float = 340) -> Figu
         # At the left edge of the figure: x counts in widths of the axes, 132 px to their left.
         axes.set_title(column.title, weight="bold", x=-132 / (width - 146))
         axes.grid(axis="y", visible=False)
-        _reference_lines(axes, results, column)
+        aim = target(results, column)
+        if aim.value is not None:
+            bound = FORGET_BOUND if column.good == "oracle" else KEEP_BOUND
+            # Both sides of the oracle are bounded; above vanilla is no loss.
+            top = aim.value + bound if column.good == "oracle" else 1.04
+            axes.axvspan(100 * (aim.value - bound), 100 * top, color=colour("target"), alpha=0.13, lw=0)
+        # Solid and dashed, since colours alone do not reach every reader.
+        for reference, line in ((results.oracle, "-"), (results.vanilla, (0, (3, 2)))):
+            level = reference.score(column.name) if reference else None
+            if reference and level:
+                axes.axvline(100 * level.value, color=colour(reference.role), lw=1.6, ls=line, zorder=3)
         for row, model in enumerate(models):
             score = model.scores[column.name][HEADLINE]
             value, error, alpha = 100 * score.value, 100 * score.stderr, 1.0 if model.chosen else 0.6
@@ -43,7 +53,7 @@ def column_bars(results: Results, column: Column, *, width: float = 340) -> Figu
             axes.errorbar(value, row, xerr=error, fmt="none", color=colour("ink"), elinewidth=1.2, capsize=2)
         axes.set_yticks(range(len(models)), [_clipped(model.title) for model in models], size=10.5)
         axes.set_ylim(len(models) - 0.4, -0.6)  # the first model is at the top
-        axes.set_xlim(0, 104)
+        axes.set_xlim(0, 104)  # a bar or line at 100 % stays visible, error bar and all
         axes.set_xticks([0, 25, 50, 75, 100])
     return figure
 
@@ -52,25 +62,12 @@ def _clipped(title: str, most: int = 22) -> str:
     return title if len(title) <= most else f"{title[: most - 1]}…"
 
 
-def _reference_lines(axes: Axes, results: Results, column: Column) -> None:
-    """Draw the oracle's and vanilla's scores as lines, and the band in which a result should end."""
-    aim = target(results, column)
-    if aim.value is not None:
-        bound = FORGET_BOUND if column.good == "oracle" else KEEP_BOUND
-        # Both sides of the oracle are bounded; above vanilla is no loss.
-        top = aim.value + bound if column.good == "oracle" else 1.04
-        axes.axvspan(100 * (aim.value - bound), 100 * top, color=colour("target"), alpha=0.13, lw=0)
-    for model, line in ((results.oracle, "-"), (results.vanilla, (0, (3, 2)))):
-        score = model.score(column.name) if model else None
-        if model and score:
-            axes.axvline(100 * score.value, color=colour(model.role), lw=1.6, ls=line, zorder=3)
-
-
 # --- losses ---------------------------------------------------------------------------------------------------------
 
 
 def loss_curves(title: str, steps: Steps, *, width: float = 340, height: float = 230) -> Figure | None:
-    """Draw both terms of the loss, each on axes of its own; None where the log holds neither."""
+    """Draw both terms of the loss, each on its own axes; None if the log has neither."""
+    # On own axes, since an ascended loss grows to many times the retain loss and would flatten it.
     curves = {
         term: [(step["step"], step[term]) for step in steps if isinstance(step.get(term), int | float)]
         for term in TERMS
@@ -83,19 +80,16 @@ def loss_curves(title: str, steps: Steps, *, width: float = 340, height: float =
         figure.subplots_adjust(hspace=0.55)
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (term, curve) in zip(panels, curves.items(), strict=True):
-            _loss_panel(without_background(axes), term, curve)
+            without_background(axes)
+            # Without a marker a single step would be invisible.
+            axes.plot(*zip(*curve, strict=True), color=colour(term), marker="o" if len(curve) < 3 else "", ms=4)
+            axes.text(0, 1.06, TERMS[term], transform=axes.transAxes, va="bottom", size=10, color=colour(term))
+            axes.margins(x=0.01, y=0.18)
+            axes.locator_params(axis="y", nbins=3)
+            axes.tick_params(labelsize=9.5)
         panels[0].set_title(_clipped(title, 40), weight="bold", x=-42 / (width - 54), pad=20)
         panels[-1].set_xlabel("optimizer step", size=10)
     return figure
-
-
-def _loss_panel(axes: Axes, term: str, curve: list[tuple[float, float]]) -> None:
-    x, y = zip(*curve, strict=True)
-    axes.plot(x, y, color=colour(term), marker="o" if len(curve) < 3 else "", ms=4)
-    axes.text(0, 1.06, TERMS[term], transform=axes.transAxes, va="bottom", size=10, color=colour(term))
-    axes.margins(x=0.01, y=0.18)
-    axes.locator_params(axis="y", nbins=3)
-    axes.tick_params(labelsize=9.5)
 
 
 # --- saliency -------------------------------------------------------------------------------------------------------
@@ -125,6 +119,7 @@ def _saliency_panel(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
         values = [layer.get(key) or float("nan") for layer in layers]  # a log scale has no zero
         style = {"marker": "o" if term == "forget" else "s", "ms": 4 if len(layers) < 60 else 0}
         axes.plot(range(len(layers)), values, color=colour(term), lw=1.3, label=name, **style)
+    # Without a positive value a log scale has no range.
     if any((layer.get("saliency_forget") or 0) > 0 for layer in layers):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
@@ -158,6 +153,7 @@ def _part_bands(panels: Iterable[Axes], layers: Sequence[Mapping[str, Any]]) -> 
     for part, members in groupby(layers, key=lambda layer: layer["part"]):
         group = list(members)
         share = sum(layer["selected"] for layer in group) / sum(layer["candidates"] for layer in group)
+        # Full names of narrow parts would run into their neighbours: `vision` instead of `vision encoder`.
         narrow = len(group) < 0.2 * len(layers)
         ticks[start + (len(group) - 1) / 2] = f"{part if narrow else PART_NAMES.get(part, part)}\n{100 * share:.0f} %"
         for axes in (above, below):
@@ -174,7 +170,7 @@ _STEP_COLOURS = ("method", "baseline", "control", "oracle", "vanilla")
 
 
 def cost(results: Results, *, width: float = 760) -> Figure | None:
-    """Draw seconds per step and the largest memory of each model; None where nothing was measured."""
+    """Draw seconds per step and the largest memory of each model; None if no model has either."""
     models = [model for model in results.models if model.seconds or model.peak_memory_bytes]
     if not models:
         return None
@@ -183,8 +179,20 @@ def cost(results: Results, *, width: float = 760) -> Figure | None:
         figure = canvas(width, 21 * len(models) + 70, left=150, right=52, bottom=8, top=58)
         figure.subplots_adjust(wspace=0.32)
         times, sizes = figure.subplots(1, 2, sharey=True, width_ratios=[1.6, 1])
-        _stack_seconds(without_background(times), models, steps)
-        _peak_memory(without_background(sizes), models)
+        without_background(times)
+        ends = [0.0] * len(models)  # of the bars so far: the steps of a model are stacked
+        for i, step in enumerate(steps):
+            spent = [model.seconds.get(step, 0.0) for model in models]
+            ink = colour(_STEP_COLOURS[i % len(_STEP_COLOURS)])
+            times.barh(range(len(models)), spent, left=ends, height=0.62, color=ink, alpha=0.85, lw=0, label=step)
+            ends = [end + seconds for end, seconds in zip(ends, spent, strict=True)]
+        _write_values(times, ends, duration)
+        # Steps run one after the other: what a model needs is the largest of their peaks, not the sum.
+        peaks = [float(max(model.peak_memory_bytes.values(), default=0)) for model in models]
+        without_background(sizes).barh(
+            range(len(models)), peaks, height=0.62, color=colour("vanilla"), alpha=0.75, lw=0
+        )
+        _write_values(sizes, peaks, memory)
         times.set_yticks(range(len(models)), [_clipped(model.title, 24) for model in models], size=10.5)
         times.set_ylim(len(models) - 0.4, -0.6)
         for axes, title in ((times, "Time"), (sizes, "Peak memory")):
@@ -202,25 +210,9 @@ def step_names(models: Sequence[Model]) -> list[str]:
     return sorted(steps, key=lambda step: _STEP_ORDER.index(step) if step in _STEP_ORDER else len(_STEP_ORDER))
 
 
-def _stack_seconds(axes: Axes, models: Sequence[Model], steps: Sequence[str]) -> None:
-    start = [0.0] * len(models)
-    for i, step in enumerate(steps):
-        spent = [model.seconds.get(step, 0.0) for model in models]
-        ink = colour(_STEP_COLOURS[i % len(_STEP_COLOURS)])
-        axes.barh(range(len(models)), spent, left=start, height=0.62, color=ink, alpha=0.85, lw=0, label=step)
-        start = [before + more for before, more in zip(start, spent, strict=True)]
-    _write_values(axes, start, duration)
-
-
-def _peak_memory(axes: Axes, models: Sequence[Model]) -> None:
-    sizes = [float(max(model.peak_memory_bytes.values(), default=0)) for model in models]
-    axes.barh(range(len(models)), sizes, height=0.62, color=colour("vanilla"), alpha=0.75, lw=0)
-    _write_values(axes, sizes, memory)
-
-
 def _write_values(axes: Axes, values: Sequence[float], text_of: Callable[[float], str]) -> None:
     """Write each bar's value at its end."""
-    axes.set_xlim(0, 1.02 * max(values) or 1)
+    axes.set_xlim(0, 1.02 * max(values) or 1)  # 1: the axis may not end where it begins
     for row, value in enumerate(values):
         if value:
             axes.annotate(

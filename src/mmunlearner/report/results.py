@@ -1,4 +1,4 @@
-"""Schema of results.json, and a run directory as a report reads it. No other module knows the file's fields."""
+"""Schema of results.json, and the reader of a run directory. No other module knows the fields of the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FILE = "results.json"
 
 @dataclass(frozen=True)
 class Column:
-    """One evaluation set and where a score on it should end."""
+    """One evaluation set, and the direction in which its score should go."""
 
     name: str
     title: str
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Model:
-    """One evaluated model: how it came to be, what it scored, what it cost."""
+    """One evaluated model: its making, its scores and its cost."""
 
     name: str
     title: str
@@ -57,42 +57,42 @@ class Model:
     chosen: bool = False
     """True for the variant of its family that the validation half picked."""
     free: str = ""
-    """In words: the weights that may move outside the mask, and by which term."""
+    """In words: the weights outside the mask that may move, and the term that moves them."""
     mask: str = ""
     """Name of its mask's file (masks/NAME.json); empty: none."""
     mask_config: MaskConfig | None = None
     """Options of its mask; None in files of earlier versions too."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[Mapping[str, Any], ...] = ()
-    """`settings` that were tried on the validation half, and their `objective`: distance to the goal."""
+    """Settings that were tried, each with its `settings` and `objective` (distance to the goal, validation half)."""
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
-    """Column -> metric -> score, of the items that chose nothing."""
+    """Column -> metric -> score, without the items that settings were chosen by."""
     scores_validation: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
-    """The same of the items that settings were chosen by."""
+    """The same for the items that settings were chosen by."""
     oracle_gap: Mapping[str, Difference] = field(default_factory=dict)
     """Accuracy minus the oracle's, per column."""
     differences: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
-    """Of a model that unlearned: every other model but the oracle -> column -> accuracy minus the other's."""
+    """If this model unlearned: name of another model, except the oracle -> column -> accuracy minus that model's."""
     forget_quality: ForgetQuality | None = None
     lmms: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     """lmms-eval's scores: task -> metric -> score, each in its own unit."""
     summary: Mapping[str, float] = field(default_factory=dict)
-    """The benchmark's own means, where it has some (CLEAR)."""
+    """The benchmark's own means, if it has any (CLEAR)."""
     moved: Mapping[str, int] = field(default_factory=dict)
-    """Counts of weights that moved: inside and outside the mask, and of them for the forget term."""
+    """Counts of weights that moved inside and outside the mask; of these, those that the forget term moved."""
     look: Mapping[str, Any] = field(default_factory=dict)
-    """The last check for early stopping, where training could stop early."""
+    """The last check of early stopping; empty if training could not stop early."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_bytes: Mapping[str, int] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unlearned(self) -> bool:
-        """True where something was to be forgotten: neither vanilla nor oracle."""
+        """True for every model except vanilla and the oracle."""
         return self.role not in ("vanilla", "oracle")
 
     def score(self, column: str, metric: str = HEADLINE) -> Score | None:
-        """Return a score, or None where the model has none."""
+        """Return a score; None if the model has none."""
         return self.scores.get(column, {}).get(metric)
 
 
@@ -133,7 +133,7 @@ class Results:
     """Notes that the run wrote itself; the report computes its own findings."""
     gallery: tuple[GalleryEntry, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
-    """Configuration, versions and hashes of the data: what it takes to repeat the run."""
+    """Configuration, versions and hashes of the data, to repeat the run."""
 
     def of_role(self, role: Role) -> Model | None:
         """Return the first model of a role."""
@@ -156,7 +156,7 @@ class Results:
 
     @property
     def by_name(self) -> dict[str, Model]:
-        """Models by name; the chosen variant of a family by the family's name too, unless a model has that name."""
+        """Models by name; the chosen variant of a family also by the family's name, unless a model has that name."""
         models = {model.name: model for model in self.models}
         variants = [model for model in self.models if model.chosen and model.family]
         return models | {model.family: model for model in variants if model.family not in models}
@@ -171,7 +171,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory: results.json, logs and statistics of masks. The latter two may be missing."""
+    """A run directory: results.json, logs and statistics of masks. Logs and statistics may be missing."""
 
     directory: Path
     results: Results
@@ -197,6 +197,7 @@ def load(run_dir: Path | str) -> Run:
     path = directory / FILE
     if not path.is_file():
         raise DataError(f"{directory}: has no {FILE}; finish the run (`mmunlearner run`) before its report")
+    # Hidden files are not the run's own: macOS, for one, adds `._mask.json` to copied folders.
     logs, masks = (
         sorted(file for file in (directory / folder).glob(f"*{suffix}") if not file.name.startswith("."))
         for folder, suffix in (("logs", ".jsonl"), ("masks", ".json"))
@@ -220,7 +221,7 @@ def _object(value: Any, source: str) -> dict[str, Any]:
 
 
 def parse(content: Any, source: str = FILE) -> Results:
-    """Return the content of results.json as its schema has it; `source` is its name in errors.
+    """Return the validated content of results.json; `source` is its name in errors.
 
     Raises:
         DataError: a field is missing or wrong; the message names its path.
@@ -229,7 +230,7 @@ def parse(content: Any, source: str = FILE) -> Results:
         results = validate(content, Results, FIELDS)
     except InvalidError as error:
         raise DataError(f"{source}: {error}; results of another version are made anew with `mmunlearner run`") from None
-    # Validation drops null entries. The manifest is shown as it was written.
+    # Validation drops null entries, but the manifest should be shown as it was written.
     return replace(results, manifest=content.get("manifest") or {})
 
 
@@ -239,15 +240,18 @@ def write(results: Results, run_dir: Path | str) -> Path:
 
 
 # --- results of earlier versions ------------------------------------------------------------------------------------
-# Until 2026-11-26 the report took differences between models from the saved answers, each time it was written.
+# Until 2026-11-26 results.json had no differences between models: each report computed them from the saved answers.
 
 
 def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[str, Any]]) -> Results:
-    """Return the results with what earlier versions did not write, from the files beside; `masks` has statistics.
+    """Return the results with the fields that earlier versions did not write, computed from saved answers.
 
-    Without the files the fields stay empty: differences are then those of two separate scores.
+    Without the answers the fields stay empty: differences are then those of two separate scores.
+
+    Args:
+        masks: name -> statistics.
     """
-    if results.forget_entities:  # as every later version writes it
+    if results.forget_entities:  # every later version writes it
         return results
     lines = {
         model.name: {path.stem: read_lines(path) for path in (directory / "evaluation" / model.name).glob("*.jsonl")}
@@ -256,23 +260,33 @@ def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[st
     accuracies = {model.name: _accuracies(model, lines[model.name], results.judged) for model in results.models}
     models = []
     for model in results.models:
-        others = [name for name in lines if name not in (model.name, "oracle")] if model.unlearned else []
-        paired = {name: differences(accuracies[model.name], accuracies[name]) for name in others}
+        # `oracle_gap` has the differences from the oracle.
+        references = [name for name in lines if name not in (model.name, "oracle")] if model.unlearned else []
+        paired = {name: differences(accuracies[model.name], accuracies[name]) for name in references}
         mask_config, statistics = model.mask_config, masks.get(model.mask, {})
+        # The statistics hold the two options that the findings on a random mask depend on.
         if mask_config is None and "parts" in statistics:
             mask_config = MaskConfig(parts=tuple(statistics["parts"]), random=bool(statistics.get("random")))
         models.append(replace(model, differences=paired, mask_config=mask_config))
     forget_lines = next((columns["forget_vqa"] for columns in lines.values() if "forget_vqa" in columns), [])
+    gallery = []
+    for entry in results.gallery:
+        # All its questions are open ones.
+        correct = {
+            name: is_correct("generation", text, entry.truth, entry.truth) for name, text in entry.answers.items()
+        }
+        gallery.append(replace(entry, correct=correct))
     return replace(
         results,
         models=tuple(models),
         forget_entities=len({line["entity"] for line in forget_lines}),
-        gallery=tuple(map(_judged, results.gallery)),
+        gallery=tuple(gallery),
     )
 
 
 def _accuracies(model: Model, columns: Mapping[str, list[Line]], judged: frozenset[str]) -> dict[str, ItemScores]:
-    """Score the items behind the model's scores; columns whose files hold other items are left out."""
+    """Score the items behind the model's scores; a column whose file holds other items is left out."""
+    # Scores leave out the items that settings were chosen by, so a difference must not use them either.
     scored = {
         column: [line for line in lines if str(line["id"]) not in judged]
         for column, lines in columns.items()
@@ -281,8 +295,3 @@ def _accuracies(model: Model, columns: Mapping[str, list[Line]], judged: frozens
     return {
         column: item_scores(lines) for column, lines in scored.items() if len(lines) == model.scores[column][HEADLINE].n
     }
-
-
-def _judged(entry: GalleryEntry) -> GalleryEntry:
-    correct = {name: is_correct("generation", text, entry.truth, entry.truth) for name, text in entry.answers.items()}
-    return replace(entry, correct=correct)

@@ -1,7 +1,7 @@
 """The table of results: built once from records of columns, then written as Markdown, LaTeX, HTML and for a terminal.
 
-A column is one record, `TableColumn`. The scores of the run's evaluation sets come first; what is said of each model
-beside them stands in `MODEL_COLUMNS`, and every form of the table takes a new record from there.
+A column is one record, `TableColumn`. The scores on the run's evaluation sets come first, then `MODEL_COLUMNS`. A new
+record in `MODEL_COLUMNS` appears in every form of the table.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Cell:
     """Distance to the oracle in points, signed; empty: none."""
     best: bool = False
     shortfall: float | None = None
-    """Distance from where a score should end (a fraction), by which the page tints the cell; None: no tint."""
+    """Distance of the score from its aim (a fraction), by which the page tints the cell; None: no tint."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class TableColumn:
     cell: Callable[[Model], Cell | None]
     """None: a dash."""
     number: bool = True
-    """Aligned on the right; words are aligned on the left."""
+    """True: aligned on the right; words are aligned on the left."""
     aim: Target | None = None
     """Aim of the scores; its mark stands in the head."""
     note: str = ""
-    """Shown on the page when the head is pointed at."""
+    """Tooltip of the head on the page."""
     forms: Collection[Form] = FORMS
     """Forms of the table that have room for it."""
 
@@ -85,7 +85,7 @@ def model_column(
     number: bool = False,
     forms: Collection[Form] = FORMS,
 ) -> TableColumn:
-    """Return a column that says one thing of each model; a dash where `value` is None or empty."""
+    """Return a column with one fact on each model; a dash if `value` is None or empty."""
 
     def cell(model: Model) -> Cell | None:
         content = value(model)
@@ -95,13 +95,14 @@ def model_column(
 
 
 def seconds_to_make(model: Model) -> float | None:
-    """Return the seconds that its mask and its training took, without trials and evaluation."""
+    """Return the seconds of the model's mask and training, without trials and evaluation."""
+    # Trials are a matter of how long one searches, and evaluation is the same for all models.
     return sum(s for step, s in model.seconds.items() if step not in ("tune", "evaluate")) or None
 
 
 MODEL_COLUMNS = (
-    # What is free outside the mask decides more than the mask does, so it stands beside the scores. A terminal has no
-    # room for it: `print_table` says it below the table.
+    # The weights that are free outside the mask decide more than the mask does, so they stand beside the scores. A
+    # terminal has no room for them: `print_table` names them below the table.
     model_column("Free outside the mask", lambda model: model.free, forms=("markdown", "latex", "html")),
     # The page has a section on cost.
     model_column("Time", seconds_to_make, duration, number=True, forms=("markdown",)),
@@ -167,7 +168,7 @@ class Table:
 
 
 def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.errors) -> Table:
-    """Build the table of a metric; an evaluation set that no model has a score in is left out."""
+    """Build the table of a metric; an evaluation set without any score is left out."""
     scored = [c for c in results.columns if any(model.score(c.name, metric) for model in results.models)]
     columns = (*(score_column(results, column, metric) for column in scored), *MODEL_COLUMNS)
     order = list(dict.fromkeys(GROUPS.values()))
@@ -176,7 +177,8 @@ def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.error
 
 
 def score_column(results: Results, column: Column, metric: str) -> TableColumn:
-    """Return the column of an evaluation set; gap, tint and best are those of the accuracy alone."""
+    """Return the column of an evaluation set; gap, tint and best are for the accuracy only."""
+    # Aims are accuracies: the distance of another metric from them has no meaning.
     aim = target(results, column)
     winners = best(results, column) if metric == HEADLINE else frozenset()
 
@@ -226,6 +228,7 @@ def _markdown_cell(cell: Cell | None) -> str:
 def latex(results_table: Table, *, label: str = "tab:unlearning") -> str:
     """Write a `table*` with booktabs rules (needs `booktabs` and, to fit the width, `graphicx`)."""
     part = results_table.of_form("latex")
+    # The mark of the direction has a line of its own under the title, which keeps columns narrow.
     heads = " & ".join(["Model", *(escape_latex(column.title) for column in part.columns)])
     marks = " & ".join(["", *(escape_latex(column.mark) for column in part.columns)])
     groups = [
@@ -233,6 +236,7 @@ def latex(results_table: Table, *, label: str = "tab:unlearning") -> str:
         for _, rows in part.groups
     ]
     body = "\n\\midrule\n".join(groups)
+    # Shrunk to the page's width: how many columns a run has is not known here.
     return (
         "% \\usepackage{booktabs,graphicx}\n\\begin{table*}\n\\centering\n"
         f"\\caption{{{escape_latex(part.caption)}}}\n\\label{{{label}}}\n"
@@ -265,12 +269,13 @@ _NAME_WIDTH = 30
 
 
 def terminal(results_table: Table, *, width: int = 80) -> list[RichTable]:
-    """Make tables for a terminal of so many characters: as few as hold all columns without breaking a score."""
+    """Make tables that fit `width` characters: as few as can hold all columns without a line break in a score."""
     part = results_table.of_form("terminal")
+    # A title may break between words, so its longest word counts; 2 is the padding of a cell.
     widths = [max([_CELL_WIDTH, *map(len, column.title.split())]) + 2 for column in part.columns]
     tables, start = [], 0
     while start < len(widths):
-        stop = start + 1
+        stop = start + 1  # at least one column, however narrow the terminal is
         while stop < len(widths) and _NAME_WIDTH + sum(widths[start : stop + 1]) <= width:
             stop += 1
         tables.append(_terminal_table(part.take(range(start, stop))))
@@ -297,13 +302,14 @@ def _terminal_table(part: Table) -> RichTable:
 def _terminal_cell(cell: Cell | None) -> Text:
     if cell is None:
         return Text(DASH, "dim")
+    # Errors are padded to "10.0", so that scores stand below each other although the cell is aligned on the right.
     return Text.assemble(
         (cell.text, "bold green" if cell.best else ""), (f" ±{cell.error:<4}" if cell.error else "", "dim")
     )
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
-    """Print the table, its legend and what each model leaves free outside the mask."""
+    """Print the table, its legend and the weights that each model leaves free outside the mask."""
     console = console or Console()
     results_table = table(results)
     for part in terminal(results_table, width=console.width):
@@ -314,7 +320,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
 
 
 def titles_by_freedom(results: Results) -> dict[str, list[str]]:
-    """Group the titles of the models by what is free outside their mask."""
+    """Return the weights that are free outside the mask -> titles of the models with this freedom."""
     titles: dict[str, list[str]] = {}
     for model in results.unlearned:
         if model.free:

@@ -1,4 +1,4 @@
-"""Text of the report: numbers as readers expect them, Markdown and LaTeX that stay in their cells, jinja2 templates."""
+"""Text of the report: formatted numbers, escaped Markdown and LaTeX, and jinja2 templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmunlearner.evaluate.scores import Difference, Score
 
 MINUS = "−"
 DASH = "–"
-"""Stands where a value is missing."""
+"""Shown instead of a missing value."""
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -29,6 +29,7 @@ def percent(value: float, digits: int = 1) -> str:
 def points(value: float, digits: int = 1) -> str:
     """Write a difference of fractions in points, signed: -0.031 -> −3.1, 0 -> 0.0"""
     text = f"{100 * value:+.{digits}f}"
+    # A rounded zero has no sign: neither +0.0 nor −0.0.
     return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
 
 
@@ -44,6 +45,7 @@ def signed(score: Score | Difference) -> str:
 
 def duration(seconds: float) -> str:
     """8.24 -> 8.2 s, 95 -> 1 min 35 s, 7300 -> 2 h 2 min"""
+    # 59.96 would be printed as 60.0 s.
     if seconds < 60:
         return f"{seconds:.1f} s" if round(seconds, 1) < 60 else "1 min 0 s"
     minutes, rest = divmod(round(seconds), 60)
@@ -53,7 +55,7 @@ def duration(seconds: float) -> str:
 def memory(size: float) -> str:
     """Write bytes with a decimal unit: 512_000_000 -> 512 MB"""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
+        if size < 999.5:  # from there it would be printed as 1000
             return f"{size:.0f} {unit}" if size >= 99.5 or unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
@@ -91,7 +93,7 @@ def stop_check(look: Mapping[str, Any]) -> str:
 
 
 def unbroken(text: str) -> str:
-    """Put spaces at which a line must not break between a number and its unit or error."""
+    """Replace the space between a number and its unit or error by one at which no line breaks."""
     return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0").replace(" points", "\u00a0points")
 
 
@@ -99,7 +101,8 @@ def unbroken(text: str) -> str:
 
 
 def escape_markdown(text: str, *, code: bool = False) -> str:
-    """Put text on one line of Markdown, also in a table: no markup of its own, but `code` may keep its backticks."""
+    """Return the text on one line, with its Markdown characters escaped; with `code`, backticks keep their meaning."""
+    # A line break would end the row of a table.
     return re.sub(r"([|*_<\[\]\\])" if code else r"([|*_`<\[\]\\])", r"\\\1", " ".join(text.split()))
 
 
@@ -125,7 +128,8 @@ _LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {
 
 
 def escape_latex(text: str) -> str:
-    """Make LaTeX's special characters harmless, and symbols such as → typeset."""
+    """Return the text with LaTeX's special characters escaped, and symbols such as → as commands."""
+    # Character by character, so that the backslashes of one replacement are not escaped by the next.
     return "".join(_LATEX.get(char, char) for char in " ".join(text.split()))
 
 
@@ -136,18 +140,19 @@ def escape_latex(text: str) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("mmunlearner.report"),
-        autoescape=True,  # all that is filled in is text from outside, unless it was rendered here (Markup)
-        undefined=StrictUndefined,
+        autoescape=True,  # values are text from outside, unless this package rendered them (Markup)
+        undefined=StrictUndefined,  # a misspelt variable is an error, not an empty place on the page
         trim_blocks=True,
         lstrip_blocks=True,
     )
     filters = (percent, points, signed, duration, memory, count, unbroken, zip)
+    # A template uses a filter by the name of its function.
     environment.filters |= {f.__name__: f for f in filters}
     return environment
 
 
 def render(name: str, **values: object) -> Markup:
-    """Fill in a template of this package; the result is HTML."""
+    """Return a template of this package as HTML, filled in with the values."""
     return Markup(_environment().get_template(name).render(**values))
 
 

@@ -1,4 +1,4 @@
-"""The figure that matters most: how much was forgotten against how much was kept."""
+"""The most important figure: forgetting against keeping, one mark per model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def trade_off_points(results: Results) -> list[Point]:
 
 
 def mean(model: Model, columns: Sequence[Column]) -> Score | None:
-    """Return the mean score; its error is the mean of the errors, the largest it can be whatever the columns share."""
+    """Return the mean score; its error is the mean of the errors."""
+    # The columns share entities, so their errors may be correlated. With full correlation the error of the mean is the
+    # mean of the errors; it cannot be larger.
     scores = [score for column in columns if (score := model.score(column.name))]
     if not scores:
         return None
@@ -61,15 +63,26 @@ def mean(model: Model, columns: Sequence[Column]) -> Score | None:
 
 
 def trade_off(results: Results, *, width: float = 760, height: float = 470) -> Figure:
-    """Draw forgetting (left is more) against what was kept (up is more); the star is the oracle, the aim."""
+    """Draw forgetting (more to the left) against keeping (more to the top); the star is the oracle."""
     points, wide = trade_off_points(results), width > 500
     with house_style():
         figure = canvas(width, height, left=56, right=16, bottom=76, top=14)
         axes = without_background(figure.add_subplot())
-        _target_zone(axes, points)
+        oracle, vanilla = (next((p for p in points if p.model.role == role), None) for role in ("oracle", "vanilla"))
+        if oracle and vanilla:
+            # A result should end within the bounds of the oracle and above that of vanilla.
+            corner = 100 * (oracle.forget.value - FORGET_BOUND), 100 * (vanilla.keep.value - KEEP_BOUND)
+            zone = Rectangle(corner, 200 * FORGET_BOUND, 200, color=colour("target"), alpha=0.12, lw=0, zorder=0)
+            axes.add_patch(zone)
         for point in points:
             _draw_point(axes, point)
-        _set_limits(axes, points)
+        if points:
+            # Room for the names around the outermost points, also where all points nearly coincide.
+            xs, ys = zip(*(point.xy for point in points), strict=True)
+            across, up = max(10.0, max(xs) - min(xs)), max(6.0, max(ys) - min(ys))
+            axes.set_xlim(min(xs) - 0.1 * across, max(xs) + 0.08 * across)
+            axes.set_ylim(min(ys) - 0.14 * up, max(ys) + 0.14 * up)
+            axes.yaxis.set_major_locator(MaxNLocator(6))
         columns = to_forget(results)
         accuracy = f"accuracy, {columns[0].title}" if len(columns) == 1 else "mean accuracy" if columns else "accuracy"
         axes.set_xlabel("Still known of what was to be forgotten, %" + (f" ({accuracy})" if wide else ""))
@@ -79,27 +92,17 @@ def trade_off(results: Results, *, width: float = 760, height: float = 470) -> F
     return figure
 
 
-def _target_zone(axes: Axes, points: Sequence[Point]) -> None:
-    """Tint what lies within the bounds of the oracle and of vanilla."""
-    oracle, vanilla = (next((p for p in points if p.model.role == role), None) for role in ("oracle", "vanilla"))
-    if oracle is None or vanilla is None:
-        return
-    corner = 100 * (oracle.forget.value - FORGET_BOUND), 100 * (vanilla.keep.value - KEEP_BOUND)
-    zone = Rectangle(corner, 200 * FORGET_BOUND, 200, color=colour("target"), alpha=0.12, lw=0, zorder=0)
-    axes.add_patch(zone)
-
-
 def _draw_point(axes: Axes, point: Point) -> None:
     role, (x, y), (width, height) = point.model.role, point.xy, point.errors
     axes.errorbar(x, y, yerr=height, xerr=width, fmt="none", color=colour(role), elinewidth=1.1, alpha=0.55, zorder=2)
     size = {"oracle": 20, "vanilla": 8}.get(role, 9.5 if point.model.chosen else 8)
     style = {"color": colour(role), "mec": colour("paper"), "mew": 1.2, "zorder": 4 if role == "oracle" else 3}
     (mark,) = axes.plot(x, y, MARKERS[role], ms=size, **style)
-    mark.set_gid(mark_id(point.model))
+    mark.set_gid(mark_id(point.model))  # the page attaches the tooltip to this id
 
 
 def tooltips(results: Results) -> dict[str, str]:
-    """Return id of a mark -> text that is shown when it is pointed at."""
+    """Return id of a mark -> its tooltip."""
     points = trade_off_points(results)
     scores = [f"forget {with_error(point.forget)} %, kept {with_error(point.keep)} %" for point in points]
     return {mark_id(p.model): f"{p.model.title}: {text}" for p, text in zip(points, scores, strict=True)}
@@ -107,22 +110,13 @@ def tooltips(results: Results) -> dict[str, str]:
 
 def mark_id(model: Model) -> str:
     """Return the id of a model's mark within an SVG."""
+    # An id has no spaces or quotes; codes instead of them keep two names apart.
     return "point-" + "".join(char if char.isalnum() else f"-{ord(char):x}-" for char in model.name)
 
 
-def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
-    """Leave room for the names around the outermost points."""
-    if not points:
-        return
-    xs, ys = zip(*(point.xy for point in points), strict=True)
-    across, up = max(10.0, max(xs) - min(xs)), max(6.0, max(ys) - min(ys))
-    axes.set_xlim(min(xs) - 0.1 * across, max(xs) + 0.08 * across)
-    axes.set_ylim(min(ys) - 0.14 * up, max(ys) + 0.14 * up)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-
-
 def _write_names(axes: Axes, points: Sequence[Point], size: float) -> None:
-    """Write each model's name beside its mark, with a thin line where it had to move away."""
+    """Write each model's name beside its mark, with a thin line to it if the name is further away."""
+    # In pixels, since overlap is a matter of the drawing and not of the scores.
     to_pixels, window = axes.transData, axes.get_window_extent()
     marks = [Box.around(to_pixels.transform(point.xy), 14, 14) for point in points]
     error_bars = []  # as thin boxes in pixels
@@ -148,7 +142,8 @@ def _write_names(axes: Axes, points: Sequence[Point], size: float) -> None:
 
 
 def _legend(figure: Figure, points: Sequence[Point], columns: int) -> None:
-    """Explain the kinds of models among the points, and the zone in which they should end."""
+    """Explain the kinds of models among the points, and the tinted zone."""
+    # Vanilla and the oracle are one mark each, with their name beside it: they need no entry.
     roles = {point.model.role for point in points}
     handles: list[Artist] = [
         Line2D([], [], ls="none", marker=MARKERS[role], ms=7, color=colour(role), label=role)

@@ -1,10 +1,10 @@
-"""A run directory -> all files of its report. Everything is made before the first file is touched."""
+"""A run directory -> all files of its report. All texts are made before the first file is written."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmunlearner.core.files import write_text
 from mmunlearner.report.card import model_card
@@ -30,7 +30,7 @@ def write(run_dir: Path | str) -> Path:
 
 
 def files(run: Run) -> dict[str, str]:
-    """Return path within the run directory -> text, in the order of writing: the page, which people open, is last."""
+    """Return path within the run directory -> text, in the order of writing."""
     results = run.results
     texts = {
         "report.md": report(results),
@@ -41,8 +41,10 @@ def files(run: Run) -> dict[str, str]:
         label = "Forgetting against keeping, one mark per model"
         texts["tradeoff.svg"] = standalone_svg(trade_off(results), label)
     for model in results.models:
+        # A run may keep no weights, or be copied without them.
         if (run.directory / "models" / model.name).is_dir():
             texts[f"models/{model.name}/README.md"] = str(model_card(results, model))
+    # The page is what people open: when it is there, the other files are too.
     return texts | {"report.html": page(run)}
 
 
@@ -52,18 +54,16 @@ def summary(results: Results) -> dict[str, Any]:
     `{"models": {NAME: {COLUMN: {"value", "stderr", "n"}}}, "seconds": {STEP: s}, "peak_memory_bytes": {STEP: b}}`.
     Values are fractions. A family's chosen variant stands under the family's name too; a step is `unlearn/NAME`.
     """
+    # Only the accuracy: scripts that need other metrics read results.json.
     models = {
         name: {column.name: score._asdict() for column in results.columns if (score := model.score(column.name))}
         for name, model in results.by_name.items()
     }
-    kinds: tuple[Literal["seconds", "peak_memory_bytes"], ...] = ("seconds", "peak_memory_bytes")
-    return {"models": models, **{kind: _costs(results, kind) for kind in kinds}}
-
-
-def _costs(results: Results, kind: Literal["seconds", "peak_memory_bytes"]) -> dict[str, float]:
-    """Return step -> cost; a mask that several models share is counted once, under its own name."""
-    return {
-        f"{step}/{(model.mask if step == 'mask' else '') or model.name}": cost
-        for model in results.models
-        for step, cost in getattr(model, kind).items()
-    }
+    costs: dict[str, dict[str, float]] = {"seconds": {}, "peak_memory_bytes": {}}
+    for kind, of_step in costs.items():
+        for model in results.models:
+            for step, cost in getattr(model, kind).items():
+                # A mask that several models share is counted once, under its own name.
+                name = (model.mask if step == "mask" else "") or model.name
+                of_step[f"{step}/{name}"] = cost
+    return {"models": models, **costs}
