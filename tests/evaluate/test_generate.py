@@ -18,14 +18,14 @@ def encoder() -> Encoder:
     return Encoder(llava(VOCABULARY))
 
 
-def said(encoder: Encoder, rows) -> tuple[list[tuple[int, ...]], int]:
-    """What is said, and how many tokens the model was shown for it."""
-    seen: list[int] = []
+def answers_and_cost(encoder: Encoder, rows) -> tuple[list[tuple[int, ...]], int]:
+    """Return the answers, and the number of tokens that the model read for them."""
+    sizes: list[int] = []
     handle = encoder.loaded.model.register_forward_pre_hook(
-        lambda _, __, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
+        lambda _, __, inputs: sizes.append(inputs["input_ids"].numel()), with_kwargs=True
     )
     try:
-        return generate(rows, encoder, CONFIG, lambda _: None), sum(seen)
+        return generate(rows, encoder, CONFIG), sum(sizes)
     finally:
         handle.remove()
 
@@ -33,14 +33,14 @@ def said(encoder: Encoder, rows) -> tuple[list[tuple[int, ...]], int]:
 @pytest.mark.parametrize("images", [1, 2])
 def test_questions_go_on_from_one_reading_of_their_images(encoder, monkeypatch, images):
     rows = encoder.rows(examples(4, 2, images=images))
-    together, fewer = said(encoder, rows)
+    shared, fewer = answers_and_cost(encoder, rows)
     monkeypatch.setattr(room, "can_share", lambda *_: False)
-    alone, more = said(encoder, rows)
-    assert together == alone
+    separate, more = answers_and_cost(encoder, rows)
+    assert shared == separate
     assert fewer < more
 
 
 def test_texts_and_single_questions_are_asked_plainly(encoder, monkeypatch):
     monkeypatch.setattr(room, "_inputs_behind_prefix", lambda *_: pytest.fail("read apart"))
     for rows in (encoder.rows(examples(4, 1, images=False)), encoder.rows(examples(4, 1)[::3])):
-        assert len(said(encoder, rows)[0]) == len(rows)
+        assert len(answers_and_cost(encoder, rows)[0]) == len(rows)

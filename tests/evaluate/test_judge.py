@@ -172,12 +172,12 @@ def test_a_reply_without_a_number_is_kept_and_counted(stub: Stub, answers: Path)
 
 
 @pytest.mark.parametrize(
-    ("said", "score"),
+    ("reply", "score"),
     [("8", 8), ("10", 10), ("Score: 7/10", 7), ("**3**", 3), ("It deserves a 9.", 9), ("0", None), ("11", None),
      ("100", None), ("8.5", None), ("none", None)],
 )  # fmt: skip
-def test_numbers_in_replies(said: str, score: int | None):
-    assert score_in(said) == score
+def test_numbers_in_replies(reply: str, score: int | None):
+    assert score_in(reply) == score
 
 
 def test_the_command_judges_where_an_endpoint_is_given(stub: Stub, answers: Path, capsys: pytest.CaptureFixture[str]):

@@ -78,11 +78,11 @@ def test_the_truth_ratio_of_other_columns_asks_how_sure_the_model_is():
 
 
 def test_multiple_choice_is_scored_by_likelihood_too():
-    """B is right. Said B, A, nothing; likeliest B, B, A."""
-    weighed = [("B", [-2.0, -1.0]), ("A", [-2.0, -1.0]), ("?", [-1.0, -2.0])]
+    """B is right. Written: B, A, nothing; likeliest B, B, A."""
+    written_and_logps = [("B", [-2.0, -1.0]), ("A", [-2.0, -1.0]), ("?", [-1.0, -2.0])]
     lines = [
-        line(str(i), "multiple_choice", output=said, entity=str(i), option_logps=logps)
-        for i, (said, logps) in enumerate(weighed)
+        line(str(i), "multiple_choice", output=output, entity=str(i), option_logps=logps)
+        for i, (output, logps) in enumerate(written_and_logps)
     ]
     scores = score_lines(lines)
     values = {name: scores[name].value for name in scores if name.startswith("multiple_choice")}

@@ -19,8 +19,7 @@ def test_reads_everything_that_a_run_leaves(finished: Path) -> None:
     assert run.results.main is not None
     assert run.results.main.name == "mmunlearner_vision"
     assert set(run.logs) == {name for name, model in MODELS.items() if model[1] not in ("vanilla", "oracle")}
-    assert run.mask(run.results.main)["parts"] == ["vision", "projector"]
-    assert run.mask(run.results.vanilla) == {}
+    assert run.masks[run.results.main.mask]["parts"] == ["vision", "projector"]
 
 
 def test_only_results_json_is_needed(tmp_path: Path) -> None:

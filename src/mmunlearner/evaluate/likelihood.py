@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -43,8 +43,6 @@ class LikelihoodScorer:
 
     encoder: Encoder
     tokens_per_batch: int = 4096
-    tokens: int = field(default=0, init=False)
-    """Tokens that the model has read for this scorer, padding included."""
 
     def score(self, rows: Iterable[Row], title: str = "", progress: Progress = Progress()) -> dict[RowKey, TokenScores]:
         """Score each row once; `progress` counts them under `title`.
@@ -60,7 +58,6 @@ class LikelihoodScorer:
             trees += [group] if can_share(group, self.encoder) else [[row] for row in group]
         for bucket in bucket_by_length(((_tree_size(part), part) for part in trees), self.tokens_per_batch):
             batch = tree(bucket, self.encoder)
-            self.tokens += batch.size
             with torch.inference_mode():
                 predicted = answers(model, batch.to(input_device(model)))
                 # The argmax is taken before the logits leave the device: [T] instead of [T, vocabulary] is copied.

@@ -180,10 +180,6 @@ class Run:
     masks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Mask -> its statistics (masks/NAME.json)."""
 
-    def mask(self, model: Model | None) -> Mapping[str, Any]:
-        """Return the statistics of a model's mask; empty if it has none."""
-        return self.masks.get(model.mask, {}) if model and model.mask else {}
-
 
 def load(run_dir: Path | str) -> Run:
     """Read a run directory.

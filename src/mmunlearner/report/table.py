@@ -1,7 +1,7 @@
 """The table of results: built once from records of columns, then written as Markdown, LaTeX, HTML and for a terminal.
 
 A column is one record, `TableColumn`. The scores on the run's evaluation sets come first, then `MODEL_COLUMNS`. A new
-record in `MODEL_COLUMNS` appears in every form of the table.
+record in `MODEL_COLUMNS` appears in each form of the table that its `forms` names.
 """
 
 from __future__ import annotations
