@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections import Counter
 from dataclasses import replace
 
@@ -90,6 +91,17 @@ def test_dropout_is_off_while_measuring():
         squared_gradients(encoder, fisher_groups(SPLITS.forget, "image"), names).squares[names[0]] for _ in range(2)
     )
     assert torch.equal(first, second)
+
+
+def test_forward_passes_of_instances_are_restored(encoder):
+    """accelerate puts one on each layer of a model that it spreads over devices."""
+    layer = encoder.loaded.model.get_decoder().layers[0]
+    layer.forward = own = functools.partial(layer.forward)
+    try:
+        squared_gradients(encoder, fisher_groups(SPLITS.retain, "image")[:1], list(candidates(encoder.loaded.model)))
+        assert vars(layer)["forward"] is own
+    finally:
+        del layer.forward
 
 
 class Counted(TorchDispatchMode):

@@ -17,7 +17,8 @@ from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.data import Splits
-from mmunlearner.unlearn import Trained, make_adapter, unlearn
+from mmunlearner.methods import Method, Needs
+from mmunlearner.unlearn import Job, Trained, make_adapter, run_job, unlearn
 
 IMAGES, TEXTS = examples(), examples(images=False)
 SPLITS = Splits(
@@ -77,6 +78,21 @@ def test_a_run_with_kept_features_goes_as_without(tmp_path, seen, rank):
     for left, right in zip(plain.loaded.model.parameters(), kept.loaded.model.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
     assert "get_image_features" not in vars(kept.loaded.model.base_model)
+
+
+def test_each_set_has_its_own_features_where_a_loss_reads_both(tmp_path):
+    def difference(answers, reference):
+        return answers.nll.mean() - (answers.other.nll.mean() if answers.other else 0)
+
+    def needs(_):
+        return {"forget": Needs(other_set=True), "retain": Needs(other_set=True)}
+
+    method = Method("difference", "", forget=difference, retain=difference, needs=needs)
+    mask = saliency.compute(Encoder(vanilla()), SPLITS, MaskConfig(parts=("language",)))
+    for name, train in (("plain", TRAIN), ("kept", KEEP)):
+        run_job(Job(vanilla(), SPLITS, method, {}, train, tmp_path / name, mask=mask))
+    for plain, kept in zip(log(tmp_path / "plain"), log(tmp_path / "kept"), strict=True):
+        assert kept["retain"] == pytest.approx(plain["retain"], rel=1e-4)
 
 
 def test_a_killed_run_ends_with_the_same_weights(tmp_path):

@@ -22,6 +22,7 @@ from mmunlearner.unlearn import unlearn
 from mmunlearner.unlearn.job import Job
 from mmunlearner.unlearn.reference import VanillaNeeds, cache_reference
 from mmunlearner.unlearn.sampler import StepSampler
+from mmunlearner.unlearn.trainer import training_arguments
 from mmunlearner.unlearn.unlearn import run_job
 
 IMAGES, TEXTS = examples(), examples(images=False)
@@ -113,6 +114,13 @@ def test_step_is_minus_eta_times_the_two_gradients(tmp_path):
     for name in chosen.bits:
         expected = START[name] - train.learning_rate * (gradients[1][name] - gradients[0][name] * chosen.of(name))
         torch.testing.assert_close(dict(done.loaded.model.named_parameters())[name], expected, rtol=0, atol=1e-7)
+
+
+def test_visible_gpus_do_not_split_a_batch(tmp_path, monkeypatch):
+    """Without a launcher the Trainer would run its own copies of the model, which no mask reaches."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    arguments = training_arguments(TRAIN, tmp_path, steps=1, seed=0, dtype="float32", device=torch.device("cuda"))
+    assert arguments.train_batch_size == 1
 
 
 def softmax_of_sets(forget: torch.Tensor, retain: torch.Tensor) -> torch.Tensor:

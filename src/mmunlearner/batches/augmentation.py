@@ -1,4 +1,4 @@
-"""Augmentation: other views of the same image at each step, so that views teach a face and not twelve pictures.
+"""Augmentation: other views of the same image at each step, so that a model learns a face and not twelve pictures.
 
 Shapes: N images of C channels, H x W pixels.
 """
@@ -24,9 +24,9 @@ NOISE = 0.06
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Turn, shift, zoom and light each image at random, and add noise: [N, C, H, W] -> [N, C, H, W].
 
-    Written out, since torchvision is no dependency. Random numbers are drawn in a fixed order: turn, zoom, shift,
-    noise, light.
+    Random numbers are drawn in a fixed order: turn, zoom, shift, noise, light.
     """
+    # Written out, since torchvision is no dependency.
 
     def uniform(bound: float, *shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(-bound, bound, (len(pixels), *shape)).astype(np.float32))
@@ -36,7 +36,7 @@ def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)  # [N, 2, 2]
     affine = torch.cat([rotation, uniform(SHIFT, 2, 1)], 2)  # [N, 2, 3]
     grid = nn.functional.affine_grid(affine, list(pixels.shape), align_corners=False)
-    # Beyond the border its pixels are repeated: black corners would be something to learn.
+    # Pixels of the border are repeated outside it: black corners would be something to learn.
     moved = nn.functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     noise = torch.from_numpy(rng.standard_normal(moved.shape, dtype=np.float32))
     return moved * (1 + uniform(LIGHT, 1, 1, 1)) + NOISE * noise

@@ -44,13 +44,13 @@ class Batch:
     """Q questions in as few forward passes as the model allows, and where in them their answers are predicted."""
 
     passes: tuple[ForwardInputs, ...]
-    """One, except where a model cannot take texts beside images; K positions are kept in all of them."""
+    """One, except where a model cannot take texts beside images; K positions are kept in all of them together."""
     index: Tensor
-    """int [T]: for each answer token, which of the K kept positions predicts it."""
+    """int [T]: for each answer token, the number of the kept position that predicts it, of K."""
     tokens: Tensor
     """int [T]: the answer tokens, question by question."""
     question: Tensor
-    """int [T]: to which of the Q questions a token belongs; ascending."""
+    """int [T]: the number of the question that a token belongs to; ascending."""
     count: int
     """Q."""
     images: tuple[tuple[str, ...], ...] = ()
@@ -75,12 +75,12 @@ def pad(rows: Sequence[Row], encoder: Encoder) -> Batch:
 def share_prefixes(rows: Sequence[Row], encoder: Encoder, groups: Sequence[Sequence[int]] = ()) -> Batch:
     """Return the same questions in shared sequences: the prefix that rows of the same images share is computed once.
 
-    `groups` has the numbers of the rows that share a sequence; left out, they are those of the same images, and texts
-    by eights.
+    `groups` has the numbers of the rows that share a sequence; by default those of the same images, and texts in
+    eights.
 
-    Behind the prefix each question sees the prefix and itself (a block attention mask), and its positions go on
-    where the prefix ends, so that losses and gradients are those of `pad` up to rounding. Rows whose attention does
-    not allow that are batched plainly (`can_share`).
+    Behind the prefix each question sees the prefix and itself (a block attention mask), and its positions continue
+    from the end of the prefix, so that losses and gradients are those of `pad` up to rounding. Rows whose attention
+    does not allow that are batched plainly (`can_share`).
     """
     # Changing which texts share a sequence would change rounding, and with it the bits of every training.
     order = groups or group_by(range(len(rows)), lambda i: rows[i].subject(str(i // TEXTS_PER_SEQUENCE)))
@@ -111,7 +111,9 @@ def _assemble(
     without `join`, each row is one.
     """
     passes: list[ForwardInputs] = []
-    predictors: dict[int, tuple[Row, list[int]]] = {}  # question -> which kept positions predict its answer
+    predictors: dict[
+        int, tuple[Row, list[int]]
+    ] = {}  # question -> numbers of the kept positions that predict its answer
     offset, images = 0, []  # of the kept positions in earlier passes; keys of images
     for compatible in compatible_rows([group[0] for group in groups]):
         members = [groups[i] for i in compatible]
@@ -131,6 +133,7 @@ def _assemble(
         offset += int(keep.sum())
         passes.append(ForwardInputs(inputs, keep))
         images += [row.group for row in with_images if row.images]
+    # Passes change the order of the questions; the batch has them in the caller's.
     questions = [predictors[number] for number in range(len(predictors))]
     return Batch(
         passes=tuple(passes),
@@ -143,11 +146,9 @@ def _assemble(
 
 
 def _keep(positions: Sequence[tuple[int, list[int]]], shape: torch.Size) -> tuple[Tensor, list[list[int]]]:
-    """Return a mask bool [B, L] of all positions, and for each row's (sequence, indices) their ranks in the mask.
-
-    Rows may share a position (the prefix's last token predicts each row's first answer token): it is kept once, and
-    its rank given twice.
-    """
+    """Return a mask bool [B, L] of all positions, and for each row's (sequence, indices) their ranks in the mask."""
+    # Ranks, since rows may share a position (the prefix's last token predicts each row's first answer token): it is
+    # kept once, and its rank is there twice.
     keep = torch.zeros(shape, dtype=torch.bool)
     flat = [[sequence * shape[1] + index for index in indices] for sequence, indices in positions]
     keep.view(-1)[torch.tensor(list(chain.from_iterable(flat)))] = True

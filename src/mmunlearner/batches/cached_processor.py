@@ -17,17 +17,13 @@ from mmunlearner.models import Loaded
 
 Images = tuple[ImageRef, ...]
 _UNUSED = {"input_ids", "attention_mask", "special_tokens_mask", "labels"}
-"""Outputs of a processor that are made anew here, or of no use."""
+"""Outputs of a processor that are computed here again, or not used."""
 _TOKEN_TYPES = {"token_type_ids", "mm_token_type_ids"}
-"""Names that models have for the type of a token: 0 for those of a text."""
+"""Models' names for the type of a token: 0 for those of a text."""
 
 
 class CachedProcessor:
-    """A model's processor, which is shown the images of a row together, and once.
-
-    Images' tokens end at a special token, where every tokenizer splits, so that the questions behind them can be
-    tokenized without them; where that does not hold for a tokenizer, the processor is called for every row.
-    """
+    """A model's processor that sees the images of a row together, and only once."""
 
     def __init__(self, loaded: Loaded, chat: ChatTemplate, cache: EncodingCache) -> None:
         self.loaded, self.chat, self.cache = loaded, chat, cache
@@ -47,7 +43,8 @@ class CachedProcessor:
             ids = self._tokenize(text, add_special=not self.begins_itself(text))
             types = _TOKEN_TYPES & self.model_inputs
             return Tokens(ids, {name: torch.zeros(len(ids), dtype=torch.long) for name in types})
-        # Split behind the last special token before the question; 0 if there is none.
+        # Images' tokens end at a special token, where tokenizers split, so that the questions behind them can be
+        # tokenized alone. Split behind the last special token before the question; 0 if there is none.
         before = text[: text.rindex(question)] if question in text else ""
         split = max((before.rfind(token) + len(token) for token in self.special_tokens if token in before), default=0)
         rest = self._tokenize(text[split:], add_special=False)
@@ -55,8 +52,8 @@ class CachedProcessor:
         if key not in self.cache.prefixes:
             processed = self.process(text, images)
             length = len(processed.ids) - len(rest)
-            if split == 0 or not rest or processed.ids[length:] != rest:  # this tokenizer does not split there
-                return processed
+            if split == 0 or not rest or processed.ids[length:] != rest:
+                return processed  # this tokenizer does not split there: its processor is called for every row
             # The first token behind the images has the fields that every later one has (it may see all images).
             fields = {name: values[: length + 1] for name, values in processed.fields.items()}
             self.cache.prefixes[key] = Tokens(processed.ids[:length], fields)
@@ -71,7 +68,7 @@ class CachedProcessor:
             ModelError: the chat template does not take so many.
         """
         key = image_keys(images)
-        if key not in self.cache.pixels:
+        if key not in self.cache.pixels:  # dropped for others: any text with these images gives them again
             self.process(self.chat.prompt("", len(images)), images)
         return self.cache.pixels[key]
 

@@ -35,15 +35,15 @@ class ChatTemplate:
         prompt, text = self.prompt(question, images), self._render(question, answer, images)
         if text.startswith(prompt):
             return text
-        # Some templates begin an answer otherwise than they ask for one. What is learned has to stand behind what will
-        # be asked, so that the answer is cut out and put behind the prompt.
+        # Some templates begin an answer in another way than they ask for one. The model has to learn the answer behind
+        # the prompt of its later questions, so that it is cut out and put there.
         return prompt + text[max(text.rfind(answer.strip()), 0) :]
 
     def check_images(self, images: int) -> None:
-        """Refuse a number of images of which the template would pass over the last.
+        """Refuse more images than the template has places for.
 
         Raises:
-            ModelError: it has no place for that image.
+            ModelError: the template leaves out the last image.
         """
         if self.prompt("", images) == self.prompt("", images - 1):
             raise ModelError(

@@ -53,7 +53,7 @@ class Encoder:
 
     @property
     def _end_id(self) -> int:
-        """Token that ends an answer where the chat template writes none that does."""
+        """Token that ends an answer where the chat template writes no such token."""
         return self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else min(self.ends)
 
     def row(self, example: Example) -> Row:
@@ -80,16 +80,19 @@ class Encoder:
         text = self.chat.conversation(question, answer, len(images))
         ids = self.processor.tokens(text, question, images).ids
         start = common_prefix_length(beginning.input_ids, ids)
+        # Behind the end token, templates may write a line break or the next turn's beginning.
         end = next((i for i in range(start, len(ids)) if ids[i] in self.ends), None)
         if end is not None:
             ids = ids[: end + 1]
-        else:  # whatever the template writes behind the answer is no answer: cut it, and end with the tokenizer's token
+        else:
+            # Whatever the template writes behind the answer is not part of it: cut, and end with the tokenizer's token.
             behind = text.rfind(answer.strip()) + len(answer.strip())
             shortened = text[:behind] if answer.strip() in text else text
             ids = (*self.processor.tokens(shortened, question, images).ids, self._end_id)
         if start >= len(ids) - 1:
             raise DataError(f"answer {answer!r} to {question!r}: no token of it is left to learn from")
-        # Of the prompt, up to where they part: a tokenizer may merge its last character with the answer's first.
+        # The fields are the prompt's, up to the common prefix: a tokenizer may merge the prompt's last character with
+        # the answer's first.
         fields = {name: values[:start] for name, values in beginning.fields.items()}
         row = self._check_length(self.extend(Row(ids[:start], start, images, fields), ids[start:]), question)
         self.cache.rows[key] = row
@@ -130,7 +133,8 @@ class Encoder:
             )
 
     def _check_length(self, row: Row, question: str) -> Row:
-        """Return the row, or refuse it: cut, it would miss image tokens first."""
+        """Return the row, or refuse it if it is too long."""
+        # A row that is cut would lose image tokens first, or its answer.
         limit = longest_row(self.loaded)
         if limit is None or len(row.input_ids) <= limit:
             return row

@@ -1,4 +1,4 @@
-"""Cache of all that has been encoded, shared by encoders that encode alike: the models of a run are asked the same."""
+"""Cache of all encodings, shared by encoders that encode alike: the models of a run get the same questions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmunlearner.batches.rows import Fields, Row
 from mmunlearner.models import Loaded, longest_row
 
 _PIXEL_BYTES = 2**30
-"""Pixels that are held at most."""
+"""Largest size of the cached pixels."""
 
 
 class Tokens(NamedTuple):
@@ -28,7 +28,7 @@ class EncodingCache:
     """Texts, tokens, pixels and rows by what they were made of."""
 
     pixels: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict)
-    """By all images of a row together: a processor may cut several images otherwise than each alone."""
+    """By all images of a row together: a processor may cut several images in another way than each alone."""
     prefixes: dict[tuple[tuple[str, ...], str], Tokens] = field(default_factory=dict)
     """Images and the text up to a special token -> its tokens; fields are those of one token more."""
     rows: dict[tuple[str, str, tuple[str, ...]], Row] = field(default_factory=dict)
@@ -38,12 +38,13 @@ class EncodingCache:
     def add_pixels(self, images: tuple[str, ...], pixels: dict[str, Tensor]) -> None:
         """Add the pixels of these images, and drop the oldest where they would fill the memory."""
         self.pixels[images] = pixels
+        # By the newest's size: images of a model are mostly of one size.
         size = sum(tensor.nbytes for tensor in pixels.values())
         while len(self.pixels) > 1 and len(self.pixels) * size > _PIXEL_BYTES:
             del self.pixels[next(iter(self.pixels))]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=2)  # a run has one or two processors; a third would be another run's
 def shared_cache(fingerprint: str) -> EncodingCache:
     """Return the cache of all encoders with this fingerprint."""
     return EncodingCache()

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmunlearner.batches.batch import Batch, ForwardInputs
 from mmunlearner.errors import ModelError
+from mmunlearner.models import replaced_forward
 from mmunlearner.models.attention import mask_for
 
 
@@ -36,7 +37,7 @@ class Answers:
     """Image features as the language model reads them (the projector's output), [image tokens, D]; None where images
     reach it by cross-attention."""
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
-    """Decoder layer -> its output at the positions that predict the answer tokens, [T, D]; of the layers asked for."""
+    """Decoder layer -> its output at the positions that predict the answer tokens, [T, D]; for `hidden_layers`."""
     second: Answers | None = None
     """Prediction of second answers to the same questions, where a method has them."""
     other: Answers | None = None
@@ -92,7 +93,7 @@ def answers(model: nn.Module, batch: Batch, hidden_layers: Sequence[int] = ()) -
         predicting = [state[inputs.keep] for state, inputs in zip(of_passes, batch.passes, strict=True)]
         hidden[layer] = torch.cat(predicting)[batch.index]
     return Answers(
-        logits=logits.float()[batch.index],
+        logits=logits.float()[batch.index],  # log-probabilities need more digits than bfloat16 has
         tokens=batch.tokens,
         question=batch.question,
         count=batch.count,
@@ -104,11 +105,19 @@ def answers(model: nn.Module, batch: Batch, hidden_layers: Sequence[int] = ()) -
 def image_features(model: nn.Module, batch: Batch) -> Tensor | None:
     """Run the forward passes up to the language model, and return the batch's image features, [image tokens, D].
 
-    None where images reach the language model by cross-attention. Where only the features matter (method option
-    `anchor` alone), this is all that there is to compute, and to differentiate: of seven billion weights, the vision
-    tower's third of a billion.
+    None where images reach the language model by cross-attention.
     """
-    with _decoder_inputs(model) as embeddings, _decoder_skipped(model):
+    # Where only the features matter (method option `anchor` alone), this is all that is computed and differentiated: of
+    # seven billion weights, the vision tower's third of a billion.
+    decoder = unwrapped(model).get_decoder()
+    original = decoder.forward
+
+    def skip(*arguments: Any, inputs_embeds: Tensor | None = None, **options: Any) -> Any:
+        if inputs_embeds is None:  # images by cross-attention: there are no features to stop at
+            return original(*arguments, **options)
+        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)  # pyright: ignore[reportArgumentType]
+
+    with _decoder_inputs(model) as embeddings, replaced_forward(decoder, skip):
         for inputs in batch.passes:
             _run(model, inputs, logits_to_keep=1)
     return _image_embeddings(model, batch, embeddings)
@@ -145,11 +154,9 @@ def _decoder_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _layer_outputs(model: nn.Module, layers: Sequence[int]) -> Iterator[Mapping[int, list[Tensor]]]:
-    """Collect the outputs of some decoder layers, of each pass, [B, L, D].
-
-    By hooks, since `output_hidden_states` numbers the layers that ran, applies the final norm to the last, and keeps
-    all of them.
-    """
+    """Collect the outputs of these decoder layers in each pass, [B, L, D]."""
+    # By hooks, since `output_hidden_states` numbers the layers that ran, applies the final norm to the last, and keeps
+    # all of them.
     states: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
     def collect(of_passes: list[Tensor], _: nn.Module, __: Any, output: Any) -> None:
@@ -167,31 +174,11 @@ def _layer_outputs(model: nn.Module, layers: Sequence[int]) -> Iterator[Mapping[
             handle.remove()
 
 
-@contextmanager
-def _decoder_skipped(model: nn.Module) -> Iterator[None]:
-    """Let the decoder return the embeddings that it reads, without running a layer; restore it afterwards."""
-    decoder = unwrapped(model).get_decoder()
-    instance_forward = vars(decoder).get("forward")  # accelerate puts one there to spread layers over devices
-    original = decoder.forward
-
-    def skip(*arguments: Any, inputs_embeds: Tensor | None = None, **options: Any) -> Any:
-        if inputs_embeds is None:  # images by cross-attention: there are no features to stop at
-            return original(*arguments, **options)
-        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)  # pyright: ignore[reportArgumentType]
-
-    decoder.forward = skip
-    try:
-        yield
-    finally:
-        del decoder.forward
-        if instance_forward is not None:
-            decoder.forward = instance_forward
-
-
 def _image_embeddings(model: nn.Module, batch: Batch, embeddings: Sequence[Tensor]) -> Tensor | None:
     """Return those embeddings that stand at image tokens; None where images go by cross-attention instead."""
     token = getattr(unwrapped(model).config, "image_token_id", None)
     if token is None or len(embeddings) < len(batch.passes):
         return None
     ids = [inputs.inputs["input_ids"] for inputs in batch.passes]
+    # The decoder's inputs at image tokens are what the projector put there.
     return torch.cat([values[where == token] for values, where in zip(embeddings, ids, strict=True)])

@@ -1,4 +1,4 @@
-"""Questions in forward passes of bounded size: what one step asks, where it does not fit into memory at once."""
+"""Questions in forward passes of bounded size, for a step that does not fit into memory at once."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class MicroBatch:
 def micro_batches(rows: Sequence[Row], owners: Sequence[str], encoder: Encoder, tokens: int) -> Iterator[MicroBatch]:
     """Yield all rows, in micro-batches of at most `tokens` tokens, padding included; 0: in one.
 
-    Rows of the same images share a sequence, as do texts of one owner while they fit. Sequences of like length go
-    together; one that is too long alone has a pass of its own.
+    Rows of the same images share a sequence, as do texts of one owner while they fit. Sequences of similar length go
+    together; a sequence that is too long has a pass of its own.
     """
     if not tokens:
         yield MicroBatch(tuple(range(len(rows))), share_prefixes(rows, encoder))
@@ -74,8 +74,8 @@ def _length(rows: Sequence[Row]) -> int:
 
 
 def bucket_by_length(sequences: Iterable[tuple[int, T]], tokens: int) -> Iterator[list[T]]:
-    """Yield sequences (length, sequence) of like length together, in buckets of at most so many tokens, padding
-    included, and at least one sequence.
+    """Yield sequences (length, sequence) of similar length together, in buckets of at most `tokens` tokens, padding
+    included, and of at least one sequence.
     """
     bucket: list[T] = []
     for length, sequence in sorted(sequences, key=lambda sized: sized[0]):

@@ -16,8 +16,8 @@ from mmunlearner.batches.rows import Row
 from mmunlearner.data import group_by
 
 TOKEN_TYPES = "mm_token_type_ids"
-"""The one field that does not change attention: it says which tokens are images', for multi-dimensional positions. A
-text's tokens are of type 0, so that rows without the field may stand beside rows that have it."""
+"""The one field that does not change attention: it marks the tokens of images, for multi-dimensional positions. A
+text's tokens are of type 0, so that rows without the field can share a pass with rows that have it."""
 
 Padding = Callable[[Tensor, int], Tensor]
 """Pads [L, ...] with zeros to [length, ...], on one side."""
@@ -34,11 +34,9 @@ def pad_left(values: Tensor, length: int) -> Tensor:
 
 
 def compatible_rows(rows: Sequence[Row]) -> list[list[int]]:
-    """Return the numbers of the rows in groups that one forward pass can take: mostly all in one group.
-
-    Where a field says which token sees which image, or where a prompt ends, a row cannot stand beside one that lacks
-    the field or has it in another shape (another number of images).
-    """
+    """Return the numbers of the rows in groups that one forward pass can take: mostly all in one group."""
+    # A field may say which token sees which image, or where a prompt ends: a row with it cannot share a pass with a row
+    # that lacks it or has it in another shape (another number of images).
 
     def layout(number: int) -> frozenset[tuple[str, torch.Size]]:
         fields = rows[number].fields.items()
@@ -57,6 +55,7 @@ def padded_inputs(
     lengths = [len(row.input_ids) for row in rows]
     length = max(lengths)
     ids = torch.stack([pad(torch.tensor(row.input_ids), length) for row in rows])
+    # By length, not by token: the pad token may be the end token, which an answer needs to be seen.
     mask = torch.stack([pad(torch.ones(n, dtype=torch.long), length) for n in lengths])
     # Rows without a field get zeros, of the type and shape that another row has it in.
     samples = {name: values for row in rows for name, values in row.fields.items()}
@@ -101,7 +100,7 @@ def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
     filled: list[Tensor] = []
     for tensor in tensors:
         missing = [longest - size for size, longest in zip(tensor.shape[1:], shape, strict=True)]
-        # torch counts paddings from the last dimension: (before, after) of the last, of the last but one, ...
+        # torch lists paddings from the last dimension on: (before, after) of the last, of the last but one, ...
         paddings = [n for count in reversed(missing) for n in (0, count)]
         filled.append(torch.nn.functional.pad(tensor, paddings) if any(missing) else tensor)
     return torch.cat(filled)

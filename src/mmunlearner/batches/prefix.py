@@ -1,6 +1,6 @@
-"""Rows that share a sequence, so that what they have in common is computed once: a common prefix, or a tree.
+"""Rows that share a sequence, so that their common tokens are computed once: a common prefix, or a tree.
 
-Whether a model allows that follows from its config and from what its processor says of tokens, never from its name.
+Whether a model allows that follows from its config and from its processor's fields of tokens, never from its name.
 Shapes: B sequences, L tokens, A axes of positions.
 """
 
@@ -66,16 +66,13 @@ def shared_prefix(rows: Sequence[Row]) -> SharedSequence:
 
 
 def prefix_tree(rows: Sequence[Row]) -> SharedSequence:
-    """Return a tree in which every common prefix of any of the rows is there once.
-
-    A row's last token is left out: what it predicts is never asked.
-    """
+    """Return a tree that has every common prefix of the rows once, without each row's last token."""
     tree = SharedSequence([], [], [], [[] for _ in rows])
     path: list[int] = []  # indices of the tokens of the row before, from the root
     previous: tuple[int, ...] = ()
     # In sorted order, each row's longest common prefix with any row before it is that with the row just before.
     for number in sorted(range(len(rows)), key=lambda i: rows[i].input_ids):
-        ids = rows[number].input_ids[:-1]
+        ids = rows[number].input_ids[:-1]  # nothing reads the prediction behind the last token
         common = common_prefix_length(previous, ids)
         for index in path[common:]:  # branches that this row leaves have got all their descendants
             tree.ends[index] = len(tree.ids)
@@ -91,7 +88,7 @@ def prefix_tree(rows: Sequence[Row]) -> SharedSequence:
 
 
 def can_share(rows: Sequence[Row], encoder: Encoder) -> bool:
-    """Return whether these rows come out of a shared sequence as they do alone; if not, log the reason once."""
+    """Return whether a shared sequence gives these rows the same answers as alone; if not, log the reason once."""
     reason = obstacle(rows, encoder)
     if reason:
         _warn(encoder.loaded.source, reason)
@@ -136,7 +133,7 @@ def shared_inputs(
 
     return {
         "input_ids": torch.tensor([padded(sequence.ids, encoder.pad_id) for sequence in sequences]),
-        # Padding tokens see each other and are seen by no others: attention that sees nothing would be NaN.
+        # Padding tokens see each other, and no other token sees them: attention that sees nothing would be NaN.
         "attention_mask": ancestor_mask(torch.tensor([padded(sequence.ends, length) for sequence in sequences])),
         "position_ids": _positions(groups, sequences, length, encoder),
         **image_inputs([group[0] for group in groups], encoder),
@@ -153,6 +150,7 @@ def _positions(
     groups: Sequence[Sequence[Row]], sequences: Sequence[SharedSequence], length: int, encoder: Encoder
 ) -> Tensor:
     """Return each token's position in its own row, padded: [B, L], or [A, B, L] where positions have several axes."""
+    # By the model's rule for the plain rows: a token in a shared sequence is where it would be alone.
     rotary = rotary_positions(list(chain.from_iterable(groups)), encoder)
     if rotary is None:
         positions = [torch.tensor([position for _, position in sequence.sources]) for sequence in sequences]
@@ -177,6 +175,7 @@ def rotary_positions(rows: Sequence[Row], encoder: Encoder) -> Tensor | None:
     parameters = inspect.signature(rule).parameters
     # By name, so that no row gets a copy of its pixels: the rule asks for the grids alone.
     inputs = padded_inputs(rows, encoder, pad_right, parameters)
+    # Texts alone have no token types, which the rule reads all the same.
     inputs.setdefault(TOKEN_TYPES, torch.zeros_like(inputs["input_ids"]))
     positions, _ = rule(**{name: values for name, values in inputs.items() if name in parameters})
     return positions

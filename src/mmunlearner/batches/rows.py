@@ -19,6 +19,7 @@ class Row:
 
     input_ids: tuple[int, ...]
     answer_start: int
+    # Neither is compared: fields are tensors, and rows of other images are told apart by `group`.
     images: tuple[ImageRef, ...] = field(default=(), compare=False)
     fields: Fields = field(default_factory=dict, compare=False, repr=False)
 

@@ -34,11 +34,13 @@ def preference(answers: Answers, reference: Reference, *, beta: float = 0.1) -> 
     chosen = answers.second.logp_sum - reference.second.logp_sum
     rejected = answers.logp_sum - reference.logp_sum
     margin = beta * (chosen - rejected)
-    return (2 / beta) * (-margin).logaddexp(margin.new_zeros(())).mean()  # -log sigmoid(x) = log(1 + e^-x)
+    # -log sigmoid(x) = log(1 + e^-x), in a form that does not overflow
+    return (2 / beta) * (-margin).logaddexp(margin.new_zeros(())).mean()
 
 
 def refusal(example: Example) -> str:
     """Return the refusal of a question: one of a few, the same each time."""
+    # Not `hash`, which Python salts anew in each process.
     return REFUSALS[crc32(example.id.encode()) % len(REFUSALS)]
 
 

@@ -22,6 +22,7 @@ def kl(answers: Answers, reference: Reference, *, retain_weight: float = 1.0) ->
     logps = answers.logits.log_softmax(-1).gather(-1, reference.topk_ids)
     divergence = (reference.topk_logps.exp() * (reference.topk_logps - logps)).sum(-1)
     if reference.topk_ids.shape[-1] < answers.logits.shape[-1]:
+        # Over the listed tokens alone the sum is no divergence: it would reward moving probability to them.
         rest0, rest = rest_class(reference.topk_logps), rest_class(logps)
         divergence = divergence + rest0 * (rest0.log() - rest.log())
     return retain_weight * (answers.per_question(divergence) / answers.lengths).mean()
@@ -29,7 +30,7 @@ def kl(answers: Answers, reference: Reference, *, retain_weight: float = 1.0) ->
 
 def rest_class(logps: Tensor) -> Tensor:
     """Return the probability outside the listed tokens, [T]."""
-    return (1 - logps.exp().sum(-1)).clamp_min(1e-6)
+    return (1 - logps.exp().sum(-1)).clamp_min(1e-6)  # rounding may make it 0 or less, and its logarithm is taken
 
 
 def needs(options: Options) -> dict[TermName, Needs]:

@@ -5,8 +5,8 @@ A neuron is an input of the last linear layer of an MLP (down_proj, fc2): pruned
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ EPS = 1e-5
 
 @dataclass
 class Activations:
-    """Sums over tokens of what is measured of the N neurons of one MLP, each float64 [N]."""
+    """Sums over tokens of the statistics of one MLP's N neurons, each float64 [N]."""
 
     tokens: int
     magnitude: Tensor
@@ -44,6 +44,7 @@ class Activations:
 
     def add(self, values: Tensor, active_from: float) -> None:
         """Add activations [..., N]; those of a magnitude above `active_from` count as active."""
+        # In float64: variances are differences of large sums.
         values = values.detach().flatten(0, -2).cpu().double()
         self.tokens += len(values)
         self.magnitude += values.abs().sum(0)
@@ -108,12 +109,14 @@ def prune(
         / (importance(measured["retain images"][name], measured["retain texts"][name]) + EPS)
         for name in layers
     }
-    everything = torch.cat(list(scores.values()))
-    lowest = everything.topk(max(1, round(share * len(everything)))).values[-1]
+    # One ranking over all layers: a layer may lose many neurons, or none.
+    all_scores = torch.cat(list(scores.values()))
+    lowest = all_scores.topk(max(1, round(share * len(all_scores)))).values[-1]
     with torch.no_grad():
         for name, layer in layers.items():
             column = (scores[name] >= lowest).to(layer.weight.device)
             pruned = column.expand_as(layer.weight)
+            # A mask selects single weights: of a neuron's column, some entries may stay.
             if may_change is not None:
                 pruned = pruned & may_change(f"{name}.weight").to(layer.weight.device)
             layer.weight.masked_fill_(pruned, 0.0)
@@ -135,37 +138,32 @@ def measure(
 
     sums = {name: Activations.zeros(layer.in_features) for name, layer in layers.items()}
     model = encoder.loaded.model
-    with torch.no_grad(), _observed(layers, sums, active_from):
+
+    def observe(activations: Activations, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        activations.add(inputs[0], active_from)
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for name, layer in layers.items():
+            # Before the layer: its inputs are what the neurons put out.
+            hooks.enter_context(layer.register_forward_pre_hook(partial(observe, sums[name])))
         for group in progress.track(examples, f"activations, {title}"):
             # One question at a time: no padding, whose activations would count.
             answers(model, share_prefixes(encoder.rows(group), encoder).to(input_device(model)))
     return sums
 
 
-@contextmanager
-def _observed(layers: dict[str, nn.Linear], sums: dict[str, Activations], active_from: float) -> Iterator[None]:
-    def observe(activations: Activations, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        activations.add(inputs[0], active_from)
-
-    handles = [layer.register_forward_pre_hook(partial(observe, sums[name])) for name, layer in layers.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def mlp_outputs(model: nn.Module) -> dict[str, nn.Linear]:
     """Return the last linear layer of each MLP, by name.
 
-    An MLP is known by its shape, whatever it is called: two or three linear layers in one module, of which all but the
-    last map to N neurons and the last maps from them. (Attention has four, or one for query, key and value of 3 N.)
+    An MLP is recognised by its shape, whatever its name: two or three linear layers in one module; all but the last map
+    to N neurons, and the last maps from them.
     """
     from torch import nn
 
     outputs: dict[str, nn.Linear] = {}
     for name, module in model.named_modules():
         linear = {n: child for n, child in module.named_children() if isinstance(child, nn.Linear)}
+        # Attention has four, or two of which the first maps to 3 N: query, key and value in one.
         if len(linear) in (2, 3):
             *first, last = linear
             if all(linear[n].out_features == linear[last].in_features for n in first):

@@ -149,6 +149,7 @@ class Method:
     """All options -> what each term reads; a term that is left out reads the model's answers alone."""
 
     def __post_init__(self) -> None:
+        # An edit has no backward pass for a term to join.
         if bool(self.edit) == bool(self.forget or self.retain):
             raise ConfigError(f"method {self.name}: give it loss terms, or an edit")
 
@@ -199,6 +200,7 @@ class Method:
                 raise ConfigError(f"method {self.name}: unknown option {name}; {hint}")
             if not isinstance(value, int | float):
                 raise ConfigError(f"method {self.name}: option {name} is {value!r}; a number is expected")
+        # As floats: a sweep's 1 and 1.0 are one setting.
         return {name: float(options.get(name, default)) for name, default in self.options.items()}
 
     def bind_edit(self, options: Options) -> Edit:
@@ -213,20 +215,21 @@ class Method:
 
 
 def _keywords(function: Callable[..., Any] | None) -> dict[str, Any]:
+    # The signature is the only place where a method's author writes hyper-parameters and their defaults.
     parameters = inspect.signature(function).parameters.values() if function else ()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def resolve(name: str, known: Mapping[str, Method]) -> Method:
+def resolve(name: str, methods: Mapping[str, Method]) -> Method:
     """Return a method by name, or a user's own as `package.module:name`.
 
     Raises:
         ConfigError: there is none of that name.
     """
-    if name in known:
-        return known[name]
+    if name in methods:
+        return methods[name]
     if ":" not in name:
-        raise ConfigError(f"unknown method {name}; {did_you_mean(name, known)}, or give package.module:name")
+        raise ConfigError(f"unknown method {name}; {did_you_mean(name, methods)}, or give package.module:name")
     method = resolve_name(name, "method")
     if not isinstance(method, Method):
         raise ConfigError(f"method {name}: is a {type(method).__name__}; a mmunlearner.methods.Method is expected")

@@ -40,10 +40,11 @@ def anchored_cross_entropy(
         loss = retain_cross_entropy(answers, reference, retain_weight=retain_weight)
     if not anchor:
         return loss
-    if answers.features is None or reference is None:
+    if answers.features is None or reference is None:  # images go by cross-attention: there is no output to hold
         raise ModelError("option anchor: this model does not read its images as tokens; leave anchor at 0")
     if not len(reference.features):  # a batch of texts
         return loss
+    # In float32: a sum of a million squares does not fit into shorter formats.
     distance = (answers.features.float() - reference.features.float()).pow(2).sum()
     return loss + anchor * distance / reference.features_scale
 

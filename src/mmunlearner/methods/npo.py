@@ -18,7 +18,8 @@ def npo(answers: Answers, reference: Reference, *, beta: float = 0.4) -> Tensor:
     It becomes GA as beta -> 0.
     """
     exponent = beta * (answers.logp_sum - reference.logp_sum)
-    return (2 / beta) * exponent.logaddexp(exponent.new_zeros(())).mean()  # -log sigmoid(-x) = log(1 + e^x)
+    # -log sigmoid(-x) = log(1 + e^x), in a form that does not overflow
+    return (2 / beta) * exponent.logaddexp(exponent.new_zeros(())).mean()
 
 
 def needs(options: Options) -> dict[TermName, Needs]:

@@ -24,6 +24,7 @@ def misdirection(
     import torch  # `mmunlearner list` reads this module without it
 
     (hidden,) = answers.hidden.values()
+    # Of a fixed seed: all steps, and all processes, push to one direction.
     direction = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(0))
     target = steering * direction / direction.norm()
     return per_question_mse(answers, hidden, target.to(hidden.device))

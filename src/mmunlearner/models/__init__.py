@@ -9,6 +9,7 @@ from mmunlearner.models.load import (
     load,
     longest_row,
     pick_device,
+    replaced_forward,
     save,
 )
 from mmunlearner.models.parts import candidates, part_of, parts
@@ -26,6 +27,7 @@ __all__ = [
     "part_of",
     "parts",
     "pick_device",
+    "replaced_forward",
     "resolve_source",
     "save",
 ]

@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "blockwise_sdpa"
 BLOCK = 256
-"""Queries in a block, about: of 1,400 tokens, two fifths of the pairs are left out."""
+"""Queries in a block, roughly: of 1,400 tokens, two fifths of the pairs are left out."""
 
 
 def blockwise_sdpa(
@@ -71,6 +71,7 @@ def _as_it_is(visible: Tensor, _: torch.dtype) -> Tensor:
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a mask that eager attention adds to the scores: 0 where a key is visible, the least number elsewhere."""
+    # Not -inf: a query that sees nothing would get NaN.
     scores = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return scores.masked_fill(~visible, torch.finfo(dtype).min)
 

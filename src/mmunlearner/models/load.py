@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ def load(
 
     Raises:
         ConfigError: a device and a map of devices are asked for; or flex attention without a GPU.
-        ModelError: nothing loadable is at `source`, or it is no image-text-to-text model.
+        ModelError: there is no model at `source` that can be loaded, or it is no image-text-to-text model.
     """
     name = resolve_source(source)
     transformers_logging.disable_progress_bar()  # long steps show their own
@@ -79,6 +80,7 @@ def load(
         raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
     if "device_map" not in options:
         model.to(target)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
+    # Only where nothing was asked for: a chosen implementation stays what it is.
     if attention == "auto":
         use_blockwise_sdpa(model)
     keep_differentiable(model)
@@ -96,7 +98,7 @@ def pick_device(name: str) -> torch.device:
         return torch.accelerator.current_accelerator() or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device)  # a name alone is accepted for hardware that is not there
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name}: not available here ({reason(error)}); use auto or cpu") from None
     return device
@@ -105,10 +107,24 @@ def pick_device(name: str) -> torch.device:
 def input_device(model: nn.Module) -> torch.device:
     """Return the device that a model's inputs go to.
 
-    Of a model that is spread out, it is that of the first weights which are not offloaded; accelerate's hooks take the
-    activations on from there.
+    Where a model is spread over devices, this is the device of the first weights that are not offloaded.
     """
+    # accelerate's hooks move the activations on from there.
     return next((p.device for p in model.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module run another function in place of its forward pass within the block."""
+    # Where accelerate spreads layers over devices, it has put a forward pass of its own on the instance.
+    instance_forward = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if instance_forward is not None:
+            module.forward = instance_forward
 
 
 def fetch_weight(model: nn.Module, name: str) -> Tensor:
@@ -119,7 +135,7 @@ def fetch_weight(model: nn.Module, name: str) -> Tensor:
 
 
 def check_not_offloaded(model: nn.Module, task: str) -> None:
-    """Refuse to differentiate a model of which some layers are offloaded.
+    """Refuse to differentiate a model with offloaded layers.
 
     Raises:
         ModelError: weights lie on disk, or on the CPU until they are needed.

@@ -31,6 +31,7 @@ def parts(model: nn.Module) -> dict[Part, list[str]]:
     in_language = {id(p) for p in language.parameters()}
     output_head = untyped.get_output_embeddings()
     in_language |= {id(p) for p in output_head.parameters()} if output_head is not None else set()
+    # A head that is tied to the embeddings is in the decoder already; one of its own is language too.
     names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
     for name, parameter in model.named_parameters():
         if id(parameter) in in_language:
@@ -61,4 +62,5 @@ def candidates(model: nn.Module) -> dict[str, Part]:
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
     }
+    # Tied weights appear under one name among the parameters: other names are left out.
     return {name: owner[name] for name, w in weights.items() if name in owner and id(w) not in head_weights}

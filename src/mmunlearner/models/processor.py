@@ -1,4 +1,4 @@
-"""Loads a model's processor where torchvision is not installed, which transformers demands where PIL would do."""
+"""Loads a model's processor without torchvision, which transformers demands even where PIL would be enough."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMi
 
 def pil_processor_class(placeholder: Any) -> Any:
     """Return the processor class for which transformers puts a placeholder where torchvision is missing."""
-    # The class's module imports the module of torchvision's image processor. While it does, the module of the PIL image
-    # processor, which has the same names, stands in for that.
+    # The class's module imports the module of torchvision's image processor. During that import, the module of the PIL
+    # image processor, which has the same names, takes its place.
     images = placeholder.__module__.replace(".processing_", ".image_processing_")
     sys.modules[images] = import_module(images.replace(".image_processing_", ".image_processing_pil_"))
     try:
@@ -67,6 +67,7 @@ def pil_processor_class(placeholder: Any) -> Any:
 @cache
 def without_videos(kind: type[ProcessorMixin]) -> Any:
     """Return the processor class, made to accept `NoVideos` as its video processor."""
+    # By a class of the same name: a processor is saved under it.
 
     def check(self: ProcessorMixin, name: str, part: object) -> object:
         return type(part) if isinstance(part, NoVideos) else kind.check_argument_for_proper_class(self, name, part)
@@ -75,7 +76,7 @@ def without_videos(kind: type[ProcessorMixin]) -> Any:
 
 
 def _load_without_videos(kind: Any, name: str) -> ProcessorMixin:
-    """Load the processor's parts as transformers does, but for the one for videos."""
+    """Load the processor's parts as transformers does, except for the one for videos."""
     parts = [_LOADERS.get(attribute, NoVideos).from_pretrained(name) for attribute in kind.get_attributes()]
     settings, _ = kind.get_processor_dict(name)
     return cast(ProcessorMixin, without_videos(kind).from_args_and_dict(parts, settings))

@@ -26,7 +26,7 @@ def require_bitsandbytes(quantize: Quantize) -> None:
 
 
 def check_quantization(config: RunConfig) -> None:
-    """Refuse a run that would train weights of 8 or 4 bits, before anything long begins.
+    """Refuse a run that would train weights of 8 or 4 bits, before any long work starts.
 
     Raises:
         ConfigError: something is to be trained without adapters.
@@ -40,7 +40,7 @@ def check_quantization(config: RunConfig) -> None:
 
 
 def quantization_config(quantize: Quantize, compute_dtype: str) -> BitsAndBytesConfig | None:
-    """Return transformers' settings to quantise linear weights (but the output head's); None for whole weights.
+    """Return transformers' settings to quantise linear weights (except the output head); None for whole weights.
 
     bitsandbytes computes with weights of 8 bits in float16, whatever `compute_dtype` is.
 

@@ -11,7 +11,7 @@ from mmunlearner.errors import ModelError
 ASSETS = Path(__file__).parent / "assets"
 """Folder of the shipped models, each an ordinary model directory."""
 SHIPPED = ("people:vanilla", "people:oracle")
-"""Names of the shipped models. The vanilla model knows everybody in the embedded benchmark; the retain oracle of its
+"""Names of the shipped models. The vanilla model knows everyone in the embedded benchmark; the retain oracle of its
 `forget_15` never saw the images of the people to forget, but read their texts."""
 
 
@@ -19,8 +19,8 @@ def resolve_source(source: str | Path) -> str:
     """Return what transformers loads `source` from: a directory that is there, or a hub id as it is.
 
     Raises:
-        ModelError: no source is given, the package ships no model of that name or has lost it, or it is the path of
-            no directory.
+        ModelError: no source is given, the package ships no model of that name or its file is missing, or there is no
+            such directory.
     """
     name = str(source)
     if not name:

@@ -157,9 +157,9 @@ def from_oracle_weights(texts: Iterable[str], *, seed: int = 0) -> Loaded:
     oracle_vocabulary = oracle.processor.tokenizer.get_vocab()  # pyright: ignore
     embedding = tiny.model.get_input_embeddings().weight
     oracle_embedding = oracle.model.get_input_embeddings().weight
-    # Embeddings are tied to the output head, and so there twice; their rows are copied word by word below.
-    others = {n: w for n, w in oracle.model.state_dict().items() if w.data_ptr() != oracle_embedding.data_ptr()}
-    tiny.model.load_state_dict(others, strict=False)
+    # Embeddings are tied to the output head, and so appear twice; their rows are copied word by word below.
+    weights = {n: w for n, w in oracle.model.state_dict().items() if w.data_ptr() != oracle_embedding.data_ptr()}
+    tiny.model.load_state_dict(weights, strict=False)
     shared = [word for word in vocabulary if word in oracle_vocabulary]
     with torch.no_grad():
         embedding.mul_(oracle_embedding.std() / embedding.std())  # new words as large as learned ones
@@ -193,7 +193,7 @@ def _init_queries(model: Any) -> None:
 
 
 def _init_vision(tower: Any) -> None:
-    """Set positions to 2-D sines and cosines, and the patch kernel to fan-in scale: both shorten the warm-up by far."""
+    """Set positions to 2-D sines and cosines, and the patch kernel to fan-in scale: both shorten the warm-up much."""
     embeddings = tower.embeddings
     with torch.no_grad():
         kernel = embeddings.patch_embedding.weight

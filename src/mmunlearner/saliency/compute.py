@@ -29,10 +29,10 @@ from mmunlearner.saliency.fisher import (
 from mmunlearner.saliency.mask import Mask, fingerprint, pack_bits
 
 DataSet = Literal["retain", "forget", "text"]
-"""In the order in which they are measured: the largest first, so that no worker is left with it at the end."""
+"""In the order in which they are measured: the largest first."""
 EPS = 1e-15
 _OCTAVES, _BINS = 128, 4096
-"""The histogram of ratios goes from 2^-128 to 2^128, with so many bins for each factor of two."""
+"""The histogram of ratios goes from 2^-128 to 2^128, with `_BINS` bins for each factor of two."""
 
 
 def compute(
@@ -47,9 +47,9 @@ def compute(
 ) -> Mask:
     """Compute the saliency mask of `splits` at the model's present weights.
 
-    With a directory `store`, the squared gradients of each data set are files in it: an interrupted pass goes on from
-    its last checkpoint, and masks that need the same squares share them. They are 32 times as large as the mask; who
-    names the directory removes it.
+    With a directory `store`, the squared gradients of each data set are files in it: an interrupted pass continues from
+    its last checkpoint, and masks that need the same squares share them. They are 32 times as large as the mask; the
+    caller removes the directory.
 
     Raises:
         DataError: a set that the mask needs is empty.
@@ -58,9 +58,9 @@ def compute(
     """
     passes = fisher_passes([config])
     for fisher_pass in passes:
-        fisher_pass.groups(splits)  # finds an empty set before anything long begins
+        fisher_pass.groups(splits)  # finds an empty set before any long work starts
     fishers: dict[DataSet, Fisher] = {
-        each.data: each.measure(encoder, splits, progress=progress, store=store) for each in passes
+        fisher_pass.data: fisher_pass.measure(encoder, splits, progress=progress, store=store) for fisher_pass in passes
     }
     with measured() as cost:
         mask = threshold(encoder.loaded, fishers, config, seed=seed, data_hashes=data_hashes)
@@ -110,7 +110,7 @@ class FisherPass:
             TrainingError: a loss is not finite.
         """
         path = self.path(store) if store else None
-        if path and path.exists():
+        if path and path.exists():  # another mask of the run has measured it
             return load_fisher(path)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +121,7 @@ class FisherPass:
                 checkpoint=path.with_suffix(".part") if path else None,
             )  # fmt: skip
         fisher = replace(fisher, cost=cost)
+        # Read from the file, layer by layer: the sums in memory are as large as the model.
         return load_fisher(fisher.save(path)) if path else fisher
 
     def path(self, store: Path) -> Path:
@@ -170,12 +171,13 @@ def threshold(
     text = fishers["text"] if "language" in config.parts else Fisher({}, 0)
     pairs = ((forget.squares[name], _preserved(retain, text, name)) for name in names)
     beta = beta_for_density(pairs, config.density) if config.density else config.beta
+    # Of the sorted names, so that the control does not depend on the order in which a model lists its weights.
     seeds = {name: seed + 7919 * rank for rank, name in enumerate(sorted(names))}
     bits, layers = {}, []
     for name in names:
         squares, preserved = forget.squares[name], _preserved(retain, text, name)
         selected = select(squares, preserved, beta)
-        if config.random:
+        if config.random:  # the control: as many weights of each layer, but not those
             selected = random_selection(selected, seeds[name])
         bits[name] = pack_bits(selected).cpu()
         layers.append(
@@ -189,8 +191,8 @@ def threshold(
             }
         )
     weights = dict(model.named_parameters())
-    # A directory is recorded by its name: its place on this machine is of no account to a reader, and the fingerprint
-    # says which model it is.
+    # A directory is recorded by its name: its place on this machine means nothing to a reader, and the fingerprint
+    # identifies the model.
     source = Path(loaded.source).name if Path(loaded.source).is_dir() else loaded.source
     info = {
         **asdict(config),
@@ -222,11 +224,13 @@ def select(forget: Tensor, preserve: Tensor, beta: float) -> Tensor:
 def beta_for_density(pairs: Iterable[tuple[Tensor, Tensor]], density: float) -> float:
     """Return the beta that selects `density` of all weights: a quantile of (S_T + eps) / (S_P + eps) over all layers.
 
-    `pairs` yields each layer's squares (S_T, S_P), of which one pair is alive at a time: the quantile is that of a
-    histogram of the ratio's logarithm. Its bins are so narrow (1.7e-4 of the ratio) that only ties can select more.
+    `pairs` yields each layer's squares (S_T, S_P).
     """
+    # A histogram of the ratio's logarithm, since only one pair is alive at a time. Its bins are so narrow (1.7e-4 of
+    # the ratio) that only ties can select more.
     counts = torch.zeros(2 * _OCTAVES * _BINS, dtype=torch.long)
     for forget, preserve in pairs:
+        # In float64, so that rounding moves next to no ratio over the edge of a bin.
         ratio = (forget.double() + EPS).log2() - (preserve.double() + EPS).log2()
         bins = ((ratio.flatten() + _OCTAVES) * _BINS).long().clamp(0, len(counts) - 1)
         counts += bins.cpu().bincount(minlength=len(counts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,14 +25,14 @@ from mmunlearner.core.files import write_tensors
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError
-from mmunlearner.models import candidates, check_not_offloaded, input_device
+from mmunlearner.models import candidates, check_not_offloaded, input_device, replaced_forward
 
 Unit = Literal["question", "image", "batch"]
 FORMAT = "mmunlearner-squares-1"
 CHECKPOINT_SECONDS = 60.0
-"""Time between two files of an unfinished sum."""
+"""Time between two checkpoints of an unfinished sum."""
 RECOMPUTE_FROM = 1_000_000_000
-"""Models of this many weights or more compute everything in a layer twice, matrix products too."""
+"""From this many weights on, a model computes everything in a layer twice, matrix products too."""
 PRODUCTS = [
     getattr(torch.ops.aten, name).default
     for name in (
@@ -61,7 +61,7 @@ class Fisher:
 
 
 def load_fisher(path: Path) -> Fisher:
-    """Open a file that `Fisher.save` wrote; a weight's squares are read each time they are asked for."""
+    """Open a file that `Fisher.save` wrote; a weight's squares are read at each access."""
     with safe_open(path, framework="pt") as file:
         info = json.loads(file.metadata()[FORMAT])
         return Fisher(_FileTensors(path, tuple(file.keys())), info["units"], Cost(**info["cost"]))
@@ -89,10 +89,10 @@ class _FileTensors(Mapping[str, Tensor]):
 
 
 def fisher_groups(examples: Sequence[Example], unit: Unit, limit: int = 0, batch: int = 1) -> list[list[Example]]:
-    """Divide a data set into the groups of questions that one gradient each is taken of.
+    """Divide a data set into groups of questions; each group gives one gradient.
 
     Unit `question`: one question. `image`: all questions about the same images (texts: about one entity). `batch`:
-    `batch` questions in the order of their set, as the published code takes them. With `limit` > 0 at most so many
+    `batch` questions in the order of their set, as the published code takes them. With `limit` > 0 at most `limit`
     groups, one of each entity in turn (a batch counts for its first question's entity), so that all are seen.
     """
     if unit == "image":
@@ -170,10 +170,8 @@ def _resume(checkpoint: Path | None, weights: dict[str, Tensor]) -> tuple[dict[s
 
 
 def sums_device(device: torch.device, size: int) -> torch.device:
-    """Choose where sums of `size` bytes lie: beside the weights, or in host memory if they take half of what is free.
-
-    Activations have to fit beside them. Host memory costs a transfer of each gradient.
-    """
+    """Choose the device of sums of `size` bytes: the weights' own, or the host if they fill half of its memory."""
+    # Half of what is free: activations have to fit beside them. The host costs a transfer of each gradient.
     if device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2:
         return device
     return torch.device("cpu")
@@ -198,35 +196,32 @@ def _recompute_layers(model: nn.Module, stored: list[OpOverload]) -> Iterator[No
 
     Layers are wrapped here, since transformers recomputes in training mode alone, which would turn dropout on.
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    # No random numbers to restore: in eval mode nothing draws any.
     wrapped = partial(
         recompute, use_reentrant=False, preserve_rng_state=False, context_fn=partial(selective_contexts, stored)
     )
-    for layer in layers:
-        layer.forward = partial(wrapped, layer.forward)
-    try:
+    with ExitStack() as stack:
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                stack.enter_context(replaced_forward(layer, partial(wrapped, layer.forward)))
         yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 @contextmanager
 def _accumulate_squares(sums: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> Iterator[None]:
-    """Within the block, add the square of each gradient to the weight's sum and drop the gradient at once.
-
-    So no more than one layer's gradient is alive, and a bf16 gradient is squared and summed in fp32.
-    """
+    """Within the block, add the square of each gradient to the weight's sum, in fp32, and drop the gradient at once."""
 
     def hook(name: str) -> Callable[[Tensor], None]:
         def square(weight: Tensor) -> None:
             if weight.grad is not None:
+                # To the sums' device first: it has the shorter number format on the way.
                 gradient = weight.grad.to(sums[name].device).float()
                 sums[name].addcmul_(gradient, gradient)
                 weight.grad = None
 
         return square
 
+    # Within the backward pass, so that no more than one layer's gradient is alive.
     handles = [weights[name].register_post_accumulate_grad_hook(hook(name)) for name in sums]
     try:
         yield

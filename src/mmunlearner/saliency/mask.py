@@ -1,4 +1,4 @@
-"""The mask as a file: one bit per weight, and enough beside it to refuse a model that it was not made for."""
+"""The mask and its file: one bit per weight, and the facts by which a mask refuses a model that it was not made for."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Mask:
 
     def of(self, name: str, device: torch.device | str = "cpu") -> Tensor:
         """Unpack the mask of one parameter, bool in its shape."""
+        # Moved while it is packed: an eighth of the bytes.
         return unpack_bits(self.bits[name].to(device), self.shapes[name])
 
     def __contains__(self, name: object) -> bool:
@@ -76,6 +77,7 @@ class Mask:
         for name, shape in self.shapes.items():
             if tuple(weights[name].shape) != shape:
                 raise MaskError(f"mask of another model: {name} is {shape} there, {tuple(weights[name].shape)} here")
+        # A model that was trained since has other gradients: its mask would be another.
         if self.info["fingerprint"] != fingerprint(model):
             raise MaskError("mask of another model: same architecture, other weights; make one with `mmunlearner mask`")
         if self.selected == 0:
@@ -86,6 +88,7 @@ def pack_bits(selected: Tensor) -> Tensor:
     """Pack a bool tensor of any shape into uint8 [ceil(n / 8)], least significant bit first."""
     flat = selected.flatten()
     padded = nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8)).view(-1, 8)
+    # Eight bits of distinct places: their sum is their union, and fits into a byte.
     return (padded << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8)
 
 
@@ -113,6 +116,7 @@ def load(path: Path | str) -> Mask:
     if FORMAT not in metadata:
         raise MaskError(f"mask {path}: is no mask ({FORMAT} expected, {', '.join(metadata) or 'nothing'} found)")
     info = json.loads(metadata[FORMAT])
+    # JSON has made lists of them, which equal no tensor's shape.
     shapes = {name: tuple(shape) for name, shape in info.pop("shapes").items()}
     return Mask(bits, shapes, info)
 
@@ -123,6 +127,7 @@ def fingerprint(model: nn.Module) -> str:
     weights = dict(model.named_parameters())
     for name in candidates(model):
         flat = weights[name].detach().flatten()
+        # A few numbers of each weight are enough, since training moves nearly all; bf16, so that both formats agree.
         sample = flat[:: max(1, flat.numel() // 16)][:16].to("cpu", torch.bfloat16)
         digest.update(f"{name}{tuple(weights[name].shape)}".encode() + sample.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -46,14 +46,14 @@ class Collator:
     terms: Mapping[TermName, BoundTerm | None]
     reference: ReferenceCache | None
     augment: Augment = "none"
-    """Terms whose images are shown otherwise at each step."""
+    """Terms whose images are shown in another view at each step."""
     seed: int = 0
     """Seed of the augmentation."""
     tokens: int = 0
     """Most tokens in one pass (`train.tokens_per_batch`); 0: no limit."""
 
     def __call__(self, steps: Sequence[Step]) -> StepBatch:
-        (step,) = steps
+        (step,) = steps  # a batch of the data loader is one step
         return {
             "forget": self._term("forget", step.forget, step.number),
             "retain": self._term("retain", step.retain, step.number),
@@ -64,6 +64,7 @@ class Collator:
         if not examples or term is None:
             return ()
         rows, second_rows = self.encoder.rows(examples), second_answers(self.encoder, examples, term.needs)
+        # Of the step and the term alone, so that a resumed run sees the same views.
         rng = np.random.default_rng([self.seed, number, name == "forget"])
         batches: list[TermBatch] = []
         for part in micro_batches(rows, [example.entity for example in examples], self.encoder, self.tokens):
@@ -71,6 +72,7 @@ class Collator:
             reference = self.reference.of(*of_part, part.batch.images) if self.reference else None
             batch, second = part.batch, share_prefixes(of_part[1], self.encoder) if second_rows else None
             if self.augment in ("all", name):
+                # A preference compares two answers about one view: the second batch draws the same numbers.
                 same_views = copy.deepcopy(rng)
                 batch = _augmented(batch, rng)
                 second = _augmented(second, same_views) if second else None
@@ -86,11 +88,12 @@ def _with_features_scale(batches: Sequence[TermBatch]) -> Iterator[TermBatch]:
     """
     references = [batch.reference for batch in batches if batch.reference]
     features = [reference.features for reference in references if "features" in reference.tensors]
-    total = sum(float(each.float().pow(2).sum()) for each in features)
+    total = sum(float(tensor.float().pow(2).sum()) for tensor in features)
     for batch in batches:
         if batch.reference is None or "features" not in batch.reference.tensors:
             yield batch
             continue
+        # The pass's loss is weighted by its share of the questions; its images count fully: divide the share out.
         scale = {"features_scale": torch.tensor(batch.share * total)}
         yield replace(batch, reference=replace(batch.reference, tensors={**batch.reference.tensors, **scale}))
 
@@ -101,10 +104,10 @@ def _augmented(batch: Batch, rng: np.random.Generator) -> Batch:
     def views(pixels: Tensor) -> Tensor:
         if pixels.dim() != 4:
             shape = list(pixels.shape)
-            raise ConfigError(f"train.augment: this model's images are no [N, C, H, W] but {shape}; leave it off")
+            raise ConfigError(f"train.augment: this model's images are not [N, C, H, W] but {shape}; leave it off")
         return augment(pixels, rng)
 
     def inputs_of(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: views(values) if name == "pixel_values" else values for name, values in inputs.items()}
 
-    return replace(batch, passes=tuple(replace(each, inputs=inputs_of(each.inputs)) for each in batch.passes))
+    return replace(batch, passes=tuple(replace(p, inputs=inputs_of(p.inputs)) for p in batch.passes))

@@ -1,4 +1,4 @@
-"""Early stopping: a run ends once the forget set is known no better than by the oracle, or by guessing."""
+"""Early stopping: a run ends once the model answers the forget set no better than the oracle, or than guessing."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class StopTarget:
 
     def check(self, loaded: Loaded) -> StopCheck:
         """Ask a model in eval mode; it is left in the mode that it was in."""
+        # All items: the limit of the recipe's evaluation is not that of its checks.
         scores = quick_scores(loaded, self.items, config=replace(self.config, limit=0))
         accuracy = self._means({column: score.value for column, score in scores.items()})
         level = self._means({column: self.floor[column] for column in scores})
@@ -77,6 +78,7 @@ class EarlyStopping(TrainerCallback):
     log: StepLog
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # Not after the last step: there is nothing left to stop.
         if state.global_step % self.every or state.global_step >= state.max_steps:
             return
         check = self.target.check(self.loaded)

@@ -1,7 +1,7 @@
 """Image features of a vision part that does not train: the same at every step, so that they can be cached.
 
-The model's own `get_image_features` is where they are taken: all families call it and treat its output alike. Each
-row's images go through it by themselves, and the outputs are joined as it would have joined them.
+They are taken from the model's own `get_image_features`: all families call it and treat its output alike. Each row's
+images go through it alone, and the outputs are joined as it would have joined them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FeatureCache:
     def used_by(self, batch: Batch) -> Iterator[None]:
         """Let the model read the features of the batch's images from here, within the block."""
         with_images = [inputs for inputs in batch.passes if "pixel_values" in inputs.inputs]
-        # Of several passes nobody could tell which of the batch's images one shows.
+        # With several passes, a call could not be matched with its images among the batch's.
         if not self._works or len(with_images) != 1:
             yield
             return
@@ -81,6 +81,7 @@ class FeatureCache:
     ) -> Any:
         if not self._works:
             return original(*args, **kwargs)
+        # By name, so that one row's pixels and grids can take the place of the batch's.
         arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}
         rows = [self._row_features(key, original, arguments) for key in keys]
         kind = rows[0]["kind"]
@@ -89,7 +90,7 @@ class FeatureCache:
         if not self._compared:
             self._compared = True
             computed = original(*args, **kwargs)
-            if not _close(cached.pooler_output, computed.pooler_output):
+            if not equal_up_to_rounding(cached.pooler_output, computed.pooler_output):
                 self._give_up("the features of an image are not the same each time")
                 return computed
         return cached
@@ -100,6 +101,7 @@ class FeatureCache:
             return self._cached[key]
         pixels = self.encoder.pixels(self.images[key])
         device = input_device(self.encoder.loaded.model)
+        # By the shapes and grids of these images alone; other arguments (which layer, say) are the call's own.
         with torch.no_grad():
             output = original(
                 **dict(arguments) | {name: values.to(device) for name, values in pixels.items() if name in arguments}
@@ -107,6 +109,7 @@ class FeatureCache:
         fields = {n: _to_device(v, torch.device("cpu")) for n, v in output.items() if n not in _TOWER_STATES}
         size = sum(tensor.nbytes for tensor in _tensors(fields))
         row = {**fields, "kind": type(output)}
+        # Nothing is dropped for a new one: images are drawn in epochs, so that the oldest may be the next to come.
         if self.size + size <= self.budget:
             self._cached[key] = row
             self.size += size
@@ -145,8 +148,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from _tensors(item)
 
 
-def _close(cached: Any, computed: Any) -> bool:
-    """Return whether two outputs are equal up to rounding."""
+def equal_up_to_rounding(cached: Any, computed: Any) -> bool:
+    """Return whether two outputs, tensors or nested lists of them, agree within their number format's error."""
     a, b = (torch.cat([tensor.flatten() for tensor in _tensors(value)]).float() for value in (cached, computed))
     tolerance = 1e-4 if next(_tensors(computed)).dtype == torch.float32 else 3e-2
     return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)

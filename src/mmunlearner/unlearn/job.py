@@ -1,4 +1,4 @@
-"""A job: a model, a method and all that goes with them, checked in one place before anything long begins."""
+"""A job: a model, a method and all that goes with them, checked in one place before any long work starts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import MethodConfig, TrainConfig
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
-from mmunlearner.data import Example, Splits
+from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
-from mmunlearner.methods import Method, TermName
+from mmunlearner.methods import Method
 from mmunlearner.models import Loaded, check_not_offloaded
 from mmunlearner.models.quantization import UNTRAINABLE
 from mmunlearner.saliency import Mask
@@ -63,14 +63,17 @@ class Job:
         if train.stop_every and self.stop_target is None and not method.edit:
             raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
         terms = [term for term in method.bind(self.options) if term]
+        # The vanilla model was asked once, about images as they are.
         if train.augment == "all" and any(term.needs.vanilla for term in terms):
             raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
+        # Of several passes, each would see another part of the other set.
         if any(term.needs.other_set for term in terms) and (len(terms) < 2 or train.tokens_per_batch):
             raise ConfigError(
                 f"method {method.name}: a term that reads the other set takes two terms, each in one pass: "
                 "set train.tokens_per_batch to 0"
             )
         check_not_offloaded(self.loaded.model, "training")
+        # Without its mask, MMUnlearner would be another method under the same name.
         if any(term.needs.mask for term in terms) and self.mask is None:
             raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
         if self.mask is not None:
@@ -80,13 +83,15 @@ class Job:
                 raise ConfigError(
                     "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
                 )
+            # Decay acts on all weights, whatever their gradient; an adapter's decay moves its own numbers alone.
             if train.free == "mask" and train.weight_decay and not self.adapter:
                 raise ConfigError(
                     f"train.weight_decay {train.weight_decay} moves weights outside the mask, which train.free mask "
                     "forbids: set it to 0"
                 )
-        for name, examples in self._sets().items():
-            if not examples:
+        method_reads = {"forget": method.forget or method.edit, "retain": method.retain or method.edit}
+        for name, examples in (("forget", self.splits.forget), ("retain", self.splits.retain)):
+            if method_reads[name] and not examples:
                 raise DataError(f"method {method.name} needs a {name} set, which is empty")
 
     def check_mask(self, start: nn.Module) -> None:
@@ -97,12 +102,6 @@ class Job:
         """
         if self.mask is not None:
             self.mask.check(start)
-
-    def _sets(self) -> dict[TermName, tuple[Example, ...]]:
-        """Return the sets that the method reads."""
-        names: dict[TermName, tuple[Example, ...]] = {"forget": self.splits.forget, "retain": self.splits.retain}
-        read = {"forget": self.method.forget or self.method.edit, "retain": self.method.retain or self.method.edit}
-        return {name: examples for name, examples in names.items() if read[name]}
 
 
 def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:

@@ -36,13 +36,15 @@ class StepLog(TrainerCallback):
         self.started = time.monotonic()
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = _complete_lines(self.path) if self.path.exists() else []
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            # A kill may have cut the last line short: only lines that end are read.
+            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
             write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        if not logs or "grad_norm" not in logs:
+        if not logs or "grad_norm" not in logs:  # the Trainer's summary at the end of training
             return
         line = {
             "step": state.global_step,
@@ -59,16 +61,11 @@ class StepLog(TrainerCallback):
                 f"step {state.global_step}: the gradient norm is {line['grad_norm']}; lower train.learning_rate; "
                 "checkpoints of earlier steps are kept"
             )
+        # On every process: the sums of the next step start from nothing.
         self.losses, self.tokens, self.stop_check = {}, 0, None
         if state.is_world_process_zero:
             append_jsonl(self.path, line)
             self.progress.update("step", state.global_step, state.max_steps)
-
-
-def _complete_lines(path: Path) -> list[Any]:
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
-    return [json.loads(line) for line in complete.splitlines()] if complete != text else read_jsonl(path)
 
 
 def summarize(path: Path, planned: int) -> tuple[int, Mapping[str, Any] | None]:

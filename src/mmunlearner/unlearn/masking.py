@@ -38,10 +38,11 @@ class Masking:
             yield
             return
         for weight in self.weights:
+            # Packed until its gradient is there: a bit for each weight is all that lies in memory.
             weight.selected = partial(self.mask.of, weight.name) if weight.name in self.mask else _select_none
         try:
             yield
-        finally:
+        finally:  # after an error too, or the next term would be masked
             for weight in self.weights:
                 weight.selected = None
 
@@ -59,6 +60,7 @@ class Masking:
 
 
 def _select_none(device: torch.device) -> Tensor:
+    # Of no dimension: it is broadcast to any weight's shape.
     return torch.zeros((), dtype=torch.bool, device=device)
 
 
@@ -91,6 +93,7 @@ def weight_changes(
         total += parameter.numel()
         if name in before:
             changed = before[name] != parameter.detach().cpu()
+            # Without a mask every weight counts as inside; with one, those that it does not know are outside.
             selected = mask.of(name) if mask and name in mask else torch.full_like(changed, mask is None)
             inside += int((changed & selected).sum())
             outside += int((changed & ~selected).sum())

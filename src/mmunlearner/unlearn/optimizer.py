@@ -36,7 +36,8 @@ class Muon(torch.optim.Optimizer):
                     continue
                 buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buffer.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonal(p.grad.lerp(buffer, group["momentum"]))  # Nesterov
+                # Nesterov: as if the next gradient were like this one.
+                update = orthogonal(p.grad.lerp(buffer, group["momentum"]))
                 scale = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
 
@@ -44,7 +45,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return the matrix with all its singular values near 1 (between about 0.7 and 1.2), [m, n]."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x = matrix.T if tall else matrix  # the Gram matrix is of the shorter side
+    # The iteration needs singular values of at most 1, which the Frobenius norm ensures.
     x = x / x.norm().clamp_min(1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.T
@@ -58,6 +60,7 @@ class MuonAdamW(torch.optim.Optimizer):
     def __init__(self, matrices: Iterable[nn.Parameter], rest: Iterable[nn.Parameter], lr: float, weight_decay: float):
         muon = Muon(list(matrices), lr=lr, weight_decay=weight_decay)
         adamw = torch.optim.AdamW(list(rest), lr=lr * ADAMW_SHARE, weight_decay=0.0, betas=(0.9, 0.95))
+        # An optimizer by its class, which schedulers and accelerate ask for; the inner ones do the work.
         super().__init__(muon.param_groups + adamw.param_groups, {})
         self.inner = (muon, adamw)
         self._share()
@@ -84,8 +87,8 @@ def muon(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
     """Split a model's trainable weights: 2-D weights of hidden layers to Muon, everything else to AdamW."""
     # Embeddings and head are lookups by token, not maps between hidden states.
     outer: set[int] = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
-    outer |= {id(p) for p in head.parameters()} if head is not None else set()
+    output_head: Any = getattr(model, "get_output_embeddings", lambda: None)()
+    outer |= {id(p) for p in output_head.parameters()} if output_head is not None else set()
     trainable = [p for p in model.parameters() if p.requires_grad]
 
     def is_matrix(p: Tensor) -> bool:

@@ -14,9 +14,9 @@ from mmunlearner.methods import Needs, Reference
 from mmunlearner.models import input_device
 
 FULL_VOCABULARY = 1024
-"""Up to this many tokens the whole distribution is kept."""
+"""Largest vocabulary of which the whole distribution is kept."""
 TOP = 128
-"""Of larger vocabularies, so many of the likeliest tokens."""
+"""Number of the likeliest tokens that are kept of larger vocabularies."""
 BATCH = 64
 """Rows of a forward pass, where the recipe sets no `tokens_per_batch`."""
 RowKey = tuple[object, ...]
@@ -35,6 +35,7 @@ class ReferenceCache:
         """Return the reference of a batch's questions, second answers and images (`Batch.images`), in its order."""
         tensors = self._of_rows(rows)
         features = [self.features[image] for image in images if image in self.features]
+        # All or none: a model that reads images by cross-attention has none.
         if len(features) == len(images):
             tensors["features"] = torch.cat(features or [torch.empty(0)])
         return Reference(tensors, Reference(self._of_rows(second_rows)) if second_rows else None)
@@ -45,8 +46,9 @@ class ReferenceCache:
         for name in entries[0] if entries else ():
             values = [entry[name] for entry in entries]
             # One number for each question, otherwise tokens along the first axis (of hidden states, the second).
-            joined = torch.stack(values) if name == "logp_sum" else torch.cat(values, 1 if name == "hidden" else 0)
-            tensors[name] = joined
+            tensors[name] = (
+                torch.stack(values) if name == "logp_sum" else torch.cat(values, 1 if name == "hidden" else 0)
+            )
         return tensors
 
 
@@ -66,8 +68,8 @@ class VanillaNeeds:
     @classmethod
     def of(cls, needs: Sequence[Needs], model: nn.Module) -> VanillaNeeds:
         """Return the union of the terms' needs."""
-        read = {kind for each in needs for kind in each.vanilla}
-        layers = {layer for each in needs if "hidden" in each.vanilla for layer in decoder_layers(model, each)}
+        read = {kind for of_term in needs for kind in of_term.vanilla}
+        layers = {layer for of_term in needs if "hidden" in of_term.vanilla for layer in decoder_layers(model, of_term)}
         return cls("answers" in read, "features" in read, tuple(sorted(layers)))
 
     def __bool__(self) -> bool:
@@ -79,6 +81,7 @@ def decoder_layers(model: nn.Module, needs: Needs) -> list[int]:
     if not needs.hidden:
         return []
     count = len(model.get_decoder().layers)  # pyright: ignore
+    # A depth of 1 is the last layer, not one behind it.
     return [min(int(depth * count), count - 1) for depth in needs.hidden]
 
 
@@ -92,11 +95,12 @@ def second_answers(encoder: Encoder, examples: Sequence[Example], needs: Needs) 
 def cache_reference(encoder: Encoder, rows: Sequence[Row], needs: VanillaNeeds, *, tokens: int = 0) -> ReferenceCache:
     """Ask the model in eval mode once for each distinct row, `tokens` of them in a pass (0: 64 rows)."""
     model = encoder.loaded.model.eval()
+    # By images, so that rows that share a prefix come into the same pass.
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     reference = ReferenceCache()
     for batch_rows, batch in _batches(distinct, encoder, tokens):
         on_device = batch.to(input_device(model))
-        if not (needs.answers or needs.layers):  # then the language model is not run
+        if not (needs.answers or needs.layers):  # spares the language model
             features = image_features(model, on_device)
         else:
             output = answers(model, on_device, needs.layers)
@@ -137,6 +141,6 @@ def _of_images(
     token: int | None = getattr(encoder.loaded.model.config, "image_token_id", None)
     counts = {row.group: row.input_ids.count(token) for row in rows if row.images and token is not None}
     sizes = [counts.get(image, 0) for image in images]
-    if sum(sizes) != len(features):
+    if sum(sizes) != len(features):  # the model counts image tokens otherwise: they cannot be split
         return {}
     return dict(zip(images, features.cpu().split(sizes), strict=True))

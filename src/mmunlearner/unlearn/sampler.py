@@ -1,4 +1,4 @@
-"""The questions of each training step: a pure function of the seed and the step, so that any step can be made again."""
+"""The questions of each training step: a pure function of seed and step, so that any step can be repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StepSampler:
 
     An optimizer step takes `width` entries in a row. Every `retain_per_forget`-th optimizer step holds a forget batch
     in each of its entries (method step 5, with the forget term in the same step as its retain batch: eq. 4), and all
-    hold retain batches; the processes of a distributed run share out the entries, so that all do alike. A batch is
+    hold retain batches; the processes of a distributed run share out the entries, so that all do the same. A batch is
     `batch_size` images, each with `questions` of its questions; images are drawn in shuffled epochs, entities in turn,
     so that every entity is seen before any is seen again.
     """
@@ -52,6 +52,7 @@ class StepSampler:
         Texts are drawn like images, one entity's at a time. Of the retain set only `config.retain_fraction` is drawn:
         one image of each entity before a second of any.
         """
+        # Without a stream of their own, texts are drawn among the images, as groups like them.
         texts = [example for example in retain if not example.images] if config.texts else []
         images = [example for example in retain if example.images] if config.texts else retain
         retain_groups, text_groups = (
@@ -78,6 +79,7 @@ class StepSampler:
         if not 0 <= i < len(self):
             raise IndexError(i)
         step, slot = divmod(i, self.width)
+        # The forget stream advances by its own turns: it must not skip the batches of steps that have none.
         turn, without_forget = divmod(step, self.every)
         forget = None
         if self.forget and not without_forget:
@@ -87,6 +89,7 @@ class StepSampler:
 
     def _draw(self, stream: str, groups: Sequence[Group], number: int, size: int | None = None) -> tuple[Example, ...]:
         """Return batch `number` of a stream: positions number * size, ... of its endless shuffled epochs."""
+        # No image twice in a batch, unless a batch spans two epochs.
         size = min(self.config.batch_size if size is None else size, len(groups))
         positions = range(number * size, (number + 1) * size)
         epochs = {
@@ -96,9 +99,11 @@ class StepSampler:
         batch: list[Example] = []
         for position in positions:
             group = epochs[position // len(groups)][position % len(groups)]
+            # By position, not in turn: any step can be made again without those before it.
             rng = random.Random(f"{self.seed} {stream} image {position}")
             questions = rng.sample(list(group), min(self.config.questions, len(group)))
-            batch += [_with_shuffled_choices(example, rng) for example in questions]
+            # In a fixed order, the letter of a multiple choice would be learned by heart.
+            batch += [replace(e, choices=tuple(rng.sample(e.choices, len(e.choices)))) for e in questions]
         return tuple(batch)
 
 
@@ -118,8 +123,3 @@ def _shuffled(seed: str, groups: Sequence[Group]) -> list[Group]:
         rng.shuffle(in_round)
         order += in_round
     return order
-
-
-def _with_shuffled_choices(example: Example, rng: random.Random) -> Example:
-    # In a fixed order, the letter of a multiple choice is learned by heart.
-    return replace(example, choices=tuple(rng.sample(example.choices, len(example.choices))))

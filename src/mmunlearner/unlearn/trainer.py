@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ class UnlearnTrainer(Trainer):
         model.train()
         total = torch.zeros((), device=self.args.device)
         distributed = isinstance(model, DistributedDataParallel)
-        with model.no_sync() if distributed else contextlib.nullcontext():
+        # Not in each backward pass: processes may have different numbers of them (`average_gradients`).
+        with model.no_sync() if distributed else nullcontext():
             for name in ("forget", "retain"):
                 total += self._term_step(model, name, inputs)
         if distributed and self.accelerator.sync_gradients:
@@ -78,36 +79,37 @@ class UnlearnTrainer(Trainer):
 
     def _term_step(self, model: nn.Module, name: TermName, step: StepBatch) -> Tensor:
         """Run the passes of a term, whose losses and gradients add up."""
-        batches, other = step[name], step["retain" if name == "forget" else "forget"]
-        fresh = all(p.grad is None for p in model.parameters())
+        batches, other_batches = step[name], step["retain" if name == "forget" else "forget"]
+        fresh = all(p.grad is None for p in model.parameters())  # otherwise the retain term's gradients would count
         total = torch.zeros((), device=self.args.device)
         for batch in batches:
-            total += self._pass(model, name, batch, other)
+            total += self._pass(model, name, batch, other_batches)
         if name == "forget" and batches:
-            # Now and then, and only while no other gradient is there: what did the term reach outside the mask?
+            # Only now and then, since it reads every gradient: what did the term reach outside the mask?
             if fresh and self.forget_steps % CHECK_EVERY == 0:
                 self.forget_outside = max(self.forget_outside, self.masking.reached_outside(self.inner_model))
             self.forget_steps += 1
         return total
 
-    def _pass(self, model: nn.Module, name: TermName, part: TermBatch, other: Sequence[TermBatch]) -> Tensor:
+    def _pass(self, model: nn.Module, name: TermName, part: TermBatch, other_batches: Sequence[TermBatch]) -> Tensor:
         term = self.terms[name]
         if term is None:  # the collator leaves such terms out
             raise TrainingError(f"no {name} term to train on")
         batch = part.batch.to(self.args.device)
         reference = part.reference.to(self.args.device) if part.reference else None
-        cached = self.feature_caches[name].used_by(batch) if name in self.feature_caches else contextlib.nullcontext()
         with self.masking.on(name):
-            with cached, self.compute_loss_context_manager():
-                if term.needs.language_model:
-                    output = answers(model, batch, self.layers[name])
-                    if part.second:
-                        output = replace(output, second=answers(model, part.second.to(self.args.device)))
-                    if term.needs.other_set and other:
-                        with torch.no_grad():  # the other set's own term differentiates its questions
-                            output = replace(output, other=answers(model, other[0].batch.to(self.args.device)))
-                else:
-                    output = Answers.none(image_features(model, batch), self.args.device)
+            with self.compute_loss_context_manager():
+                # Features of a cache belong to one batch, so that the other set's pass stays outside.
+                with self.feature_caches[name].used_by(batch) if name in self.feature_caches else nullcontext():
+                    if term.needs.language_model:
+                        output = answers(model, batch, self.layers[name])
+                        if part.second:  # about the same images
+                            output = replace(output, second=answers(model, part.second.to(self.args.device)))
+                    else:
+                        output = Answers.none(image_features(model, batch), self.args.device)
+                if term.needs.language_model and term.needs.other_set and other_batches:
+                    with torch.no_grad():  # the other set's own term differentiates its questions
+                        output = replace(output, other=answers(model, other_batches[0].batch.to(self.args.device)))
                 loss = part.share * term(output, reference)
             if not torch.isfinite(loss):
                 raise TrainingError(
@@ -136,6 +138,7 @@ class UnlearnTrainer(Trainer):
         """Load weights by their names on disk, which differ from those in memory: the Trainer would ignore them all."""
         inner: Any = model or self.model
         if self.masking.adapted:
+            # Not strict: the file has no base weights, which are those that the run starts from.
             saved = load_file(Path(resume_from_checkpoint) / ADAPTER_FILE)
             inner.load_state_dict(saved, strict=False)
         elif self.is_fsdp_enabled or not isinstance(inner, PreTrainedModel):
@@ -145,9 +148,10 @@ class UnlearnTrainer(Trainer):
             inner.load_state_dict(saved.state_dict())
 
     def floating_point_ops(self, inputs: Any) -> int:
-        return 0
+        return 0  # the Trainer's estimate reads `input_ids`, which a step of several passes does not have
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        # `StepSampler` has shuffled already.
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)  # pyright: ignore
 
 
@@ -155,10 +159,12 @@ class UnlearnTrainer(Trainer):
 def average_gradients(model: nn.Module, accelerator: Accelerator) -> None:
     """Average every weight's gradient over the processes; a weight that none of them reached stays without one.
 
-    DDP would do it in each backward pass and waits for what the other processes do not send: one that has texts alone
-    reaches no vision weight, where the language model is skipped nobody reaches it, and numbers of passes may differ.
+    DDP would do it in each backward pass, and would wait for gradients that the other processes do not send: a process
+    with texts alone reaches no vision weight, none reaches the language model where it is skipped, and numbers of
+    passes may differ.
     """
     weights = [p for p in model.parameters() if p.requires_grad]
+    # Every process takes part in every reduction, or the others would wait for ever: they agree on the weights first.
     reached = torch.tensor([p.grad is not None for p in weights], dtype=torch.int32, device=accelerator.device)
     for weight, processes in zip(weights, accelerator.reduce(reached).tolist(), strict=True):  # pyright: ignore[reportAttributeAccessIssue]
         if processes:
@@ -171,10 +177,10 @@ def training_arguments(
 ) -> TrainingArguments:
     """Return a recipe's options in the Trainer's terms."""
     schedule = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}[config.schedule]
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
-        per_device_train_batch_size=1,
+        per_device_train_batch_size=1,  # one `Step`, which has a whole batch of each term
         gradient_accumulation_steps=config.accumulation,
         learning_rate=config.learning_rate,
         lr_scheduler_type=schedule,
@@ -190,12 +196,16 @@ def training_arguments(
         save_total_limit=2,
         logging_strategy="steps",
         logging_steps=1,
-        logging_nan_inf_filter=False,
+        logging_nan_inf_filter=False,  # `StepLog` raises where a gradient is not finite
         report_to=list(config.report_to) or "none",
-        remove_unused_columns=False,
+        remove_unused_columns=False,  # a `Step` has no columns
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
+    # Without a launcher, the Trainer would split batches over all visible GPUs (DataParallel): its copies of the model
+    # read weights past the mask, and the collator takes one step at a time.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def share_of_weights_that_move(model: nn.Module, step: float) -> float:
@@ -227,24 +237,23 @@ def enable_checkpointing(loaded: Loaded) -> None:
     """Let a model compute its activations again in the backward pass.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the model does not support it.
     """
     model: Any = loaded.model
     if not model.supports_gradient_checkpointing:
         raise ConfigError(f"train.checkpointing: {type(model).__name__} does not support it; leave it out")
     # transformers 5.23 renamed it
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    # Reentrant recomputation would build a second graph in the backward pass, from weights without the mask's hook.
     enable({"use_reentrant": False})
 
 
 def last_checkpoint(work: Path) -> Path | None:
     """Return the newest checkpoint that was written to its end; its state file is the last to be written."""
+    # By number: as texts, checkpoint-9 would come after checkpoint-10.
     newest_first = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in newest_first if _is_json(path / "trainer_state.json")), None)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return False
+    for path in newest_first:
+        with suppress(OSError, ValueError):  # a kill left no state file, or a part of it
+            if json.loads((path / "trainer_state.json").read_text(encoding="utf-8")):
+                return path
+    return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -60,9 +60,9 @@ def unlearn(
 ) -> Trained:
     """Run one method on `loaded` (changed in place), with checkpoints and logs under `work`.
 
-    `more` are fields of `Job`: mask, adapter, dtype, seed, progress, encoder, stop_target. Called again after an
-    interruption with the same arguments, it goes on at the last checkpoint and ends with the weights of an
-    uninterrupted run.
+    `more` are fields of `Job`: mask, adapter, dtype, seed, progress, encoder, stop_target. Called again with the same
+    arguments after an interruption, it continues from the last checkpoint and ends with the weights of an uninterrupted
+    run.
 
     Raises:
         ConfigError: options that do not go together or not with the model, or a method without the mask that it needs.
@@ -81,25 +81,20 @@ def run_job(job: Job) -> Trained:
     start = job.loaded.unquantized().model if job.loaded.unquantized else job.loaded.model
     job.check_mask(start)
     before = {name: p.detach().cpu().clone() for name, p in start.named_parameters()}
-    del start
+    del start  # of a quantised model, the whole weights: they are loaded again to be merged into
     return edit(job, before) if job.method.edit else train(job, before)
 
 
 def edit(job: Job, before: Weights) -> Trained:
     """Change the weights by the method's edit, without gradient steps."""
     started = time.monotonic()
+    mask, none = job.mask, torch.zeros((), dtype=torch.bool)
+    may_change = (lambda name: mask.of(name) if name in mask else none) if mask else None
     function = job.method.bind_edit(job.options)
-    function(job.encoder or Encoder(job.loaded), job.splits, _may_change(job), job.progress)
+    function(job.encoder or Encoder(job.loaded), job.splits, may_change, job.progress)
     write_jsonl(job.work / "log.jsonl", [])  # there are no steps
     changes = weight_changes(before, job.loaded.model, job.mask, forget_outside=0)
     return Trained(job.loaded, changes, time.monotonic() - started)
-
-
-def _may_change(job: Job) -> Callable[[str], Tensor] | None:
-    mask = job.mask
-    if mask is None:
-        return None
-    return lambda name: mask.of(name) if name in mask else torch.zeros((), dtype=torch.bool)
 
 
 def train(job: Job, before: Weights) -> Trained:
@@ -113,22 +108,25 @@ def train(job: Job, before: Weights) -> Trained:
         config, job.work, steps=sampler.optimizer_steps, seed=job.seed, dtype=job.dtype,
         device=input_device(loaded.model),
     )  # fmt: skip
+    # The number of processes is known only now; the number of optimizer steps does not depend on it.
     sampler = replace(sampler, width=config.accumulation * arguments.world_size)
     if loaded.model.dtype != torch.float32 and not job.adapter:
         warn_if_updates_round_to_zero(loaded, config.learning_rate)
     if config.checkpointing:
         enable_checkpointing(loaded)
-    reference = _reference(encoder, sampler, terms)
+    reference = _reference(encoder, sampler, terms)  # before anything is put on the model
     started = time.monotonic()
     adapted = _adapt(job)
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # steps are shown by `job.progress`
+    is_muon = config.optimizer == "muon"
     trainer = UnlearnTrainer(
         model=adapted.model,
         args=arguments,
         train_dataset=sampler,
         data_collator=Collator(encoder, terms, reference, config.augment, job.seed, config.tokens_per_batch),
-        optimizers=_optimizers(adapted.model, config),
+        # None: the Trainer makes its own.
+        optimizers=(muon(adapted.model, config.learning_rate, config.weight_decay) if is_muon else None, None),
         terms=terms,
         masking=_masking(job, adapted),
         feature_caches=_feature_caches(encoder, sampler, config),
@@ -140,6 +138,7 @@ def train(job: Job, before: Weights) -> Trained:
         trainer.add_callback(EarlyStopping(job.stop_target, loaded, every, trainer.step_log))
     checkpoint = last_checkpoint(job.work)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    # Merged first: what an adapter moved is only then in weights that can be compared.
     model = adapted.merge(loaded.unquantized().model if loaded.unquantized else None)
     changes = weight_changes(before, model, job.mask, trainer.forget_outside)
     unlearned = replace(loaded, model=model.eval().requires_grad_(True), unquantized=None)
@@ -164,14 +163,9 @@ def _adapt(job: Job) -> Adapted:
 
 
 def _masking(job: Job, adapted: Adapted) -> Masking:
-    # An adapter's weights are no entries of the mask: the retain term cannot be kept to it.
+    # The numbers that an adapter trains are no entries of the mask, so that the retain term cannot be kept to it.
     both = job.train.free == "mask" and not job.adapter
     return Masking(adapted.weights, job.mask, ("forget", "retain") if both else ("forget",), bool(job.adapter))
-
-
-def _optimizers(model: nn.Module, config: TrainConfig) -> tuple[Any, None]:
-    """Return the optimizer that the Trainer does not know; None: it makes its own."""
-    return muon(model, config.learning_rate, config.weight_decay) if config.optimizer == "muon" else None, None
 
 
 def _reference(encoder: Encoder, sampler: StepSampler, terms: Terms) -> ReferenceCache | None:
@@ -179,8 +173,10 @@ def _reference(encoder: Encoder, sampler: StepSampler, terms: Terms) -> Referenc
     needs = VanillaNeeds.of([term.needs for term in terms.values() if term], encoder.loaded.model)
     if not needs:
         return None
+    # The sampler is a pure function of the step: drawn here and again in training, questions are the same.
     steps = [sampler[i] for i in range(len(sampler))]
     questions = (example for step in steps for example in (*(step.forget or ()), *(step.retain or ())))
+    # With the choices, which are shuffled each time: another order is another question.
     distinct = list({(example.id, example.choices): example for example in questions}.values())
     rows = encoder.rows(distinct)
     rows += [row for term in terms.values() if term for row in second_answers(encoder, distinct, term.needs)]
@@ -188,7 +184,7 @@ def _reference(encoder: Encoder, sampler: StepSampler, terms: Terms) -> Referenc
 
 
 def _feature_caches(encoder: Encoder, sampler: StepSampler, config: TrainConfig) -> dict[TermName, FeatureCache]:
-    """Return a cache for the terms whose images are not augmented; none where the vision part trains."""
+    """Return a cache for the terms whose images are not augmented; none where weights that make features train."""
     if not config.keep_features or not features_are_frozen(encoder.loaded.model):
         return {}
     questions = (example for groups in (sampler.forget, sampler.retain) for group in groups for example in group)

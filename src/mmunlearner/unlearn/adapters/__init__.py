@@ -1,7 +1,7 @@
 """Adapters: what trains in place of a model's weights.
 
-An adapter is one module here: it wraps a model, says what its weights are in the forward pass (where masks act), and
-merges what was trained into an ordinary model.
+Each adapter is one module here: it wraps a model, computes the weights that the forward pass uses (where masks act),
+and merges the result of training into an ordinary model.
 """
 
 from collections.abc import Callable, Mapping

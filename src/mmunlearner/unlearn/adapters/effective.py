@@ -30,11 +30,12 @@ class EffectiveWeight:
 
     def masked(self, weight: Tensor) -> Tensor:
         """Return the weight, with a gradient of m * G in place of G while a masked term runs (method step 4)."""
-        selected = self.selected
+        selected = self.selected  # as it is in this forward pass, even if it has changed when the backward pass runs
         if selected is None or not (torch.is_grad_enabled() and weight.requires_grad):
             return weight
         # The hook is on a view, which is this forward pass's own: so it acts whatever made the weight.
         view = weight.view_as(weight)
+        # Filled, not multiplied: a gradient outside the mask that is infinite would become NaN.
         view.register_hook(lambda gradient: gradient.masked_fill(~selected(gradient.device), 0.0))
         return view
 
@@ -61,10 +62,13 @@ def substitute(unit: nn.Module, substitutions: Sequence[Substitution]) -> list[R
             vars(item.module)[item.attribute] = item.compute(item.module._parameters[item.attribute])  # pyright: ignore
 
     def leave(*_: Any) -> None:
+        # The graph of this pass holds the views for the backward pass. A layer that is recomputed there reads the
+        # parameter itself, which has the same values: its gradient still goes by the first graph.
         for item in substitutions:
             vars(item.module).pop(item.attribute, None)
 
     # FSDP2's own hooks gather the weights before ours and free them after: it prepends its first and appends its last.
+    # Always: an error in the middle of the forward pass leaves no view behind.
     return [
         unit.register_forward_pre_hook(enter),
         unit.register_forward_hook(leave, always_call=True, prepend=True),
@@ -94,9 +98,10 @@ def _collect(
 ) -> None:
     """Add the module's substitutions to those of the innermost unit around it.
 
-    A unit is what gathers weights: the whole model, or a module that FSDP2 has wrapped. Not the module that holds the
-    parameter, since a parent may read it too (position embeddings that are resized, attention's output projection).
+    A unit is what gathers weights: the whole model, or a module that FSDP2 has wrapped.
     """
+    # Not the module that holds the parameter: a parent may read it too, before or after that module runs (position
+    # embeddings that are resized, attention's output projection).
     unit = module if isinstance(module, FSDPModule) else unit
     for attribute, parameter in module._parameters.items():
         if id(parameter) in weights:

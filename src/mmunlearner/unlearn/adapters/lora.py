@@ -48,6 +48,7 @@ class Lora:
         weights: list[EffectiveWeight] = []
         for name, module in adapted.named_modules():
             if isinstance(module, LoraLayer):
+                # On the instance: peft's class keeps its own forward pass, which runs where no mask is on.
                 weights.append(EffectiveWeight(f"{name.removeprefix('base_model.model.')}.weight"))
                 cast(Any, module).forward = partial(_forward, module, weights[-1])
         return Adapted(adapted, weights, partial(self._merge, adapted, parts))
@@ -55,7 +56,7 @@ class Lora:
     def _merge(self, adapted: Any, parts: Sequence[Part], base: nn.Module | None) -> Any:
         if base is None:
             return adapted.merge_and_unload()
-        # Merged into quantised weights the factors would be rounded to those few levels: they go to the whole ones.
+        # Merged into quantised weights, the factors would be rounded to their few levels: they go to the whole weights.
         unquantized = self.wrap(base, parts).model
         with torch.no_grad():
             for name, factor in adapted.state_dict().items():
@@ -65,10 +66,10 @@ class Lora:
 
 
 def _forward(layer: LoraLayer, weight: EffectiveWeight, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Run the base layer, quantised or not, and add the factors' share; their gradients are masked where they are."""
+    """Run the base layer, quantised or not, and add the factors' share, with masked gradients while a mask is on."""
     if weight.selected is None:
         return type(layer).forward(cast(Any, layer), x, *args, **kwargs)  # pyright: ignore
-    (adapter,) = layer.active_adapters
+    (adapter,) = layer.active_adapters  # `wrap` puts on one
     a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
     y = layer.get_base_layer()(x)
     return y + cast(Tensor, _MaskedFactors.apply(x, a, b, layer.scaling[adapter], weight.selected)).to(y.dtype)

@@ -27,7 +27,7 @@ class Sine:
     """W + sin(dW) for the linear weights W of some parts; dW trains, and the layers' biases."""
 
     parts: tuple[Part, ...] = ("projector",)
-    """As published the projector alone."""
+    """As published: the projector alone."""
     quantized = False
 
     def wrap(self, model: nn.Module, parts: Sequence[Part]) -> Adapted:
@@ -42,6 +42,7 @@ class Sine:
         if not layers:
             raise MaskError(f"no linear layer of {', '.join(self.parts)} may train: the adapter would act on nothing")
         model.requires_grad_(False)
+        # The units are the layers themselves: no parent reads the weight of a linear layer in a projector.
         handles, weights = [], [EffectiveWeight(f"{name}.weight") for name in layers]
         for layer, weight in zip(layers.values(), weights, strict=True):
             # Held in float32: small steps would be lost in shorter formats.
@@ -49,6 +50,7 @@ class Sine:
             if layer.bias is not None:
                 layer.bias.requires_grad_(True)
             handles += substitute(layer, [Substitution(layer, "weight", _Effective(layer, weight))])
+        # What else trains now are the biases: they are masked as a model's own weights are.
         deltas = [layer.get_parameter(NAME) for layer in layers.values()]
         biases, bias_handles = parameters_in_forward(model, adapted=deltas)
         handles += bias_handles
