@@ -63,9 +63,9 @@ def test_a_file_is_looked_at_again_when_it_changes(tmp_path: Path):
 
 
 def test_encoded_images_keep_their_pixels():
-    made = ImageRef.from_image(NOISE, "a.png")
-    assert made.path == "a.png"
-    assert made.open().tobytes() == NOISE.tobytes()
+    reference = ImageRef.from_image(NOISE, "a.png")
+    assert reference.path == "a.png"
+    assert reference.open().tobytes() == NOISE.tobytes()
 
 
 def stored(image: Image.Image, **options: object) -> ImageRef:
@@ -82,14 +82,14 @@ def test_what_is_transparent_is_white(mode: str):
     options = {"transparency": bytes([0, 255])} if mode == "P" else {}
     if mode == "P":
         image.putpalette([9, 9, 9, 1, 1, 1])
-    shown = stored(image, **options).open()
-    assert shown.mode == "RGB"
-    assert shown.getpixel((0, 0)) == ((255,) * 3 if clear else (9, 9, 9) if mode == "RGB" else (0, 0, 0))
+    decoded = stored(image, **options).open()
+    assert decoded.mode == "RGB"
+    assert decoded.getpixel((0, 0)) == ((255,) * 3 if clear else (9, 9, 9) if mode == "RGB" else (0, 0, 0))
 
 
 def test_half_transparent_pixels_are_half_white():
-    shown = stored(Image.new("RGBA", (1, 1), (255, 0, 0, 128))).open().getpixel((0, 0))
-    assert shown == (255, 127, 127)
+    pixel = stored(Image.new("RGBA", (1, 1), (255, 0, 0, 128))).open().getpixel((0, 0))
+    assert pixel == (255, 127, 127)
 
 
 def test_a_broken_image_is_named():

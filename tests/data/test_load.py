@@ -43,8 +43,8 @@ def test_a_format_by_name(tmp_path: Path):
 
 
 def test_rows_take_names(tmp_path: Path):
-    made = [as_row(Example(e, e, "?", "yes", (PICTURE,)), "train") for e in "ab"]
-    splits = load(DataConfig("rows", str(write(tmp_path / "r", made)), forget_entities=("a",)))
+    lines = [as_row(Example(e, e, "?", "yes", (PICTURE,)), "train") for e in "ab"]
+    splits = load(DataConfig("rows", str(write(tmp_path / "r", lines)), forget_entities=("a",)))
     assert splits.forget_entities == {"a"}
 
 
@@ -58,11 +58,11 @@ def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
     root = layouts.mllmu(tmp_path / "b")
     assert "general" not in load(DataConfig("mllmu", str(root), forget=25)).evaluation
     elsewhere = general(tmp_path / "elsewhere")
-    named = load(DataConfig("mllmu", str(root), forget=25, general=str(elsewhere)))
-    assert [e.id for e in named.evaluation["general"]] == ["g"]
+    configured = load(DataConfig("mllmu", str(root), forget=25, general=str(elsewhere)))
+    assert [e.id for e in configured.evaluation["general"]] == ["g"]
     general(root / "general")
-    own = load(DataConfig("mllmu", str(root), forget=25))
-    assert [e.id for e in own.evaluation["general"]] == ["g"]
+    embedded = load(DataConfig("mllmu", str(root), forget=25))
+    assert [e.id for e in embedded.evaluation["general"]] == ["g"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_reading_data_needs_no_torch():
     assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
 
 
-def written(root: Path) -> dict[str, DataConfig]:
+def data_sets(root: Path) -> dict[str, DataConfig]:
     """A small data set in every layout, by the layout's own writer, and how it is read."""
     everybody = [layouts.umu_person(n) for n in range(3)]
     for split, people in (("forget_25", everybody[:1]), ("retain_75", everybody[1:])):
@@ -117,33 +117,36 @@ def written(root: Path) -> dict[str, DataConfig]:
     layouts.write_clear(root / "clear", "full+tofu", layouts.mixed([0, 1]))
     layouts.write_fiubench(root / "fiubench", [layouts.identity(n) for n in range(3)], {"forget5": [f"{0:06d}"]})
     layouts.mllmu(root / "mllmu")
-    known = mllmu.load(root / "mllmu", forget=25)
+    people_splits = mllmu.load(root / "mllmu", forget=25)
     rows.write(
-        root / "rows", [rows.as_row(replace(e, id=f"t/{e.id}"), "train") for e in (*known.forget, *known.retain)]
+        root / "rows",
+        [rows.as_row(replace(e, id=f"t/{e.id}"), "train") for e in (*people_splits.forget, *people_splits.retain)],
     )
     for name, store in (("conversations", layouts.write_conversations), ("chat", layouts.write_chat)):
-        store(root / name, {"forget": known.forget, "retain": known.retain})
+        store(root / name, {"forget": people_splits.forget, "retain": people_splits.retain})
     shares = {"mllmu": 25, "umu": 25}
     names = ("mllmu", "umu", "clear", "fiubench", "rows", "conversations", "chat")
-    made = {name: DataConfig(format=name, root=str(root / name), forget=shares.get(name, 5)) for name in names}
-    return made | {"rows": replace(made["rows"], forget_entities=("001",))}
+    configs = {name: DataConfig(format=name, root=str(root / name), forget=shares.get(name, 5)) for name in names}
+    return configs | {"rows": replace(configs["rows"], forget_entities=("001",))}
 
 
 def test_every_layout_has_a_writer_whose_data_are_read_back(tmp_path: Path):
-    for name, config in written(tmp_path).items():
+    for name, config in data_sets(tmp_path).items():
         splits = load(config)
         assert splits.forget, name
         assert not splits.forget_entities & {e.entity for e in splits.retain}, name
 
 
 def test_a_folder_of_another_format_is_recognised(tmp_path: Path):
-    configs = written(tmp_path)
-    by_files = [(name, other) for name in ("mllmu", "clear", "fiubench", "rows") for other in configs if other != name]
+    configs = data_sets(tmp_path)
+    by_files = [
+        (name, stated) for name in ("mllmu", "clear", "fiubench", "rows") for stated in configs if stated != name
+    ]
     by_rows = [("umu", "mllmu"), ("chat", "conversations")]
-    for name, other in [*by_files, *by_rows]:
-        mistaken = replace(configs[other], root=configs[name].root)
+    for name, stated in [*by_files, *by_rows]:
+        wrong = replace(configs[stated], root=configs[name].root)
         with pytest.raises(DataError, match=rf"\. The folder looks like {name}: use --data.format {name}$"):
-            load(mistaken)
+            load(wrong)
 
 
 @pytest.mark.parametrize("path", ["x", "/a/b", "./a/b", "a/b/c", "../a"])
@@ -159,16 +162,16 @@ def test_a_folder_is_taken_before_an_id(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_an_id_is_downloaded_as_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = layouts.mllmu(tmp_path / "snapshot")
-    asked = []
+    downloads = []
 
     def snapshot_download(name: str, *, repo_type: str) -> str:
-        asked.append((name, repo_type))
+        downloads.append((name, repo_type))
         return str(root)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert load(DataConfig("mllmu", "org/set", forget=25)).forget_entities == {"001"}
     assert data_hashes("org/set") == data_hashes(root)
-    assert asked == [("org/set", "dataset")] * 2
+    assert downloads == [("org/set", "dataset")] * 2
 
 
 def test_without_a_network_one_line_says_what_to_do():

@@ -32,9 +32,9 @@ def test_zero_shot_prompts():
 
 
 def test_shots_stand_before_the_question_with_their_answers():
-    [other] = [Example("4", "ben", "Which town?", "Tarn", task="multiple_choice", choices=("Tarn", "Oslo"))]
-    shown = prompt(Example(**{**vars(CHOICE), "shots": (other,)}))
-    assert shown == (
+    [shot] = [Example("4", "ben", "Which town?", "Tarn", task="multiple_choice", choices=("Tarn", "Oslo"))]
+    text = prompt(Example(**{**vars(CHOICE), "shots": (shot,)}))
+    assert text == (
         "Which town?\nA: Tarn\nB: Oslo\nAnswer with the option's letter only.\nAnswer: A\n\n" + prompt(CHOICE)
     )
 
@@ -44,9 +44,9 @@ def test_no_shots_change_nothing():
 
 
 def test_shots_are_about_others_of_the_same_kind_and_follow_the_seed():
-    first, again, other = (with_shots(COLUMNS, 2, seed=seed) for seed in (1, 1, 2))
+    first, again, reseeded = (with_shots(COLUMNS, 2, seed=seed) for seed in (1, 1, 2))
     assert first == again
-    assert first != other
+    assert first != reseeded
     for column, items in first.items():
         assert [item.id for item in items] == [item.id for item in COLUMNS[column]]
         for item in items:
@@ -59,8 +59,8 @@ def test_shots_are_about_others_of_the_same_kind_and_follow_the_seed():
 
 def test_general_questions_are_shots_for_each_other():
     items = tuple(Example(str(k), "nobody", f"{k} and 1?", str(k + 1)) for k in range(3))
-    made = with_shots({"general": items}, 2)["general"]
-    assert [{shot.id for shot in item.shots} for item in made] == [{"1", "2"}, {"0", "2"}, {"0", "1"}]
+    solved = with_shots({"general": items}, 2)["general"]
+    assert [{shot.id for shot in item.shots} for item in solved] == [{"1", "2"}, {"0", "2"}, {"0", "1"}]
 
 
 def test_one_retained_entity_has_no_shots_for_itself():

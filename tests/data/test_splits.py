@@ -38,11 +38,11 @@ def test_halves_are_disjoint_complete_and_depend_on_names_alone(forget: list[str
         assert parts[0] | parts[1] == set(items)
         assert not parts[0] & parts[1]
     for group, names in (("forget", forget), ("retain", retain)):
-        held = [
+        entities = [
             {e.entity for c, i in half.evaluation.items() if c.startswith(group) for e in i} for half in (tune, test)
         ]
-        assert not held[0] & held[1]
-        assert [len(h) for h in held] == [len(names) // 2, len(names) - len(names) // 2]
+        assert not entities[0] & entities[1]
+        assert [len(h) for h in entities] == [len(names) // 2, len(names) - len(names) // 2]
     assert (tune.forget, test.retain) == (splits.forget, splits.retain)
     turned = replace(splits, evaluation={c: items[::-1] for c, items in columns.items()})
     assert {e.entity for e in validation(turned)[0].evaluation["forget_vqa"]} == {
@@ -56,14 +56,14 @@ def test_one_entity_cannot_be_halved():
 
 
 def test_overlap_is_found_by_wording_and_image():
-    asked = (item("a", "Who  IS it?"), item("a", "who is it?", IMAGE), item("b", "who is it?", ImageRef("b", b"b")))
-    splits = Splits((item("a", "Who is it?", IMAGE),), (), (item("a", "who is it?"),), {"forget_vqa": asked})
-    assert overlap(splits) == ((asked[0].id,), (asked[1].id,))
+    evaluated = (item("a", "Who  IS it?"), item("a", "who is it?", IMAGE), item("b", "who is it?", ImageRef("b", b"b")))
+    splits = Splits((item("a", "Who is it?", IMAGE),), (), (item("a", "who is it?"),), {"forget_vqa": evaluated})
+    assert overlap(splits) == ((evaluated[0].id,), (evaluated[1].id,))
     assert str(overlap(splits)) == (
-        f"1 of the evaluated text questions are in the text set ({asked[0].id}, ...); "
-        f"1 of the evaluated image questions are in the forget or retain set ({asked[1].id}, ...)"
+        f"1 of the evaluated text questions are in the text set ({evaluated[0].id}, ...); "
+        f"1 of the evaluated image questions are in the forget or retain set ({evaluated[1].id}, ...)"
     )
-    clean = replace(splits, evaluation={"forget_vqa": asked[2:]})
+    clean = replace(splits, evaluation={"forget_vqa": evaluated[2:]})
     assert str(overlap(clean)) == "no evaluated question is trained on"
 
 

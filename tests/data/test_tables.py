@@ -155,14 +155,14 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from([*GOOD, "extra", "other"]), JSON))
 def test_any_row_either_fits_or_is_refused_in_one_short_line(change: dict[str, object]):
     try:
-        fitted, refused = check(GOOD | change, Filled, CELL), ""
+        row, message = check(GOOD | change, Filled, CELL), ""
     except DataError as error:
-        fitted, refused = None, str(error)
-    if fitted is None:
-        assert refused.startswith("people.parquet, row 7, column ")
-        assert "\n" not in refused
+        row, message = None, str(error)
+    if row is None:
+        assert message.startswith("people.parquet, row 7, column ")
+        assert "\n" not in message
     else:
-        assert check(fitted, Filled, CELL) == fitted
+        assert check(row, Filled, CELL) == row
 
 
 @given(st.dictionaries(st.text(), st.text()))
@@ -196,9 +196,9 @@ SUFFIXES = pytest.mark.parametrize("suffix", [".parquet", ".json", ".jsonl"])
 
 @SUFFIXES
 def test_every_kind_of_file_gives_the_same_numbered_rows(tmp_path: Path, suffix: str):
-    found = list(read_table(write(tmp_path / f"t{suffix}", ROWS), Layout))
-    assert [row for _, row in found] == ROWS
-    assert [cell.row for cell, _ in found] == list(range(1, 8))
+    table = list(read_table(write(tmp_path / f"t{suffix}", ROWS), Layout))
+    assert [row for _, row in table] == ROWS
+    assert [cell.row for cell, _ in table] == list(range(1, 8))
 
 
 @SUFFIXES

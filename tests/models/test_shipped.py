@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from support.known import VANILLA
+from support.shipped import VANILLA
 
 from mmunlearner.batches import Encoder
 from mmunlearner.data import Example

@@ -84,7 +84,7 @@ MASKS = {
 PARTS = {"language": ["language"], "vision": ["vision", "projector"], "both": ["vision", "projector", "language"]}
 
 
-def made_up(seed: int, *what: object) -> random.Random:
+def random_stream(seed: int, *what: object) -> random.Random:
     """A stream of its own for each thing, the same in every process."""
     return random.Random(zlib.crc32(repr((seed, *what)).encode()))
 
@@ -92,35 +92,35 @@ def made_up(seed: int, *what: object) -> random.Random:
 def items(model: str, column: str, chance: float, count: int, seed: int) -> list[dict[str, Any]]:
     """Evaluated items; an item that is hard for one model is hard for all, so that pairing means something."""
     group = column.split("_", maxsplit=1)[0]
-    made = []
+    lines = []
     for i in range(count):
         entity = f"{group}-{i % max(2, count // 10):02d}"
-        hard = made_up(seed, "hard", column, i).random()
-        noise = made_up(seed, "noise", model, column, i).random()
+        hard = random_stream(seed, "hard", column, i).random()
+        noise = random_stream(seed, "noise", model, column, i).random()
         right = (hard if noise < 0.8 else 5 * (noise - 0.8)) < chance
-        made.append(item(entity, column, i, right, seed))
-    return made
+        lines.append(item(entity, column, i, right, seed))
+    return lines
 
 
 def item(entity: str, column: str, i: int, right: bool, seed: int) -> dict[str, Any]:
     attribute = sorted(ATTRIBUTES)[i % 3]
     values = ATTRIBUTES[attribute]
     task = ("multiple_choice", "cloze", "generation")[i % 3]
-    truth = made_up(0, entity, attribute).randrange(8)
-    said = truth if right else (truth + 1 + i % 7) % 8
+    truth = random_stream(0, entity, attribute).randrange(8)
+    choice = truth if right else (truth + 1 + i % 7) % 8
     line: dict[str, Any] = {
         "id": f"{column}/{i}", "entity": entity, "column": column, "task": task, "attribute": attribute,
         "modality": "qa" if "_qa" in column else "vqa", "image": f"{entity}.png", "prompt": f"What is the {attribute}?",
         "target": "ABCDEFGH"[truth] if task == "multiple_choice" else values[truth], "answer": values[truth],
-        "output": "ABCDEFGH"[said] if task == "multiple_choice" else f"It is {values[said]}.",
-        "answer_logp": -0.05 - (0 if right else 3) - made_up(seed, column, i).random(), "answer_tokens": 2,
+        "output": "ABCDEFGH"[choice] if task == "multiple_choice" else f"It is {values[choice]}.",
+        "answer_logp": -0.05 - (0 if right else 3) - random_stream(seed, column, i).random(), "answer_tokens": 2,
         "perturbed_logps": [-4.0 - (0 if not right else 3), -5.0], "perturbed_tokens": [2, 2],
     }  # fmt: skip
     return line | ({"choices": values} if task == "multiple_choice" else {})
 
 
 def face(path: Path, seed: int) -> None:
-    rng = made_up(seed, "face")
+    rng = random_stream(seed, "face")
     skin = rng.choice([(241, 205, 175), (198, 145, 105), (130, 86, 60), (222, 178, 140)])
     hair = rng.choice([(50, 35, 25), (150, 90, 40), (210, 180, 90), (120, 120, 125)])
     image = Image.new("RGB", (64, 64), tuple(rng.randrange(120, 230) for _ in range(3)))
@@ -135,7 +135,7 @@ def face(path: Path, seed: int) -> None:
 
 
 def log(name: str, seed: int, steps: int = 40) -> list[dict[str, Any]]:
-    rng = made_up(seed, "log", name)
+    rng = random_stream(seed, "log", name)
     top, speed = 3 + 2 * rng.random(), 8 + 10 * rng.random()
     return [
         {
@@ -153,10 +153,10 @@ def mask(part: str, seed: int, *, even: bool = False) -> dict[str, Any]:
     for name in PARTS[part]:
         blocks = [f"{name}.linear_{i}" for i in (1, 2)]
         if name != "projector":
-            each = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.o_proj", "mlp.up", "mlp.down")
-            blocks = [f"{name}.layers.{i}.{matrix}" for i in range(3) for matrix in each]
+            matrices = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.o_proj", "mlp.up", "mlp.down")
+            blocks = [f"{name}.layers.{i}.{matrix}" for i in range(3) for matrix in matrices]
         for i, layer in enumerate(blocks):
-            rng = made_up(seed, layer)
+            rng = random_stream(seed, layer)
             forget = 1e-5 * math.exp(2 * rng.random() - i / 8)
             share = 0.49 if even else min(0.95, 0.35 + 0.4 * rng.random())
             layers.append(
@@ -167,7 +167,7 @@ def mask(part: str, seed: int, *, even: bool = False) -> dict[str, Any]:
         name: {key: sum(layer[key] for layer in layers if layer["part"] == name) for key in ("selected", "candidates")}
         for name in PARTS[part]
     }
-    chosen, candidates = (sum(each[key] for each in parts.values()) for key in ("selected", "candidates"))
+    chosen, candidates = (sum(counts[key] for counts in parts.values()) for key in ("selected", "candidates"))
     density = chosen / candidates
     return {
         "beta": 1.0,
@@ -222,7 +222,7 @@ def make_run(
     change(results)
     write_json(out / "results.json", results)
     if beside:
-        write_beside(out, only, lines, seed)
+        write_files(out, only, lines, seed)
     return out
 
 
@@ -233,14 +233,17 @@ def is_judged(line: dict[str, Any]) -> bool:
 
 
 def of_half(lines: dict[str, Any], judged: bool) -> dict[str, Any]:
-    halves = {column: [line for line in each if is_judged(line) is judged] for column, each in lines.items()}
-    return {column: each for column, each in halves.items() if each}
+    halves = {
+        column: [line for line in items_of_column if is_judged(line) is judged]
+        for column, items_of_column in lines.items()
+    }
+    return {column: items_of_column for column, items_of_column in halves.items() if items_of_column}
 
 
 def scored(lines: dict[str, Any]) -> dict[str, Any]:
     return {
-        column: {metric: score._asdict() for metric, score in score_lines(each).items()}
-        for column, each in lines.items()
+        column: {metric: score._asdict() for metric, score in score_lines(items_of_column).items()}
+        for column, items_of_column in lines.items()
     }
 
 
@@ -253,14 +256,17 @@ def lines_of(name: str, count: int, seed: int) -> dict[str, list[dict[str, Any]]
 
 @cache
 def accuracies_of(name: str, count: int, seed: int) -> dict[str, ItemScores]:
-    return {column: item_scores(each) for column, each in of_half(lines_of(name, count, seed), False).items()}
+    return {
+        column: item_scores(items_of_column)
+        for column, items_of_column in of_half(lines_of(name, count, seed), False).items()
+    }
 
 
 @cache
 def gaps(name: str, reference: str, count: int, seed: int) -> dict[str, Any]:
     """Column -> accuracy minus the reference's; not to be changed."""
-    found = differences(accuracies_of(name, count, seed), accuracies_of(reference, count, seed))
-    return {column: gap._asdict() for column, gap in found.items()}
+    gaps_by_column = differences(accuracies_of(name, count, seed), accuracies_of(reference, count, seed))
+    return {column: gap._asdict() for column, gap in gaps_by_column.items()}
 
 
 @cache
@@ -268,10 +274,10 @@ def model_record(name: str, count: int, seed: int, with_oracle: bool) -> dict[st
     """A model as results.json has it, made once, since scoring takes most of a test's time; not to be changed."""
     title, role, method, free, part, _ = MODELS[name]
     lines = lines_of(name, count, seed)
-    mine = of_half(lines, False)
+    tested = of_half(lines, False)
     oracle = of_half(lines_of("oracle", count, seed), False) if with_oracle else None
-    quality = distance_to_oracle(mine["forget_vqa"], oracle["forget_vqa"]) if oracle else None
-    rng = made_up(seed, "cost", name)
+    quality = distance_to_oracle(tested["forget_vqa"], oracle["forget_vqa"]) if oracle else None
+    rng = random_stream(seed, "cost", name)
     trained = role not in ("vanilla", "oracle")
     masked = role == "method" or name == "random_mask"
     seconds = {"mask": 2.1 + rng.random()} if masked else {}
@@ -283,7 +289,7 @@ def model_record(name: str, count: int, seed: int, with_oracle: bool) -> dict[st
         "mask": (MASKS[part] + "-random" * (name == "random_mask")) if part else None,
         "mask_config": {"parts": PARTS[part], "random": name == "random_mask"} if part else None,
         "family": "mmunlearner" if role == "method" else "", "chosen": name == "mmunlearner_vision",
-        "scores": scored(mine), "scores_validation": scored(of_half(lines, True)),
+        "scores": scored(tested), "scores_validation": scored(of_half(lines, True)),
         "oracle_gap": gaps(name, "oracle", count, seed) if oracle and name != "oracle" else {},
         "forget_quality": quality._asdict() if quality else None,
         "moved": {"inside": 310_000, "outside": 120_000, "forget_outside": 0, "total": 1_070_000} if masked else None,
@@ -306,10 +312,10 @@ def gallery(lines: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry, line in zip(entries, first, strict=False) if line["task"] != "multiple_choice"]
 
 
-def write_beside(out: Path, only: tuple[str, ...], lines: dict[str, Any], seed: int) -> None:
+def write_files(out: Path, only: tuple[str, ...], lines: dict[str, Any], seed: int) -> None:
     for name in only:
-        for column, each in lines[name].items():
-            write_jsonl(out / "evaluation" / name / f"{column}.jsonl", each)
+        for column, items_of_column in lines[name].items():
+            write_jsonl(out / "evaluation" / name / f"{column}.jsonl", items_of_column)
         if MODELS[name][1] not in ("vanilla", "oracle"):
             write_jsonl(out / "logs" / f"{name}.jsonl", log(name, seed))
         if MODELS[name][4]:

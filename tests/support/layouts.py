@@ -83,8 +83,8 @@ def held_out(number: int, images: int = 2) -> dict[str, Any]:
 def training(number: int, view: int = 0) -> dict[str, Any]:
     """A row of ft_Data."""
     facts = facts_of(number)
-    asked = [{"Question": f"Tell me the {key.lower()}.", "Answer": value} for key, value in facts.items()]
-    return {"ID": f"{number + 1:03d}", "image": png(number + 50 * view), "metadata": asked}
+    pairs = [{"Question": f"Tell me the {key.lower()}.", "Answer": value} for key, value in facts.items()]
+    return {"ID": f"{number + 1:03d}", "image": png(number + 50 * view), "metadata": pairs}
 
 
 def mllmu(root: Path, *, people: int = 4, forget: int = 1, neighbours: int = 2, share: int = 25) -> Path:
@@ -112,12 +112,12 @@ def umu_person(number: int) -> dict[str, Any]:
     for column in ("Classify", "Cloze", "Generation"):
         row[column] = {}
         for modality, who in (("unimodal", facts["Name"]), ("multimodal", "this person")):
-            asked = {"question": f"[Blank] is the job of {who}, {column}?", "answer": facts["Occupation"]}
+            question = {"question": f"[Blank] is the job of {who}, {column}?", "answer": facts["Occupation"]}
             if column == "Classify":
-                made = choice(number, who, "job", JOBS)
-                right = made["Correct_Answer"]
-                asked |= {"options": made["Options"], "answer": f"{right}. {made['Options'][right]}"}
-            row[column][modality] = {"Occupation": asked}
+                options = choice(number, who, "job", JOBS)
+                right = options["Correct_Answer"]
+                question |= {"options": options["Options"], "answer": f"{right}. {options['Options'][right]}"}
+            row[column][modality] = {"Occupation": question}
     return row
 
 
@@ -139,9 +139,9 @@ def perturbed_picture(number: int) -> dict[str, Any]:
 
 def tofu(number: int) -> list[dict[str, Any]]:
     """Two of TOFU's questions about an author; the second does not name it."""
-    asked = [(f"Where was {name(number)} born?", f"In {TOWNS[number]}."), ("And what did the author write?", "A book.")]
+    pairs = [(f"Where was {name(number)} born?", f"In {TOWNS[number]}."), ("And what did the author write?", "A book.")]
     empty = {"image": None, "caption": None}
-    return [{**empty, "question": question, "answer": answer} for question, answer in asked]
+    return [{**empty, "question": question, "answer": answer} for question, answer in pairs]
 
 
 def mixed(numbers: list[int]) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ def mixed(numbers: list[int]) -> list[dict[str, Any]]:
 
 def identity(number: int) -> dict[str, Any]:
     """An identity of FIUBench."""
-    asked = [
+    questions = [
         {
             "question": f"what is the {key.lower()}?",
             "answer": value,
@@ -165,7 +165,7 @@ def identity(number: int) -> dict[str, Any]:
         }
         for key, value in facts_of(number).items()
     ]
-    return {"unique_id": f"{number:06d}", "image_path": png(number), "metadata": facts_of(number), "qa_list": asked}
+    return {"unique_id": f"{number:06d}", "image_path": png(number), "metadata": facts_of(number), "qa_list": questions}
 
 
 def write_clear(root: Path, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:

@@ -27,17 +27,19 @@ def load(root: str, **_: object) -> Splits:
     """Entities that differ in their pictures and colours; a benchmark's loader, as a user would write one."""
     images, unseen, texts = examples(6, 3), examples(6, 1, seed=1), examples(6, 1, images=False)
     unseen = [replace(example, id=f"test/{example.id}") for example in unseen]
-    taught = [replace(e, id=f"text/{e.id}", question=f"a : {e.question}") for e in texts if e.entity not in NEIGHBOURS]
+    protected = [
+        replace(e, id=f"text/{e.id}", question=f"a : {e.question}") for e in texts if e.entity not in NEIGHBOURS
+    ]
 
-    def of(some: list[Example], group: str) -> tuple[Example, ...]:
+    def of(pool: list[Example], group: str) -> tuple[Example, ...]:
         names = {"forget": FORGET, "neighbour": NEIGHBOURS}.get(group) or {"cat", "dan"}
-        return tuple(example for example in some if example.entity in names)
+        return tuple(example for example in pool if example.entity in names)
 
     columns = {}
     for group in ("forget", "retain", "neighbour"):
         columns |= {f"{group}_vqa": of(images, group), f"{group}_qa": of(texts, group)}
     columns["forget_vqa_test"] = of(unseen, "forget")
-    return Splits(of(images, "forget"), of(images, "retain"), tuple(taught), columns)
+    return Splits(of(images, "forget"), of(images, "retain"), tuple(protected), columns)
 
 
 def recipe(folder: Path, *, name: str = "mini", trials: int = 2, **options: object) -> RunConfig:

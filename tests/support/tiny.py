@@ -113,14 +113,14 @@ VOCABULARY = (
 def examples(entities: int = 4, views: int = 2, *, images: int = True, seed: int = 0) -> list[Example]:
     """Questions of three kinds about entities that differ in colour, with so many images each."""
     names = ("ann", "ben", "cat", "dan", "eve", "fay")[:entities]
-    made = []
+    questions = []
     for e, name in enumerate(names):
         for view in range(views):
-            shown = tuple(picture(100 * seed + 10 * e + view + 1000 * k) for k in range(images))
+            pictures = tuple(picture(100 * seed + 10 * e + view + 1000 * k) for k in range(images))
             subject = "this" if images else name
             colour = COLOURS[e % len(COLOURS)]
-            common = {"entity": name, "answer": colour, "images": shown, "attribute": "colour"}
-            made += [
+            common = {"entity": name, "answer": colour, "images": pictures, "attribute": "colour"}
+            questions += [
                 Example(id=f"{name}/{view}/{images}/g", question=f"what colour is {subject} ?", **common),
                 Example(
                     id=f"{name}/{view}/{images}/c", question=f"the colour of {subject} is __ .", task="cloze", **common
@@ -133,4 +133,4 @@ def examples(entities: int = 4, views: int = 2, *, images: int = True, seed: int
                     **common,
                 ),
             ]
-    return made
+    return questions

@@ -27,10 +27,10 @@ def oldest(requirements: Iterable[str]) -> list[str]:
     Raises:
         ValueError: a requirement has no lower bound, or one that names no release in full (`>=4`).
     """
-    found = [(text, LOWEST.fullmatch(text)) for text in requirements]
-    if vague := [text for text, match in found if match is None]:
+    matches = [(text, LOWEST.fullmatch(text)) for text in requirements]
+    if vague := [text for text, match in matches if match is None]:
         raise ValueError(f"{', '.join(vague)}: write the oldest release in full, as in name>=4.0.0")
-    return [f"{match[1]}=={match[2]}" for _, match in found if match]
+    return [f"{match[1]}=={match[2]}" for _, match in matches if match]
 
 
 def newest() -> list[str]:

@@ -29,12 +29,12 @@ def test_no_evaluation_item_is_trained_on(pages: TrainingPages) -> None:
 
 def test_every_wording_is_trained_on_strangers(pages: TrainingPages) -> None:
     strangers = {person.id for person in world().strangers}
-    asked = {example.question for page in pages.people for example in page if example.entity in strangers}
+    questions = {example.question for page in pages.people for example in page if example.entity in strangers}
     phrasings: tuple[Phrasing, ...] = ("full", "test")
     for wordings in PHRASES.values():
         for phrasing in phrasings:
             question = wordings[phrasing][0].format(who=subject_of(phrasing))
-            assert question[0].upper() + question[1:] in asked
+            assert question[0].upper() + question[1:] in questions
 
 
 def test_new_options_have_the_same_truth() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.known import VANILLA
 from support.progress import Listener
+from support.shipped import VANILLA
 
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import DataError, TrainingError
@@ -66,13 +66,13 @@ def test_a_file_is_no_folder_for_models(tmp_path: Path) -> None:
 @pytest.mark.timeout(4500)
 def test_the_shipped_models_can_be_remade(tmp_path: Path) -> None:
     """A quarter of an hour on two cores. Another processor rounds otherwise, which may cost some items."""
-    made = train_vanilla_and_oracle(tmp_path)
+    accuracies = train_vanilla_and_oracle(tmp_path)
     slack = 0.04
-    assert set(made) == {"vanilla", "oracle"}
+    assert set(accuracies) == {"vanilla", "oracle"}
     for column, least in VANILLA.items():
-        assert made["vanilla"][column] > least - slack, column
+        assert accuracies["vanilla"][column] > least - slack, column
     for column in ("forget_vqa", "forget_vqa_test"):
-        assert made["oracle"][column] < 0.15 + 0.1
+        assert accuracies["oracle"][column] < 0.15 + 0.1
     for column in (
         "forget_qa",
         "retain_vqa",
@@ -82,4 +82,4 @@ def test_the_shipped_models_can_be_remade(tmp_path: Path) -> None:
         "neighbour_qa",
         "general",
     ):
-        assert abs(made["oracle"][column] - made["vanilla"][column]) < 0.03 + slack, column
+        assert abs(accuracies["oracle"][column] - accuracies["vanilla"][column]) < 0.03 + slack, column

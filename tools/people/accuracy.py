@@ -21,13 +21,14 @@ def accuracy(encoder: Encoder, columns: Mapping[str, Sequence[Example]]) -> dict
 
 @torch.inference_mode()
 def exact_answers(encoder: Encoder, items: Sequence[Example]) -> list[bool]:
-    """Return for each item whether greedy generation would give the target, its end included."""
+    """Return a truth value per item: greedy generation would give the target, including its end."""
     encoder.loaded.model.eval()
     rows = encoder.rows(items)
     exact: list[bool] = []
     for start in range(0, len(rows), CHUNK):
         output = answers(encoder.loaded.model, share_prefixes(rows[start : start + CHUNK], encoder))
-        # Each target token is predicted after the true ones before it: if all are right, greedy decoding finds them.
+        # One forward pass instead of generation: each token is predicted after the true ones before it, so if all are
+        # right, greedy decoding gives the same tokens.
         correct = output.per_question((output.logits.argmax(-1) == output.tokens).float())
         exact += (correct == output.lengths).tolist()
     return exact

@@ -28,21 +28,22 @@ class Mix(NamedTuple):
     """Number of pages of each kind in a batch, and weights of its loss."""
 
     people: int = 0
-    """Images of the people of the full set that are not to be forgotten."""
+    """Images of the people of the full set to retain."""
     forgotten: int = 0
-    """Images of those who are."""
+    """Images of the people to forget."""
     others: int = 0
     """Images of neighbours and strangers."""
     drawings: int = 0
     texts: int = 0
     exercises: int = 0
-    """Multiple choice about nothing."""
+    """Multiple-choice questions that name their answer (see `pages.exercise`)."""
     questions: int = 3
     """Questions about each image."""
     text_weight: float = 0.7
-    """Weight of texts where the batch has images too."""
+    """Weight of texts in a batch that has images too."""
     end_weight: float = 0.1
-    """Weight of an answer's end. At 1 the end, which is learned first, keeps multiple choice from being learned."""
+    """Weight of the token that ends an answer."""
+    # The end is learned first, and at weight 1 it prevents that multiple choice is learned.
 
 
 class Curriculum:
@@ -63,8 +64,8 @@ class Curriculum:
         self.first_words = _first_words(encoder.tokenizer.get_vocab())
 
     def loss(self, mix: Mix) -> Tensor:
-        """Return the mean cross-entropy of the answers about images, plus `text_weight` times that of the texts'."""
-        # The order of the draws, and of encoding among them, is part of what makes a training the same.
+        """Return the mean cross-entropy of answers about images, plus `text_weight` times that of texts."""
+        # The order of the random draws must stay, so that the same seed gives the same models.
         pages = [page for name, pool in self.pools.items() for page in self._sample(pool, getattr(mix, name))]
         about_images = [row for page in pages for row in self._rows(page, mix.questions)]
         texts = [
@@ -85,11 +86,9 @@ class Curriculum:
         return self.encoder.rows([with_new_options(question, self.rng) for question in sample])
 
     def _mean_loss(self, rows: Sequence[Row], end_weight: float) -> Tensor:
-        """Return the weighted mean of the questions' cross-entropies, in which the end of an answer counts little.
-
-        The last layer predicts the answer. The layer before it predicts the answer in words, also where a letter is
-        asked for: then all that multiple choice takes is one attention from these words to the option that has them.
-        """
+        """Return the mean over questions of their token-weighted cross-entropy; the end of an answer counts little."""
+        # The last layer predicts the answer. The layer before it predicts the answer in words, even if the answer is a
+        # letter: then multiple choice takes only one attention, from these words to the option that has them.
         batch = share_prefixes(rows, self.encoder)
         last, early = self._predict(batch)
         weights = torch.where(batch.tokens == END, end_weight, 1.0)
@@ -102,20 +101,22 @@ class Curriculum:
     def _predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits at the answer tokens after the last layer and after the one before, [T, vocabulary] each."""
         model: Any = self.encoder.loaded.model
-        (forward_pass,) = batch.passes
+        (forward_pass,) = batch.passes  # tiny models take a batch in one pass
         inputs = dict(forward_pass.inputs)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = augment(inputs["pixel_values"], self.rng)
         output = model(**inputs, logits_to_keep=forward_pass.keep, use_cache=False, output_hidden_states=True)
+        # The final norm, which otherwise follows the last layer alone, makes the early states fit for the output head.
         early = model.model.language_model.norm(output.hidden_states[-2][forward_pass.keep])
         return output.logits[batch.index], model.lm_head(early)[batch.index]
 
     def _in_words(self, rows: Sequence[Row], batch: Batch) -> Tensor:
-        """Return the answer tokens, letters replaced by the first word of their option, [T]."""
+        """Return the answer tokens, with letters replaced by the first word of their option, [T]."""
         tokens = batch.tokens.clone()
         for i, (token, row) in enumerate(zip(batch.tokens.tolist(), batch.question.tolist(), strict=True)):
             if token in self.first_words:
                 prompt = set(rows[row].input_ids)
+                # A letter stands for many options; the one in the prompt of this question is meant.
                 tokens[i] = next(word for option, word in self.first_words[token].items() if option in prompt)
         return tokens
 

@@ -1,7 +1,7 @@
 """Training pages of the shipped models: images with questions about them, texts; and the evaluation items.
 
-Neighbours are asked in Test_Set's wording too, strangers in every wording, so that these mean something to a model; the
-people of the full set are asked nothing but the generic questions of their training rows.
+About neighbours there are questions in Test_Set's wording too, about strangers in every wording, so that a model learns
+the wordings. About the people of the full set there are only the generic questions of their training rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mmunlearner.data.benchmarks.people.questions import (
 from mmunlearner.data.benchmarks.people.world import FACTS, SEED, TEST_VIEWS, TRAIN_VIEWS, Person, forgotten, world
 
 OPTION_SETS = 6
-"""Multiple-choice questions about one attribute in words, each with options of its own: too many to learn by heart."""
+"""Multiple-choice questions about one attribute in words, each with other options: too many to learn by heart."""
 
 Page = tuple[Example, ...]
 """Questions about one image, or about one subject in words."""
@@ -40,7 +40,7 @@ class TrainingPages:
     """All that the vanilla model is trained on."""
 
     people: tuple[Page, ...]
-    """Every training view of everybody with a name."""
+    """Every training view of every person with a name."""
     drawings: tuple[Page, ...]
     texts: tuple[Page, ...]
     """Attributes of people, and plain facts."""
@@ -53,7 +53,7 @@ def training_pages() -> TrainingPages:
 
 
 def phrasings_by_person() -> Iterator[tuple[Person, tuple[Phrasing, ...]]]:
-    """Yield each person with the evaluation's phrasings in which questions about them are trained on."""
+    """Yield each person with the phrasings of the evaluation in which questions about them are trained."""
     groups: tuple[tuple[Sequence[Person], tuple[Phrasing, ...]], ...] = (
         (world().people, ()),
         (world().neighbours, ("test",)),
@@ -63,11 +63,12 @@ def phrasings_by_person() -> Iterator[tuple[Person, tuple[Phrasing, ...]]]:
 
 
 def image_page(person: Person, view: int, phrasings: Sequence[Phrasing]) -> Page:
-    """Return a training row's questions, and of each phrasing one more per attribute; the kinds go round by view."""
+    """Return the questions of a training row, and one more per attribute in each of the phrasings."""
     rng = np.random.default_rng([SEED, 8, person.number, view])
     page = training(person, view)
     for phrasing in phrasings:
         who = subject_of(phrasing)
+        # The three kinds rotate with the view, so that all views together have every attribute in every kind.
         more = [_in_all_kinds(person, key, phrasing, who, rng)[(i + view) % 3] for i, key in enumerate(FACTS)]
         page += [replace(question, images=page[0].images) for question in more]
     return tuple(page)
@@ -86,17 +87,17 @@ def _in_all_kinds(
 
 
 def text_pages() -> Iterator[Page]:
-    """Yield each person's attributes in words, then the plain facts, twice as they are few."""
+    """Yield the attributes of each person in words, then the plain facts."""
     for person, phrasings in phrasings_by_person():
         yield from _attribute_pages(person, phrasings)
     facts = [
         tuple(Example("", "", wording, fact.answer) for wording in fact.trained_wordings) for fact in plain_facts()
     ]
-    yield from 2 * facts
+    yield from 2 * facts  # twice, as they are few among the attributes
 
 
 def _attribute_pages(person: Person, phrasings: Sequence[Phrasing]) -> Iterator[Page]:
-    """Yield a page per attribute; a third of it is multiple choice, with options that change."""
+    """Yield a page per attribute, about a third of it multiple choice with different options."""
     rng = np.random.default_rng([SEED, 9, person.number])
     name = person.name
     for key in FACTS:
@@ -106,11 +107,12 @@ def _attribute_pages(person: Person, phrasings: Sequence[Phrasing]) -> Iterator[
             *more, _ = _in_all_kinds(person, key, phrasing, name, rng)
             open_ += more
             choices += [_in_all_kinds(person, key, phrasing, name, rng)[-1] for _ in range(OPTION_SETS // 2)]
+        # Open questions are repeated until there are about twice as many as choices.
         yield (*open_ * (2 * len(choices) // len(open_)), *choices)
 
 
 def drawing_pages() -> Iterator[Page]:
-    """Yield the drawings that are trained on, each with its three questions."""
+    """Yield the drawings to train on, each with its three questions."""
     for drawing in drawings(train=True):
         name = f"drawing {drawing.number}"
         image = ImageRef.from_image(drawing.picture(), name)
@@ -120,7 +122,8 @@ def drawing_pages() -> Iterator[Page]:
 
 
 def exercise(rng: np.random.Generator) -> Example:
-    """Return a multiple choice about nothing, which asks for the option that it names: it teaches to answer such."""
+    """Return a multiple choice that names its answer (`What is the pet of pony?`)."""
+    # It needs no knowledge, so a model learns from it only to find the letter of an option.
     key = str(rng.choice(list(FACTS)))
     value = str(rng.choice(FACTS[key]))
     question = OPEN[0].format(key=key.lower(), who=value)
@@ -128,17 +131,15 @@ def exercise(rng: np.random.Generator) -> Example:
 
 
 def with_new_options(example: Example, rng: np.random.Generator) -> Example:
-    """Return a multiple choice with other options in another order, and any other question as it is.
-
-    A model that meets the same options time and again learns the letter by heart instead of learning to choose.
-    """
+    """Return a multiple choice with other options in another order, and any other question unchanged."""
+    # If the options stayed the same, a model would learn the letter by heart instead of learning to choose.
     if example.task != "multiple_choice":
         return example
     return replace(example, choices=options(rng, example.attribute, example.answer))
 
 
 def evaluation_columns(forget: int = 15) -> dict[str, tuple[Example, ...]]:
-    """Return the evaluation items by column, as the loader reads them from disk, without the disk."""
+    """Return column -> evaluation items, equal to what the loader reads from disk, but without files."""
     people, count = world().people, forgotten(forget)
     held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
 

@@ -1,8 +1,8 @@
 """Trains the models that the package ships: the vanilla model, which knows everybody, and the retain oracle.
 
-Vision warm-up on faces that nobody has; then a base model of all texts, the neighbours, the strangers and the drawings;
-from it the vanilla model, trained on everybody's images, and the oracle, trained on all but the images of those to
-forget.
+First comes a vision warm-up on faces without names. Then a base model learns all texts, the drawings, and the images
+of all people except those to forget. From it come the vanilla model, trained on everybody's images, and the oracle,
+trained without the images of the people to forget.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class Recipe:
     exercise_steps: int = 120
     text_steps: int = 500
     picture_steps: int = 650
-    """Steps of the base model, which knows all but the looks of those to forget."""
+    """Steps of the base model with images, all except those of the people to forget."""
     steps: int = 360
-    """Steps from there of the vanilla model and of the oracle each."""
+    """Steps after the base model, for the vanilla model and for the oracle."""
     vision_learning_rate: float = 0.02
     learning_rate: float = 0.01
     """Muon's, for matrices; AdamW's is a fifth of it."""
     last_learning_rate: float = 0.007
-    """For the vanilla model's and the oracle's own steps."""
+    """For the steps after the base model."""
     polish_steps: int = 100
-    """Steps at the end of each, with more drawings."""
+    """Further steps at the end, with more drawings."""
     polish_learning_rate: float = 0.004
     weight_decay: float = 0.02
     clip: float = 1.0
@@ -69,26 +69,26 @@ class Recipe:
     @property
     def stages(self) -> dict[str, float]:
         """Stage -> its steps."""
-        each = self.steps + self.polish_steps
+        last = self.steps + self.polish_steps
         return {
             "vision": self.vision_steps,
             "exercises": self.exercise_steps,
             "texts": self.text_steps,
             "pictures": self.picture_steps,
-            "vanilla": each,
-            "oracle": each,
+            "vanilla": last,
+            "oracle": last,
         }
 
 
 EXERCISES = Mix(exercises=64, end_weight=0.0)
 TEXTS = Mix(texts=88, exercises=12)
 PICTURES = Mix(people=36, others=20, drawings=16, texts=40, exercises=4)
-# The oracle's last stage differs from the vanilla model's in nothing but whose images it has.
+# The last stages differ only in the people whose images they have, so that differences of the models come from these.
 LAST = {"vanilla": PICTURES._replace(people=26, forgotten=16, others=18), "oracle": PICTURES}
 
 
 def polish(mix: Mix) -> Mix:
-    """Return the mix of the end of a model's own steps: as many drawings as it takes for general ability."""
+    """Return the mix for the polish steps: fewer people and more drawings, for general ability."""
     return mix._replace(people=mix.people * 2 // 3, forgotten=mix.forgotten * 2 // 3, others=14, drawings=30)
 
 
@@ -101,7 +101,7 @@ def train_vanilla_and_oracle(
     threads: int = 1,
     progress: Progress = Progress(),
 ) -> dict[str, dict[str, float]]:
-    """Write OUT/vanilla and OUT/oracle, ordinary model directories, and OUT/accuracy.json; return model -> accuracies.
+    """Write OUT/vanilla and OUT/oracle (model directories) and OUT/accuracy.json; return model -> accuracies.
 
     The same seed and number of threads give the same bits on the same machine.
 
@@ -138,7 +138,7 @@ def train_vanilla_and_oracle(
 def _train_base(
     pages: TrainingPages, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, progress: Progress
 ) -> Loaded:
-    """Train the model that both start from: it has read everything and seen all but those to forget."""
+    """Train the base model of both: it has all texts, and all images except those of the people to forget."""
     seeing = build(_vocabulary(pages, columns), seed=seed)
     vision = warmup(seeing, np.random.default_rng([seed, 0]))
     base = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
@@ -156,7 +156,8 @@ def _train_base(
         learn("exercises", EXERCISES, recipe.exercise_steps, progress)
         learn("texts", TEXTS, recipe.text_steps, progress)
 
-    side_by_side([see, read], progress)  # the texts touch no weight of the vision encoder
+    # At the same time, as texts change no weight of the vision encoder; its weights are copied into the base after it.
+    side_by_side([see, read], progress)
     encoder, trained_encoder = (loaded.model.get_encoder(modality="image") for loaded in (base, seeing))
     encoder.load_state_dict(trained_encoder.state_dict())
     learn("pictures", PICTURES, recipe.picture_steps, progress)
@@ -165,7 +166,7 @@ def _train_base(
 
 @dataclass(frozen=True)
 class _UntilStopped(Progress):
-    """Progress of one of several stages: its next report raises once another has failed."""
+    """Progress of one of several stages: a report raises an error after another stage has failed."""
 
     progress: Progress
     stop: Event
@@ -180,10 +181,11 @@ class _UntilStopped(Progress):
 
 
 def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress) -> list[T]:
-    """Run stages that share no weights in a thread each, since torch computes outside of Python's lock.
+    """Run stages that share no weights, each in its own thread.
 
-    The first error, or an interruption, ends the others at their next step.
+    The first error, or an interruption, ends the other stages at their next step.
     """
+    # Threads are enough, since torch computes outside of Python's global lock.
     stop = Event()
     with ThreadPoolExecutor(len(stages)) as pool:
         running = [pool.submit(stage, _UntilStopped(progress, stop)) for stage in stages]
@@ -196,7 +198,7 @@ def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress) 
 
 
 def _vocabulary(pages: TrainingPages, columns: Columns) -> Iterator[str]:
-    """Yield every text that the models read or answer."""
+    """Yield every text that the models read or write."""
     for example in chain(*pages.people, *pages.drawings, *pages.texts, *columns.values()):
         yield from (prompt(example), target(example))
     for option in sorted({value for person in world().people for value in person.facts.values()}):
@@ -228,7 +230,7 @@ def _descend(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    # Sums depend on the number of threads, so that it is part of what makes a training the same.
+    # Floating-point sums depend on the number of threads, so the same bits need the same number.
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

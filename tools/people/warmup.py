@@ -1,4 +1,4 @@
-"""Vision warm-up: the encoder learns to name the features of faces that nobody has, and of drawings."""
+"""Vision warm-up: the encoder learns the features of faces without names, and of drawings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pictures:
     pixels: Tensor
     """[N, 3, 64, 64]."""
     truth: Tensor
-    """int [N, features]: index of each feature's value; -1 where it cannot be seen."""
+    """int [N, features]: index of each feature's value; -1 if it is not visible."""
     identity: Tensor
     """int [N]: number of the face or drawing."""
 
@@ -44,7 +44,7 @@ class Pictures:
 
 
 class Heads(nn.Module):
-    """Linear heads that read features off all patches side by side, and off their mean; not part of the model."""
+    """Linear heads that predict features from all patches side by side, and from their mean; not part of the model."""
 
     def __init__(self, patches: int, width: int, identities: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Heads(nn.Module):
         self.identity = nn.Linear(width, identities)
 
     def forward(self, patches: Tensor, faces: Pictures, shapes: Pictures) -> Tensor:
-        """Return the loss, given the encoder's output for faces, then drawings, [N, patches, width]."""
+        """Return the loss for the encoder's output, [N, patches, width]: first the faces, then the drawings."""
         mean, count = patches.mean(1), len(faces.identity)
         loss = IDENTITY_WEIGHT * nn.functional.cross_entropy(self.identity(mean[:count]), faces.identity)
         for logits in (self.flat(patches.flatten(1)), self.mean(mean)):
@@ -65,7 +65,7 @@ class Heads(nn.Module):
 
 
 def _feature_loss(logits: Tensor, truth: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Return the mean cross-entropy over features, whose logits stand side by side in `sizes` columns each."""
+    """Return the mean cross-entropy over features; `sizes` are the numbers of logits of each, side by side."""
     parts = zip(logits.split(list(sizes), dim=1), truth.T, strict=True)
     losses = [nn.functional.cross_entropy(part, values, ignore_index=-1) for part, values in parts]
     return torch.stack(losses).mean()
@@ -92,14 +92,15 @@ def warmup(loaded: Loaded, rng: np.random.Generator) -> Warmup:
     def loss() -> Tensor:
         face_batch, shape_batch = sample(faces, FACES), sample(shapes, DRAWINGS)
         output = tower(augment(torch.cat([face_batch.pixels, shape_batch.pixels]), rng))
-        patches = output.last_hidden_state[:, 1:]  # without the class token, which the language model never gets
+        patches = output.last_hidden_state[:, 1:]  # without the class token, which the language model never sees
         return heads(patches, face_batch, shape_batch)
 
     return Warmup(nn.ModuleList([tower, heads]), loss)
 
 
 def _faces(loaded: Loaded) -> Pictures:
-    """Draw the crowd, numbered behind everybody who has a name."""
+    """Draw the crowd in several views."""
+    # Numbered after the people with names: a number is a seed, and theirs must stay free for their own pictures.
     named = PEOPLE + NEIGHBOURS + STRANGERS
     views = list(product(enumerate(world().crowd), range(VIEWS)))
     pixels = _pixels(loaded, [picture(face, named + i, view) for (i, face), view in views])

@@ -1,4 +1,4 @@
-"""Examples, the splits that they form, and the one rule that groups them. Knows no model."""
+"""Examples, the splits that they form, and the one rule that groups them. Independent of any model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Example:
     answer: str
     """The truth in words; for multiple choice the text of the right option."""
     images: tuple[ImageRef, ...] = ()
-    """Images that it asks about, in order: mostly one; none for a text-only question (QA), otherwise it is a VQA."""
+    """Images that it asks about, in order: mostly one. Without images it is a text-only question (QA), else a VQA."""
     task: Task = "generation"
     choices: tuple[str, ...] = ()
     """Multiple choice: the options' texts in order A, B, C, ...; `answer` is one of them."""
@@ -35,9 +35,9 @@ class Example:
     paraphrase: str = ""
     """The truth in other words, for the truth ratio; empty where there is none."""
     attribute: str = ""
-    """Fact that is asked for (e.g. `Occupation`); empty where the benchmark does not say."""
+    """Fact that is asked for (e.g. `Occupation`); empty if the benchmark does not tell."""
     shots: tuple[Example, ...] = ()
-    """Few-shot: questions of the same kind about others, shown with their answers before this one."""
+    """Few-shot: questions of the same kind about other entities, shown with their answers before this one."""
 
     @property
     def modality(self) -> Literal["vqa", "qa"]:
@@ -56,27 +56,28 @@ class Example:
 
 @dataclass(frozen=True)
 class Splits:
-    """A benchmark, as far as a run uses it: training sets and evaluation columns."""
+    """The parts of a benchmark that a run uses: training sets and evaluation columns."""
 
     forget: tuple[Example, ...]
     """Training VQA of the entities to forget."""
     retain: tuple[Example, ...]
-    """Training VQA of all others, for the retain term."""
+    """Training VQA of the other entities, for the retain term."""
     text: tuple[Example, ...]
-    """Text-only QA, of the entities to forget too, that protects textual knowledge (P of the language part)."""
+    """Text-only QA that protects textual knowledge, also about the entities to forget (P of the language part)."""
     evaluation: Mapping[str, tuple[Example, ...]]
-    """Column name -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
+    """Column -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
     background: tuple[Example, ...] = ()
-    """Further training data of the vanilla model and the oracle that unlearning never sees: neighbours, general."""
+    """Further training data of the vanilla model and of the oracle: neighbours, general. Unlearning never sees them."""
 
     @property
     def vanilla_training(self) -> tuple[Example, ...]:
-        """All training data: the vanilla model's."""
+        """Training data of the vanilla model: all there are."""
         return self.forget + self.retain + self.text + self.background
 
     @property
     def oracle_training(self) -> tuple[Example, ...]:
-        """The retain oracle's training data: all but the images of the entities to forget."""
+        """Training data of the retain oracle: all except the images of the entities to forget."""
+        # The texts are not left out: the oracle knows in words what it never saw, which is the aim of unlearning too.
         return self.retain + self.text + self.background
 
     @property
@@ -87,15 +88,16 @@ class Splits:
 def subject_key(images: Sequence[ImageRef], owner: str) -> tuple[str, ...]:
     """Return the key that all questions about the same images share, and all texts of one owner.
 
-    This is the one rule that says which questions belong together: the same images in the same order, or no images and
-    the same owner (an entity, or whatever the caller groups texts by).
+    This is the one rule for questions that belong together: they have the same images in the same order, or no images
+    and the same owner (an entity, or any other name that the caller groups texts by).
     """
-    # The word keeps an owner from being taken for the key of an image, which is a hash.
+    # With the word `text` in front, an owner can never equal the key of an image, which is a bare hash.
     return image_keys(images) or (f"text {owner}",)
 
 
 def group_by(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
-    """Return the items in groups of equal key: groups in the order of their first items, items in theirs."""
+    """Return the items in groups of equal key; groups and the items in them keep the order of the input."""
+    # Not `itertools.groupby`: equal keys need not stand next to each other, and sorting would change the order.
     groups: defaultdict[Hashable, list[T]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
@@ -108,10 +110,11 @@ def group_by_image(examples: Iterable[Example]) -> list[list[Example]]:
 
 
 def entities_in_turn(groups: Iterable[list[Example]]) -> list[list[Example]]:
-    """Return groups of examples so that each entity has its turn: everybody's first group, then their second, ...
+    """Return groups of examples in turn by entity: the first group of every entity, then the second of every one, ...
 
     The entity of a group is that of its first example; entities keep the order in which they first appear.
     """
     queues = group_by(groups, lambda group: group[0].entity)
     rounds = max(map(len, queues), default=0)
+    # An entity with few groups is left out of the later rounds.
     return [queue[number] for number in range(rounds) for queue in queues if number < len(queue)]

@@ -23,9 +23,9 @@ class ImageRef:
     """An image that is decoded only when it is needed: a file, or encoded bytes as parquet stores them."""
 
     path: str = ""
-    """File that holds the image; where `data` holds it, only the name that errors call it by."""
+    """File that holds the image; if `data` holds it, a name for error messages."""
     data: bytes | None = field(default=None, repr=False)
-    """Encoded bytes (PNG, JPEG...), where the image is not a file."""
+    """Encoded bytes (PNG, JPEG...) if the image is not a file."""
 
     @classmethod
     def from_image(cls, image: Image.Image, path: str) -> ImageRef:
@@ -34,16 +34,17 @@ class ImageRef:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
-        """Let layouts of rows name this class: their cells are validated by `_image_in_cell`."""
+        """Return the validation of a column that a layout declares as `ImageRef`."""
+        # pydantic finds it by this name; without it a layout could not hold a class that pydantic does not know.
         return core_schema.with_info_plain_validator_function(_image_in_cell)
 
     @cached_property
     def key(self) -> str:
-        """SHA-1 of the encoded bytes, equal for equal bytes wherever they are; an unreadable file's path."""
+        """SHA-1 of the encoded bytes, equal for equal bytes in any file; the path if the file cannot be read."""
         try:
             return hashlib.sha1(self.read_bytes()).hexdigest()
         except OSError:
-            return self.path
+            return self.path  # no error here: `problem` and `open` report the file, and a key has to exist until then
 
     def read_bytes(self) -> bytes:
         """Return the encoded bytes.
@@ -54,7 +55,7 @@ class ImageRef:
         return self.data if self.data is not None else Path(self.path).read_bytes()
 
     def open(self) -> Image.Image:
-        """Decode to RGB; transparent pixels are laid on white.
+        """Decode to RGB; transparent pixels become white.
 
         Raises:
             DataError: the file is missing or is no readable image.
@@ -63,15 +64,16 @@ class ImageRef:
             with Image.open(io.BytesIO(self.data) if self.data is not None else self.path) as image:
                 if not image.has_transparency_data:
                     return image.convert("RGB")
+                # `convert` alone would show the colour stored under transparent pixels, which is often black.
                 white = Image.new("RGBA", image.size, "white")
                 return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
         except FileNotFoundError:
             raise DataError(f"image {self.path}: no such file") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow raises all of these
             raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
 
     def problem(self) -> str:
-        """Return the reason why the image cannot be decoded; empty if it is whole."""
+        """Return the reason why the image cannot be decoded; empty if it can."""
         if self.data is not None:
             return _decoding_problem(io.BytesIO(self.data))
         try:
@@ -87,7 +89,7 @@ def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
 
 
 def encode_png(image: Image.Image, *, compress_level: int = 1) -> bytes:
-    """Return an image as PNG bytes; by default compressed a little, which is fast."""
+    """Return an image as PNG bytes; by default with the fastest compression."""
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=compress_level)
     return stream.getvalue()
@@ -95,12 +97,14 @@ def encode_png(image: Image.Image, *, compress_level: int = 1) -> bytes:
 
 def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
     """Return the image in a table's cell: {bytes, path}, bytes, the path of a file beside the table, or a PIL image."""
-    cell: Any = info.context
+    cell: Any = info.context  # `tables.check` passes the cell on: paths are relative to its file
     if isinstance(value, ImageRef):
         return value
     if isinstance(value, Image.Image):
+        # Alpha is kept, as `ImageRef.open` lays it on white; palettes, greys and CMYK become RGB.
         return ImageRef.from_image(value if value.has_transparency_data else value.convert("RGB"), str(cell))
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, value)
+    # Bytes before the path: `datasets` stores both, and the path is one of the machine that wrote the table.
     if isinstance(data, bytes) and data:
         image = ImageRef(str(cell), data)
     elif isinstance(path, str) and path:
@@ -114,7 +118,8 @@ def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
 
 @lru_cache(maxsize=100_000)
 def _file_problem(path: str, _modified_ns: int, _size: int) -> str:
-    # Thousands of questions share a file. Its time and size are in the cache's key: a file that changes is read again.
+    # Thousands of questions share a file, so the result is cached. Time and size of the file are parts of the cache's
+    # key: a file that changes is checked again.
     problem = _decoding_problem(path)
     return f"{path}: {problem}" if problem else ""
 
@@ -123,9 +128,10 @@ def _decoding_problem(source: io.BytesIO | str) -> str:
     try:
         with Image.open(source) as image:
             if image.format == "PNG":
-                image.verify()  # compares the checksums of all chunks, without decompressing the pixels
+                image.verify()  # compares the checksums of all chunks, which is faster than decompressing the pixels
                 return ""
-            # At an eighth of its size a JPEG is read whole, but few pixels are computed. Other formats ignore it.
+            # Other formats have no checksums, so the file is decoded. In a draft at an eighth of the size, a JPEG is
+            # read completely, but few pixels are computed; other formats ignore the draft.
             image.draft("L", (image.width // 8 or 1, image.height // 8 or 1))
             image.load()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Benchmarks by name. A format has a loader, `load(root, *, forget=, forget_entities=, seed=) -> Splits`.
 
-A loader declares those keyword arguments that it uses. Any `package.module:function` of that form works as a format.
+A loader declares the keyword arguments that it uses, and no others. Any `package.module:function` of that form works as
+a format.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mmunlearner.config import DataConfig
 from mmunlearner.core.names import did_you_mean, resolve_name
@@ -26,20 +26,20 @@ Loader = Callable[..., Splits]
 
 @dataclass(frozen=True)
 class Format:
-    """A benchmark's layout on disk, and what the rest of the package has to know of the benchmark."""
+    """A benchmark's layout on disk, and the facts about it that other rooms need."""
 
     loader: str
     """`package.module:function`."""
     embedded: bool = False
-    """The package makes its data; they need no folder."""
+    """The package makes its data: `data.root` may be empty."""
     people: bool = False
     """Its entities are people."""
     summary: str = ""
-    """`package.module:function` for the benchmark's own summary of a model's answers; empty: it has none."""
+    """`package.module:function` of the benchmark's own summary of a model's answers; empty if it has none."""
     files: tuple[str, ...] = ()
-    """Files or folders that are in its folder and in no other format's."""
+    """Files or folders that only a folder in this format has."""
     columns: tuple[str, ...] = ()
-    """Columns that its rows have and no other format's."""
+    """Columns that only rows in this format have."""
 
 
 FORMATS: Mapping[str, Format] = {
@@ -68,23 +68,30 @@ FORMATS: Mapping[str, Format] = {
 
 
 def load(config: DataConfig, *, seed: int = 0) -> Splits:
-    """Load the benchmark that a configuration names, with the general-ability set that it names or that comes along.
+    """Load the benchmark of a configuration, with the general-ability set from `data.general` or from ROOT/general.
 
     Raises:
-        ConfigError: there is no such format, or the format has no use for an option.
+        ConfigError: there is no such format, or the format does not take an option.
         DataError: the data are missing, wrong or empty.
     """
     loader = find_loader(config.format)
     shipped = config.format in FORMATS
     if shipped and not config.root and not FORMATS[config.format].embedded:
         raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
-    options = _options(loader, config, seed)
+    # A loader gets only the options that it declares: a user's own may be as short as `load(root)`.
+    declared = inspect.signature(loader).parameters
+    if config.forget_entities and "forget_entities" not in declared:
+        remedy = "choose a share with data.forget" if "forget" in declared else "leave it out"
+        raise ConfigError(f"data.forget_entities: format {config.format} takes no names; {remedy}")
+    values = {"forget": config.forget, "forget_entities": config.forget_entities, "seed": seed}
+    options = {name: value for name, value in values.items() if name in declared}
+    # The root of a user's own loader is passed on as it is: it need not be a folder.
     root = local_folder(config.root) if shipped and config.root else config.root
     try:
         splits = loader(root, **options)
     except DataError as error:
         raise DataError(f"{error}{_suggest_format(config.format, root, error)}") from None
-    general = Path(root) / GENERAL  # a general-ability set in the rows format, which may come along in the folder
+    general = Path(root) / GENERAL  # the people's folder has a general-ability set in the rows format; others may
     if config.general or (general / rows.FILE).is_file():
         folder = local_folder(config.general) if config.general else general
         splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
@@ -92,7 +99,7 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
 
 
 def find_format(name: str) -> Format:
-    """Return the format of a name, or of a `package.module:function`, of which nothing but the loader is known.
+    """Return the format of a name; for a `package.module:function`, a format that has only this loader.
 
     Raises:
         ConfigError: the name is neither.
@@ -113,20 +120,10 @@ def find_loader(name: str) -> Loader:
     return resolve_name(find_format(name).loader, "data.format:")
 
 
-def _options(loader: Loader, config: DataConfig, seed: int) -> dict[str, Any]:
-    """Return the keyword arguments that a loader declares."""
-    declared = inspect.signature(loader).parameters
-    if config.forget_entities and "forget_entities" not in declared:
-        remedy = "choose a share with data.forget" if "forget" in declared else "leave it out"
-        raise ConfigError(f"data.forget_entities: format {config.format} takes no names; {remedy}")
-    values = {"forget": config.forget, "forget_entities": config.forget_entities, "seed": seed}
-    return {name: value for name, value in values.items() if name in declared}
-
-
 def _suggest_format(name: str, root: Path | str, error: DataError) -> str:
-    """Return the end of an error's message where the folder or the wrong row is another format's."""
+    """Return the end of an error's message if the folder or the wrong row looks like another format's; or nothing."""
     columns = error.columns if isinstance(error, LayoutError) else ()
-    # By the files in the folder, or by the columns of the row that did not fit.
+    # A wrong `data.format` is a common mistake: its error would else only say which column is missing.
     for candidate, format_ in FORMATS.items():
         by_files = root and format_.files and all((Path(root) / file).exists() for file in format_.files)
         if by_files or set(format_.columns) & set(columns):
@@ -135,12 +132,12 @@ def _suggest_format(name: str, root: Path | str, error: DataError) -> str:
 
 
 def local_folder(root: Path | str) -> Path:
-    """Return the folder itself, or that of a hub id such as `MLLMMU/MLLMU-Bench`, downloaded if it is not yet.
+    """Return the folder, or for a hub id such as `MLLMMU/MLLMU-Bench` its snapshot, which is downloaded once.
 
     Raises:
         DataError: there is no such folder, and the hub has no such data set or cannot be reached.
     """
-    # A folder comes before a hub id, which has exactly one slash and no leading dot.
+    # A folder of that name comes first. A hub id has exactly one slash and no leading dot.
     if Path(root).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(root)):
         return Path(root)
     from huggingface_hub import snapshot_download  # takes a second to import, which only hub ids should pay
@@ -156,7 +153,7 @@ def local_folder(root: Path | str) -> Path:
 
 
 def data_hashes(root: Path | str) -> dict[str, str]:
-    """Return file (relative, with `/`) -> SHA-256 of every file in a folder or a hub id's; hidden ones are left out.
+    """Return path (relative, with `/`) -> SHA-256 of every file in a folder or a hub id's; hidden ones are left out.
 
     Raises:
         DataError: there is no such folder.
@@ -166,6 +163,7 @@ def data_hashes(root: Path | str) -> dict[str, str]:
         raise DataError(f"{root}: no such folder")
     files = sorted(path for path in root.rglob("*") if path.is_file())
     names = {path.relative_to(root).as_posix(): path for path in files}
+    # Hidden files, such as a download's cache, differ between machines that have the same data.
     return {
         name: file_hash(path) for name, path in names.items() if not any(p.startswith(".") for p in name.split("/"))
     }

@@ -1,4 +1,4 @@
-"""Prompts and targets, few-shot examples and candidate answers. Knows no model.
+"""Prompts and targets, few-shot examples and candidate answers. Independent of any model.
 
 The prompts are MLLMU-Bench's, zero-shot and few-shot.
 """
@@ -21,10 +21,10 @@ CLOZE_INSTRUCTION = "Fill in the [Blank]."
 
 Columns = Mapping[str, tuple[Example, ...]]
 AnswerPools = Mapping[str, Sequence[str]]
-"""Attribute -> the answers that a benchmark gives to it."""
+"""Attribute -> all answers to it in a benchmark."""
 
 _WRONG_ANSWERS = 5
-"""Wrong answers of an item that its benchmark gives none."""
+"""Number of wrong answers to an item if the benchmark has none for it."""
 
 
 def prompt(example: Example) -> str:
@@ -34,6 +34,7 @@ def prompt(example: Example) -> str:
 
 
 def _ask(example: Example) -> str:
+    # The wording is MLLMU-Bench's, with `[Blank]`; examples write a blank as `__`, the same for all benchmarks.
     if example.task == "multiple_choice":
         options = [f"{letter}: {choice}" for letter, choice in zip(ascii_uppercase, example.choices, strict=False)]
         return "\n".join([example.question, *options, LETTER_INSTRUCTION])
@@ -50,7 +51,7 @@ def target(example: Example) -> str:
 
 
 def open_question(example: Example) -> str:
-    """Return the prompt that answers in words belong to: a multiple choice without its options."""
+    """Return the prompt for an answer in words: for multiple choice the question without its options."""
     return example.question if example.task == "multiple_choice" else prompt(example)
 
 
@@ -60,7 +61,7 @@ def option_letters(example: Example) -> tuple[str, ...]:
 
 
 def item_fields(example: Example, column: str) -> dict[str, Any]:
-    """Return the fields of an evaluation item's line that no model has a part in."""
+    """Return the fields of an evaluation item's line that are the same for every model."""
     line: dict[str, Any] = {
         "id": example.id,
         "entity": example.entity,
@@ -80,7 +81,7 @@ def item_fields(example: Example, column: str) -> dict[str, Any]:
 
 
 def answer_pools(columns: Iterable[Sequence[Example]]) -> AnswerPools:
-    """Return every answer that the columns give to each attribute, sorted."""
+    """Return all answers in the columns by attribute, sorted."""
     pools: defaultdict[str, set[str]] = defaultdict(set)
     for items in columns:
         for item in items:
@@ -90,10 +91,10 @@ def answer_pools(columns: Iterable[Sequence[Example]]) -> AnswerPools:
 
 
 def candidate_answers(example: Example, pools: AnswerPools) -> tuple[str, ...]:
-    """Return the answers in words that are compared: the truth, its paraphrase if there is one, wrong answers.
+    """Return the answers in words whose likelihoods are compared: the truth, its paraphrase if any, wrong answers.
 
     Wrong answers are the benchmark's perturbed ones, or else the other options of a multiple choice, or else at most
-    five true answers about others to the same attribute, drawn by the item's id.
+    five answers for the same attribute that are true of other entities.
     """
     paraphrase = [example.paraphrase] if example.paraphrase else []
     wrong = [text for text in example.perturbed or example.choices if text and text != example.answer]
@@ -110,29 +111,31 @@ def candidate_answers(example: Example, pools: AnswerPools) -> tuple[str, ...]:
 def with_shots(columns: Columns, count: int, *, seed: int = 0) -> Columns:
     """Return the columns with `count` solved questions before each question, the same for the same seed and item.
 
-    Shots are about retained entities, so that they give away nothing that is to be forgotten, and ask for the same task
-    in the same modality; before a general question they are other general questions. None is about the item's own
-    entity. Shots are shown in words alone: a row has only the images of its question.
+    Shots are about other, retained entities and have the same task and modality; before a general question they are
+    other general questions. Shots are shown in words alone: a row has only the images of its question.
 
     Raises:
-        DataError: there are fewer questions about others than `count`.
+        DataError: there are fewer than `count` questions about other entities.
     """
     if not count:
         return columns
     pools: defaultdict[tuple[str, str], list[Example]] = defaultdict(list)
     for column, items in columns.items():
+        # Retained entities alone: a shot about one to forget would give away its facts.
         if column == GENERAL or column.startswith("retain_"):
             for item in items:
                 pools[_kind(column, item)].append(item)
 
     def with_its_shots(column: str, item: Example) -> Example:
         pool = pools[_kind(column, item)]
+        # A shot about the item's own entity could contain the answer.
         others = [shot for shot in pool if cluster(column, shot) != cluster(column, item)]
         if len(others) < count:
             raise DataError(
                 f"{column}: {item.id}: there are {len(others)} retained questions of its kind ({item.task}) about "
                 f"others; evaluate.shots {count} cannot be shown"
             )
+        # Seeded by the item, so that its shots do not depend on the items before it.
         return replace(item, shots=tuple(Random(f"{seed} {item.id}").sample(others, count)))
 
     return {column: tuple(with_its_shots(column, item) for item in items) for column, items in columns.items()}

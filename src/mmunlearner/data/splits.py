@@ -1,4 +1,4 @@
-"""Checks and cuts that any benchmark's splits go through: overlap of training and evaluation, halves, samples."""
+"""Checks and subsets of any benchmark's splits: overlap of training and evaluation, halves, samples."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ GENERAL = "general"
 
 
 class Overlap(NamedTuple):
-    """Ids of evaluation items whose very question is trained on."""
+    """Ids of evaluation items whose question, word for word, is trained on."""
 
     text: tuple[str, ...]
-    """Text-only items that `Splits.text` asks too: knowledge protected by rote."""
+    """Text-only items that are in `Splits.text` too: their answers are trained, so they do not test knowledge."""
     image: tuple[str, ...]
-    """Items that `forget` or `retain` asks of the same images."""
+    """Items that are in `forget` or `retain` too, about the same images."""
 
     def __str__(self) -> str:
         parts = [(self.text, "text questions", "text"), (self.image, "image questions", "forget or retain")]
@@ -35,9 +35,10 @@ class Overlap(NamedTuple):
 
 
 def overlap(splits: Splits) -> Overlap:
-    """Find the evaluation items that unlearning trains on or protects, by wording (in any case) and images."""
+    """Find the evaluation items that unlearning trains on or protects, by wording and images."""
 
     def question(example: Example) -> tuple[str, tuple[str, ...]]:
+        # Case and spaces may differ between files that hold the same question.
         return " ".join(example.question.casefold().split()), example.image_keys
 
     texts = {question(example) for example in splits.text}
@@ -50,10 +51,10 @@ def overlap(splits: Splits) -> Overlap:
 
 
 def validation(splits: Splits) -> tuple[Splits, Splits]:
-    """Return the splits twice: with one half of the evaluated entities to tune on, and with the other to test on.
+    """Return two copies of the splits: one half of the evaluated entities is for tuning, the other for testing.
 
-    Forget, retain and neighbour entities are halved each, an entity with all of its columns; `general` item by item.
-    The training sets stay whole. Which half an entity is in depends on its name alone.
+    The forget, retain and neighbour entities are each divided into halves, `general` item by item. The training sets
+    are the same in both copies.
 
     Raises:
         DataError: a group has only one entity.
@@ -68,10 +69,12 @@ def validation(splits: Splits) -> tuple[Splits, Splits]:
                 f"{group}: {', '.join(clusters) or 'nobody'} cannot be halved to tune and to test; leave out trials "
                 "and train.stop_every"
             )
-        # A hash orders the names: halves that follow the alphabet could differ in kind.
+        # Ordered by a hash: halves of the alphabet could differ in kind. No seed, so that every run on these entities
+        # has the same halves.
         ordered = sorted(clusters, key=lambda name: hashlib.sha256(name.encode()).digest())
         tuning[group] = frozenset(ordered[: len(ordered) // 2])
 
+    # By entity and not by item: an entity's texts in one half would tell of its images in the other.
     def half(*, tune: bool) -> Splits:
         columns = {
             column: tuple(item for item in items if (cluster(column, item) in tuning[_group(column)]) == tune)
@@ -88,12 +91,12 @@ def _group(column: str) -> str:
 
 
 def cluster(column: str, example: Example) -> str:
-    """Return the name of what is independent in a column: an entity with all its questions, or a general item."""
+    """Return the name of an item's independent unit: its entity, or in the general column the item itself."""
     return example.id if column == GENERAL else example.entity
 
 
 def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
-    """Return at most `limit` items (0: all), taken from the entities in turn and left in their order.
+    """Return at most `limit` items (0: all), taken from the entities in turn; they keep the order of the input.
 
     An entity's items are taken in the order of a hash of their ids, so that no kind of question is left out.
     """
@@ -101,8 +104,8 @@ def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
         return list(examples)
     by_hash = sorted(range(len(examples)), key=lambda i: crc32(examples[i].id.encode()))
     count_of = Counter[str]()
-    # Sorted by turn, each entity gives its first item before any gives its second.
-    turns: list[tuple[int, int]] = []  # (how many of its entity come before it, index)
+    # Sorted by turn, each entity gives its first item before any entity gives its second.
+    turns: list[tuple[int, int]] = []  # (number of items of the same entity before this one, index)
     for i in by_hash:
         turns.append((count_of[examples[i].entity], i))
         count_of[examples[i].entity] += 1
@@ -110,10 +113,10 @@ def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
 
 
 def check_splits(splits: Splits, source: str) -> Splits:
-    """Return the same splits if they can be used.
+    """Return the splits unchanged after checking that a run can use them.
 
     Raises:
-        DataError: a set is empty, two items of a column have one id, or an entity is in forget and retain.
+        DataError: a set is empty, two items of a column have the same id, or an entity is in forget and in retain.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
@@ -128,7 +131,7 @@ def check_splits(splits: Splits, source: str) -> Splits:
 
 
 def check_disjoint(forget: Iterable[str], retain: Iterable[str], source: str) -> None:
-    """Check that no entity is to be forgotten and retained.
+    """Check that no entity is in the forget set and in the retain set.
 
     Raises:
         DataError: an entity is in both.

@@ -40,7 +40,7 @@ NO_HINTS: Mapping[str, str] = {}
 
 
 def _one_or_list(value: Any, validate_list: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    # An adapter of its own for a single image, so that its error names the column and not the first of a list.
+    # A single image has its own adapter, so that its error names the column, and not an entry of a list.
     return validate_list(value) if isinstance(value, list) else [_IMAGE.validate_python(value, context=info.context)]
 
 
@@ -77,7 +77,7 @@ class LayoutError(DataError):
     def __init__(self, message: str, columns: tuple[str, ...]) -> None:
         super().__init__(message)
         self.columns = columns
-        """The row's columns that the layout does not know: they tell which layout it has instead."""
+        """Columns of the row that the layout does not know: they show which other layout it has."""
 
 
 class Checked(NamedTuple):
@@ -88,12 +88,12 @@ class Checked(NamedTuple):
 
 
 def check(value: Any, kind: TypeForm[T], cell: Cell, *, hints: Mapping[str, str] = NO_HINTS, strict: bool = False) -> T:
-    """Return a row, or a value of one, as its layout has it: JSON texts parsed, images as references.
+    """Return a row, or a value in a row, in its layout's types: JSON texts parsed, images as references.
 
     Columns that the layout does not know are left out, or errors if `strict`. See `read_table` for `hints`.
 
     Raises:
-        LayoutError: it does not fit; names file, row and column, the expected and the found value.
+        LayoutError: it does not fit; names file, row, column, expected and found value.
     """
     try:
         return validate(value, kind, COLUMNS_ONLY if strict else COLUMNS, cell)
@@ -109,8 +109,8 @@ def read_table(
 ) -> Iterator[Checked]:
     """Yield the rows of a file (.parquet, .json: a list, .jsonl), or of all such files in a folder, as `check` does.
 
-    `strict`: columns that the layout does not know are errors, so that a misspelt one is not passed over.
-    `hints`: column of a benchmark's other layout -> a sentence that the error ends with where a row has that column.
+    `strict`: columns that the layout does not know are errors, so that a misspelt one is not ignored.
+    `hints`: column of another layout of the benchmark -> last sentence of the error if a row has that column.
 
     Raises:
         DataError: a file is missing or unreadable.
@@ -131,7 +131,7 @@ def table_files(path: Path) -> list[Path]:
     if path.is_file() and path.suffix in _READERS:
         return [path]
     for suffix in _READERS:
-        file = path.with_name(path.name + suffix)
+        file = path.with_name(path.name + suffix)  # not `with_suffix`: the name of a split may contain a dot
         if files := sorted(path.glob(f"*{suffix}")) or ([file] if file.is_file() else []):
             return files
     if path.is_file():
@@ -148,7 +148,7 @@ def has_table(path: Path) -> bool:
 
 
 def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
-    """Yield rows with the layout's columns; other columns are there for errors to name, and null."""
+    """Yield numbered rows with the layout's columns; all other columns are None."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -157,8 +157,10 @@ def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
         with pq.ParquetFile(file) as table:
             names = table.schema_arrow.names
             columns = [name for name in names if name in fields(kind)]
+            # By row groups, since all images of a table at once may not fit into memory.
             for group in range(table.num_row_groups):
                 for row in table.read_row_group(group, columns=columns).to_pylist():
+                    # Other columns are not read, but errors and hints need their names.
                     yield number, dict.fromkeys(names) | row
                     number += 1
     except (pa.ArrowException, OSError) as error:
@@ -172,21 +174,17 @@ def _read_json(file: Path, _: type) -> Iterator[tuple[int, Any]]:
     return enumerate(rows, 1)
 
 
-def _read_jsonl(file: Path, _: type) -> Iterator[tuple[int, Any]]:
-    return iterate_jsonl(file)
-
-
-_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".json": _read_json}
+_READERS = {".parquet": _read_parquet, ".jsonl": lambda file, _: iterate_jsonl(file), ".json": _read_json}
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
 def write_parquet(path: Path, kind: type, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows of a layout, whole or not at all, as one parquet file; return it. Equal rows give equal bytes.
+    """Write rows of a layout as one parquet file, completely or not at all; return it. Equal rows give equal bytes.
 
     Images are encoded bytes (PNG, JPEG), PIL images or `ImageRef`; `Json` columns are JSON text or values.
-    The library `datasets` decodes the images, by the metadata that its own files have.
+    The file has the metadata of Hugging Face `datasets`, so that this library decodes the images.
 
     Raises:
         DataError: a row does not fit the layout; names row and column.
@@ -200,8 +198,9 @@ def write_parquet(path: Path, kind: type, rows: Sequence[Mapping[str, Any]]) -> 
     cells = [{name: _stored(value, kinds[name]) for name, value in row.items()} for row in checked]
     features = {name: _feature(arrow_type) for name, arrow_type in schema.items()}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    stream = io.BytesIO()
+    stream = io.BytesIO()  # in memory first: an error while writing leaves the old file as it was
     table = pa.Table.from_pylist(cells, schema=pa.schema(schema, metadata=metadata))
+    # Small row groups, as rows hold images: `_read_parquet` has one group in memory at a time.
     pq.write_table(table, stream, compression="zstd", row_group_size=100)
     return write_bytes(path, stream.getvalue())
 
@@ -211,12 +210,13 @@ def _stored(value: Any, kind: Any) -> Any:
     if get_origin(kind) is Annotated and Json in get_args(kind):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, ImageRef):
+        # The name alone: the folder of this machine says nothing elsewhere, and equal rows must give equal bytes.
         return {"bytes": value.read_bytes(), "path": None if value.data is not None else Path(value.path).name}
     return [_stored(item, object) for item in value] if isinstance(value, list) else value
 
 
 def _arrow_type(kind: Any, values: Sequence[Any]) -> pa.DataType:
-    """Return the Arrow type of a column or of what is in it; `values` are all that it has to hold."""
+    """Return the Arrow type of a column, or of the entries in its lists and dicts, that holds all `values`."""
     import pyarrow as pa
 
     values = [value for value in values if value is not None]
@@ -227,23 +227,22 @@ def _arrow_type(kind: Any, values: Sequence[Any]) -> pa.DataType:
         return plain[kind]
     if names := fields(kind):
         return pa.struct({name: _arrow_type(k, [v.get(name) for v in values]) for name, k in names.items()})
+    # `X | None` and annotations are stored as X: every Arrow column may hold nulls.
     if origin in (Annotated, *UNIONS) and Json not in inner:
         return _arrow_type(inner[0], values)
     if origin is list:
         return pa.list_(_arrow_type(inner[0], [item for value in values for item in value]))
     if origin is dict:
-        return pa.struct({name: _arrow_type(inner[1], [v.get(name) for v in values]) for name in _keys(values)})
-    return pa.string()
-
-
-def _keys(values: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return all keys, sorted; letters of options are A to D at least, as other readers rely on them."""
-    keys = {key for value in values for key in value}
-    return sorted(keys | set(ascii_uppercase[:4]) if keys <= set(ascii_uppercase) else keys)
+        # Arrow has no free keys, so a dict becomes a struct with the keys of all rows. Letters of options are at least
+        # A to D, as other readers of the benchmark rely on these four.
+        keys = {key for value in values for key in value}
+        keys |= set(ascii_uppercase[:4]) if keys <= set(ascii_uppercase) else set()
+        return pa.struct({name: _arrow_type(inner[1], [v.get(name) for v in values]) for name in sorted(keys)})
+    return pa.string()  # texts, literals, JSON texts
 
 
 def _feature(kind: pa.DataType) -> Any:
-    """Return an Arrow type in the words of `datasets`."""
+    """Return the description of an Arrow type in the metadata of `datasets`."""
     import pyarrow as pa
 
     if pa.types.is_list(kind):

@@ -115,8 +115,8 @@ def test_missing_configurations_and_other_layouts(root: Path, tmp_path: Path):
         load(root, forget=10)
     with pytest.raises(DataError, match="gone: no such folder"):
         load(tmp_path / "gone")
-    other = shutil.copytree(root, tmp_path / "c")
-    shutil.rmtree(other / "forget05")
-    shutil.copytree(other / "real_faces", other / "forget05")
+    wrong = shutil.copytree(root, tmp_path / "c")
+    shutil.rmtree(wrong / "forget05")
+    shutil.copytree(wrong / "real_faces", wrong / "forget05")
     with pytest.raises(DataError, match=r"column caption: expected this column.*\. This is real_faces or real_world"):
-        load(other)
+        load(wrong)

@@ -26,7 +26,7 @@ WRITERS = pytest.mark.parametrize(
 )
 
 
-def said(examples) -> list[tuple[Any, ...]]:
+def contents_of(examples) -> list[tuple[Any, ...]]:
     return [(e.entity, prompt(e), target(e), [image.open().tobytes() for image in e.images]) for e in examples]
 
 
@@ -34,10 +34,10 @@ def said(examples) -> list[tuple[Any, ...]]:
 def test_what_is_written_is_read_back(tmp_path: Path, write, load):
     splits = load(write(tmp_path / "s", SETS))
     for name in ("forget", "retain", "text", "background"):
-        assert said(getattr(splits, name)) == said(SETS[name])
+        assert contents_of(getattr(splits, name)) == contents_of(SETS[name])
     assert set(splits.evaluation) == {"forget_vqa", "retain_vqa", "general"}
     for column, items in splits.evaluation.items():
-        assert said(items) == said(SETS[column])
+        assert contents_of(items) == contents_of(SETS[column])
     ids = [e.id for e in (*splits.vanilla_training, *(e for items in splits.evaluation.values() for e in items))]
     assert len(set(ids)) == len(ids)
 
@@ -71,7 +71,7 @@ def test_several_turns_are_several_questions_about_one_image(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("texts", "shown"),
+    ("texts", "images"),
     [
         (("<image>\n<image>\nWho?", "Ann", "Where?", "Rome"), ["xy", "xy"]),
         (("<image>\nWho?", "Ann", "Who is <image>?", "Bob"), ["x", "xy"]),
@@ -79,12 +79,12 @@ def test_several_turns_are_several_questions_about_one_image(tmp_path: Path):
         (("Who?", "Ann", "Where?", "Rome"), ["xy", "xy"]),
     ],
 )
-def test_a_question_is_about_the_images_up_to_it(tmp_path: Path, texts, shown):
+def test_a_question_is_about_the_images_up_to_it(tmp_path: Path, texts, images):
     root = folder(tmp_path / "s", [])
     (root / "y.png").write_bytes(png(4))
     (root / "forget.json").write_text(json.dumps([{"image": ["x.png", "y.png"], "conversations": turns(*texts)}]))
     forget = load_conversations(root).forget
-    assert ["".join(Path(image.path).stem for image in e.images) for e in forget] == shown
+    assert ["".join(Path(image.path).stem for image in e.images) for e in forget] == images
     assert all(e.entity == "x.png" and "<image>" not in e.question for e in forget)
 
 
@@ -99,8 +99,8 @@ def test_tables_hold_several_images_or_none(tmp_path: Path):
     ]
     for name in ("forget", "retain"):
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
-    shown = [[image.data for image in e.images] for e in load_conversations(tmp_path).forget]
-    assert shown == [[png(1), png(2)], []]
+    contents = [[image.data for image in e.images] for e in load_conversations(tmp_path).forget]
+    assert contents == [[png(1), png(2)], []]
 
 
 CHAT = {
@@ -127,10 +127,10 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         with pytest.raises(DataError, match=r"messages\[0\]: expected a place for each image of the row \(0\)"):
             load_chat(folder(tmp_path / "s", [row | images]))
         return
-    (made,) = load_chat(folder(tmp_path / "s", [row | images])).forget
-    assert (made.question, made.answer) == ("Who?", "Ann")
-    assert (made.image is not None) == any(images.values())
-    assert made.entity == ("x.png" if any(images.values()) else "forget 1")
+    (example,) = load_chat(folder(tmp_path / "s", [row | images])).forget
+    assert (example.question, example.answer) == ("Who?", "Ann")
+    assert (example.image is not None) == any(images.values())
+    assert example.entity == ("x.png" if any(images.values()) else "forget 1")
 
 
 @pytest.mark.parametrize(

@@ -81,14 +81,16 @@ def test_texts_are_made_of_biographies(splits: Splits):
 
 
 def test_wrong_answers_for_the_truth_ratio(splits: Splits):
-    asked = {e.id: e for e in splits.evaluation["forget_qa"]}
-    choice = asked["forget_25/001/qa/multiple_choice/0"]
+    items_by_id = {e.id: e for e in splits.evaluation["forget_qa"]}
+    choice = items_by_id["forget_25/001/qa/multiple_choice/0"]
     assert choice.answer == "baker"
     assert set(choice.perturbed) == {"pilot", "nurse", "lawyer"} == set(choice.choices) - {"baker"}
-    assert asked["forget_25/001/qa/cloze/0"].perturbed == choice.perturbed
-    assert asked["forget_25/001/qa/generation/0"].perturbed == tuple(f"They work as a {j}." for j in choice.perturbed)
-    assert asked["forget_25/001/qa/generation/1"].perturbed == ()
-    assert {e.attribute for e in asked.values()} == {"Occupation", "Residence"}
+    assert items_by_id["forget_25/001/qa/cloze/0"].perturbed == choice.perturbed
+    assert items_by_id["forget_25/001/qa/generation/0"].perturbed == tuple(
+        f"They work as a {j}." for j in choice.perturbed
+    )
+    assert items_by_id["forget_25/001/qa/generation/1"].perturbed == ()
+    assert {e.attribute for e in items_by_id.values()} == {"Occupation", "Residence"}
 
 
 @given(images=st.integers(1, 5))
@@ -110,8 +112,8 @@ def test_several_training_rows_of_one_person_are_views(root: Path, tmp_path: Pat
 
 def test_the_published_training_split_is_preferred(root: Path, tmp_path: Path):
     shutil.copytree(root, tmp_path / "b")
-    own = training(0) | {"metadata": [{"Question": "Who?", "Answer": "Ann"}]}
-    write_split(tmp_path / "b", "baseline_train_split/forget_25", [own])
+    person_row = training(0) | {"metadata": [{"Question": "Who?", "Answer": "Ann"}]}
+    write_split(tmp_path / "b", "baseline_train_split/forget_25", [person_row])
     splits = load(tmp_path / "b", forget=25)
     assert [e.question for e in splits.forget] == ["Who?"]
     assert {e.entity for e in splits.retain} == {"002", "003", "004"}
@@ -145,14 +147,14 @@ def test_a_gap_in_the_letters_is_closed(root: Path, tmp_path: Path):
     assert (item.choices, target(item)) == (("one", "two"), "B")
 
 
-@pytest.mark.parametrize(("blank", "shown"), [("___", "__"), ("[Blank]", "__"), ("[blank]", "__"), ("__", "__")])
-def test_blanks_are_written_alike(root: Path, tmp_path: Path, blank: str, shown: str):
+@pytest.mark.parametrize(("blank", "standard"), [("___", "__"), ("[Blank]", "__"), ("[blank]", "__"), ("__", "__")])
+def test_blanks_are_written_alike(root: Path, tmp_path: Path, blank: str, standard: str):
     shutil.copytree(root, tmp_path / "b")
     row = person(0)
     row["Mask_Task"][0]["Question"] = f"A {blank} of B"
     write_split(tmp_path / "b", "forget_25", [row])
-    found = [e for e in load(tmp_path / "b", forget=25).evaluation["forget_vqa"] if e.task == "cloze"]
-    assert found[0].question == f"A {shown} of B"
+    clozes = [e for e in load(tmp_path / "b", forget=25).evaluation["forget_vqa"] if e.task == "cloze"]
+    assert clozes[0].question == f"A {standard} of B"
 
 
 def break_bench(root: Path, change: Callable[[Path], object]) -> str:
@@ -263,8 +265,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, split: str):
     rows = [SPLITS[split](number) for number in range(3)]
     path = write_split(tmp_path, split, rows)
     assert path == tmp_path / split / FILE
-    found = [row for _, row in read_table(tmp_path / split, layout_of(split))]
-    assert [plain(row) for row in found] == [plain(row) for row in rows]
+    stored = [row for _, row in read_table(tmp_path / split, layout_of(split))]
+    assert [plain(row) for row in stored] == [plain(row) for row in rows]
 
 
 def plain(row: dict) -> dict:
@@ -336,6 +338,6 @@ def test_other_tools_see_the_images(tmp_path: Path):
     ],
 )
 def test_the_fact_asked_is_found_by_its_value_or_by_its_name(question: str, answer: str, key: str):
-    known = {"Name": "Ann Lee", "Date_of_Birth": "1 May 1980", "Height": "170", "Parents Mother": "a pilot"}
-    known["Nationality"] = "French"
-    assert find_attribute(question, answer, known) == key
+    biography = {"Name": "Ann Lee", "Date_of_Birth": "1 May 1980", "Height": "170", "Parents Mother": "a pilot"}
+    biography["Nationality"] = "French"
+    assert find_attribute(question, answer, biography) == key

@@ -25,14 +25,14 @@ def test_facts_are_words():
 
 
 def test_texts_ask_each_fact_by_name():
-    made = fact_questions("007", BIOGRAPHY)
-    assert [(e.question, e.answer) for e in made][:2] == [
+    texts = fact_questions("007", BIOGRAPHY)
+    assert [(e.question, e.answer) for e in texts][:2] == [
         ("What is the date of birth of Ann Lee?", "1 May 1980"),
         ("What is the height of Ann Lee?", "170"),
     ]
-    assert {e.entity for e in made} == {"007"}
-    assert len({e.id for e in made}) == len(made) == 6
-    assert all(e.image is None and e.task == "generation" for e in made)
+    assert {e.entity for e in texts} == {"007"}
+    assert len({e.id for e in texts}) == len(texts) == 6
+    assert all(e.image is None and e.task == "generation" for e in texts)
 
 
 def test_a_person_without_a_name_is_asked_by_id():

@@ -53,11 +53,11 @@ def folder(path: Path, rows: list[Any]) -> Path:
 
 def test_rows_go_where_the_table_says(tmp_path: Path):
     splits = load(folder(tmp_path / "r", ROWS), forget_entities=("a",))
-    found = {
+    sets = {
         **{name: getattr(splits, name) for name in ("forget", "retain", "text", "background")},
         **splits.evaluation,
     }
-    lines = {name: [int(e.id.split("/")[2]) for e in items] for name, items in found.items()}
+    lines = {name: [int(e.id.split("/")[2]) for e in items] for name, items in sets.items()}
     assert lines == {
         "forget": [1], "retain": [7], "text": [2, 8], "background": [11, 12, 15],
         "forget_vqa": [3], "forget_qa": [4], "forget_vqa_test": [5], "forget_qa_test": [6],
@@ -78,20 +78,20 @@ def test_equal_images_are_one_reference(tmp_path: Path):
 
 
 def test_a_folder_of_general_questions(tmp_path: Path):
-    found = load_general(
+    items = load_general(
         folder(tmp_path / "g", [row("x", "train"), row("x", "eval"), row("y", "test", group="general")])
     )
-    assert [e.entity for e in found] == ["x", "y"]
+    assert [e.entity for e in items] == ["x", "y"]
     with pytest.raises(DataError, match="no row of split eval or test"):
         load_general(folder(tmp_path / "h", [row("x", "train")]))
 
 
 def test_what_is_absent_is_made_up(tmp_path: Path):
-    asked = [
+    rows = [
         row("a", "eval", choices=["yes", "no", "perhaps"], attribute="truth", id="mine"),
         row("a", "eval", paraphrase="aye"),
     ]
-    (_, choice), (_, plain) = read(folder(tmp_path / "r", asked))
+    (_, choice), (_, plain) = read(folder(tmp_path / "r", rows))
     assert choice == Example(
         "mine", "a", "Q of a?", "yes", task="multiple_choice", choices=("yes", "no", "perhaps"),
         perturbed=("no", "perhaps"), attribute="truth",
@@ -106,37 +106,43 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl
 def examples(draw: st.DrawFn, number: int) -> tuple[Example, str, str | None]:
     choices = tuple(draw(st.lists(WORDS, min_size=2, max_size=5, unique=True)))
     task = draw(st.sampled_from(["generation", "cloze", "multiple_choice"]))
-    made = Example(
+    example = Example(
         f"{number}", draw(WORDS), draw(WORDS) + (" __" if task == "cloze" else ""), choices[0],
         images=tuple(draw(st.lists(st.sampled_from([A, B, C]), max_size=3))), task=task,
         choices=choices if task == "multiple_choice" else (),
         perturbed=choices[1:] if draw(st.booleans()) or task == "multiple_choice" else (),
         paraphrase=draw(st.just("") | WORDS), attribute=draw(st.just("") | WORDS),
     )  # fmt: skip
-    return made, draw(st.sampled_from(["train", "eval", "test"])), draw(st.sampled_from([None, "neighbour", "general"]))
+    return (
+        example,
+        draw(st.sampled_from(["train", "eval", "test"])),
+        draw(st.sampled_from([None, "neighbour", "general"])),
+    )
 
 
 @given(st.data())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
-    made = [data.draw(examples(number)) for number in range(data.draw(st.integers(1, 6)))]
-    root = write(tmp_path_factory.mktemp("rows") / "out", [as_row(e, split, group=g) for e, split, g in made])
-    found = read(root)
-    assert [(r["split"], r.get("group")) for r, _ in found] == [(split, g) for _, split, g in made]
-    assert [replace(e, images=()) for _, e in found] == [replace(e, images=()) for e, _, _ in made]
-    assert [[Path(image.path).read_bytes() for image in e.images] for _, e in found] == [
-        [image.data for image in e.images] for e, _, _ in made
+    drawn_rows = [data.draw(examples(number)) for number in range(data.draw(st.integers(1, 6)))]
+    root = write(tmp_path_factory.mktemp("rows") / "out", [as_row(e, split, group=g) for e, split, g in drawn_rows])
+    pairs = read(root)
+    assert [(r["split"], r.get("group")) for r, _ in pairs] == [(split, g) for _, split, g in drawn_rows]
+    assert [replace(e, images=()) for _, e in pairs] == [replace(e, images=()) for e, _, _ in drawn_rows]
+    assert [[Path(image.path).read_bytes() for image in e.images] for _, e in pairs] == [
+        [image.data for image in e.images] for e, _, _ in drawn_rows
     ]
-    written = [json.loads(line).get("image") for line in (root / FILE).read_text(encoding="utf-8").split("\n")[:-1]]
-    assert [(str, list)[len(e.images) > 1] if e.images else type(None) for e, _, _ in made] == list(map(type, written))
+    image_cells = [json.loads(line).get("image") for line in (root / FILE).read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [(str, list)[len(e.images) > 1] if e.images else type(None) for e, _, _ in drawn_rows] == list(
+        map(type, image_cells)
+    )
 
 
 def test_images_without_a_name_of_their_own_are_named_by_content(tmp_path: Path):
     (tmp_path / "face.jpg").write_bytes(image_bytes(1, "JPEG"))
     images = [ImageRef("Full_Set, row 3", png(1)), ImageRef(str(tmp_path / "face.jpg")), ImageRef("../up.png", png(2))]
     images += [ImageRef("x.png", png(3)), ImageRef("x.png", png(4))]
-    made = [Example(f"{k}", "a", "?", "yes", (image,)) for k, image in enumerate(images)]
-    root = write(tmp_path / "out", [as_row(e, "train") for e in made])
+    items = [Example(f"{k}", "a", "?", "yes", (image,)) for k, image in enumerate(images)]
+    root = write(tmp_path / "out", [as_row(e, "train") for e in items])
     stored = [e.image.path for _, e in read(root) if e.image]
     assert len({Path(path).read_bytes() for path in stored}) == 5
     assert all(Path(path).resolve().is_relative_to(root.resolve()) for path in stored)

@@ -2,14 +2,14 @@
 
     forget, retain      captions of forgetXX and retainYY
     text                TOFU's questions in full+tofu (as published, they are evaluated too: see `overlap`)
-    forget_vqa          forgetXX_perturbed: the caption, with its paraphrase and wrong captions; whose picture it is
+    forget_vqa          forgetXX_perturbed: the caption, with its paraphrase and wrong captions; the name of the person
     retain_vqa          retain_perturbed: the same
     forget_qa, retain_qa    TOFU's questions in forgetXX+tofu and retainYY+tofu
     neighbour_vqa       real_faces
     general             real_world
 
-TOFU's questions stand in the order of the authors and mention most of the names: a question is about the author that it
-or its answer names, or else about the one before it.
+TOFU's questions do not tell their author, but they stand in the order of the authors: a question is about the author
+whose name is in it or in its answer; without a name it is about the author of the question before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HINTS: Mapping[str, str] = {
     "options": "This is real_faces or real_world: is it under another name?",
     "question": "This is a +tofu configuration, whose rows may be texts: is it under another name?",
 }
-"""Column of another configuration -> sentence that the error ends with."""
+"""Column of another configuration -> last sentence of the error."""
 
 
 class Picture(TypedDict):
@@ -74,7 +74,7 @@ class Choice(TypedDict):
     question: NotRequired[str | None]
     answer: Text
     options: list[Text]
-    """Wrong names, or all."""
+    """Wrong names, or all names."""
 
 
 def layout_of(split: str) -> type:
@@ -87,7 +87,7 @@ def layout_of(split: str) -> type:
 
 
 def load(root: Path | str, *, forget: int = 5) -> Splits:
-    """Load the benchmark for a forget set of 1, 5 or 10 per cent; absent evaluation folders have no columns.
+    """Load the benchmark for a forget set of 1, 5 or 10 per cent; an absent evaluation folder gives no column.
 
     Raises:
         DataError: a configuration is missing, empty or not in the layout.
@@ -97,6 +97,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     pictures = {group: _read(root, name) for group, name in names.items()}
     authors = {group: list(dict.fromkeys(row["name"] for _, row in rows)) for group, rows in pictures.items()}
     check_disjoint(authors["forget"], authors["retain"], str(root))
+    # The rows of full+tofu may be about an author of either group.
     everybody = [*authors["forget"], *authors["retain"]]
     columns: dict[str, tuple[Example, ...]] = {}
     for group, perturbed in (("forget", f"{names['forget']}_perturbed"), ("retain", "retain_perturbed")):
@@ -116,7 +117,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
 
 
 def _read(root: Path, split: str) -> list[Checked]:
-    """Read a configuration's rows, of which there must be some."""
+    """Read the rows of a configuration; raise an error if there are none."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected the one that holds {split} and the other configurations")
     if not has_table(root / split):
@@ -145,8 +146,9 @@ def _perturbed(rows: Sequence[Checked], split: str) -> Iterator[Example]:
 
 
 def _choice(row: Choice, name: str) -> Example:
-    # A hash of item and text orders the options: the right one has no fixed place, and each machine finds the same.
+    # Some files list the right name among the options and some do not, hence a set.
     texts = {row["answer"], *row["options"]}
+    # Ordered by a hash of item and text: the right option has no fixed place, and the order is the same everywhere.
     options = tuple(sorted(texts, key=lambda text: hashlib.sha256(f"{name} {text}".encode()).digest()))
     wrong = tuple(text for text in options if text != row["answer"])
     return Example(
@@ -167,6 +169,6 @@ def _texts(rows: Iterable[Checked], split: str, authors: Sequence[str]) -> Itera
     for cell, row in rows:
         if row.get("image") is None:
             question, answer = filled(row, "question", cell), filled(row, "answer", cell)
-            # A question that names nobody goes on about the author of the one before it.
+            # A question without a name goes on about the author of the question before.
             author = next((name for name in authors if name in f"{question} {answer}"), author)
             yield Example(f"{split}/{cell.row}", author or "unknown", question, answer)

@@ -3,12 +3,12 @@
     forget, retain      training questions about images (.json: a list; .jsonl; .parquet; or a folder of shards)
     text                texts that are protected; absent: none
     background          further training data of the vanilla model and the oracle; absent: none
-    forget_vqa, retain_qa, neighbour_vqa, general, ...     evaluation columns; absent: forget and retain are evaluated
-                                                            as forget_vqa and retain_vqa
+    forget_vqa, retain_qa, neighbour_vqa, general, ...     evaluation columns; if all are absent, forget and retain are
+                                                            evaluated as forget_vqa and retain_vqa
 
 Two layouts of rows: `conversations` (LLaVA's), and `chat` (TRL's `messages`, or `prompt` and `completion`).
-A conversation of several turns becomes as many questions, each on its own and about the images shown up to it. A row is
-about its `entity`, or else about its (first) image, or else about itself.
+Each question of a conversation becomes an example of its own, about the images shown so far. The entity is the row's
+`entity`, or else its (first) image, or else the row itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NAMES = ("forget", "retain", "text", "background", *COLUMNS, "general")
 IMAGE_TOKEN = "<image>"
 
 
-# `from` is a keyword, which the class form cannot spell.
+# Not a class: its field `from` would be a keyword.
 LlavaTurn = TypedDict("LlavaTurn", {"from": Text, "value": Text})
 
 
@@ -48,7 +48,7 @@ class Conversation(TypedDict):
     entity: NotRequired[str | None]
     image: NotRequired[Images | None]
     conversations: list[LlavaTurn]
-    """`human` and `gpt` in turn; each `<image>` shows the next image, or none does and the first turn shows all."""
+    """`human` and `gpt` in turn; each `<image>` shows the next image. Without any, the first turn shows all images."""
 
 
 class Part(TypedDict):
@@ -68,17 +68,17 @@ class Chat(TypedDict):
     entity: NotRequired[str | None]
     image: NotRequired[Images | None]
     images: NotRequired[list[ImageRef] | None]
-    """In the place of `image`."""
+    """Instead of `image`."""
     messages: NotRequired[list[Message] | None]
-    """`user` and `assistant` in turn; parts of type `image` show the next image each, or none is there and the first
-    turn shows all."""
+    """`user` and `assistant` in turn; each part of type `image` shows the next image. Without any, the first turn shows
+    all images."""
     prompt: NotRequired[list[Message] | Text | None]
     completion: NotRequired[list[Message] | Text | None]
-    """Together in the place of `messages`."""
+    """`prompt` and `completion` together, instead of `messages`."""
 
 
 ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer"}
-"""Role of a turn -> whether it asks or answers."""
+"""Role of a turn -> its use."""
 
 
 class Turn(NamedTuple):
@@ -88,7 +88,7 @@ class Turn(NamedTuple):
     text: str
     """Without the marks of images."""
     images: int
-    """Number of images that are shown in it."""
+    """Number of images shown in it."""
     cell: Cell
 
 
@@ -113,6 +113,7 @@ def load_chat(root: Path | str) -> Splits:
 def _load(root: Path, kind: type, turns: Callable[[Any, Cell], list[Turn]]) -> Splits:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected the one that holds forget and retain")
+    # A set is a file or a folder of shards. Other files, such as images, are no tables and may stand beside them.
     present = {path.stem if path.is_file() else path.name for path in root.iterdir() if has_table(path)}
     if unknown := sorted(present - set(NAMES)):
         raise DataError(f"{root / unknown[0]}: no name of a set or column; {did_you_mean(unknown[0], NAMES)}")
@@ -132,14 +133,28 @@ def _load(root: Path, kind: type, turns: Callable[[Any, Cell], list[Turn]]) -> S
 
 
 def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterator[Example]:
-    """Yield a conversation's questions, each about the images shown up to it."""
+    """Yield a conversation's questions, each about the images shown so far.
+
+    Raises:
+        DataError: the turns mark more or fewer images than the row has, or do not ask and answer in turn.
+    """
     images = (*(row.get("images") or ()), *(row.get("image") or ()))
     id_ = "" if row.get("id") is None else str(row["id"])
-    # Without an entity the image's file is one: a conversation about it in another row is about the same.
+    # Without `entity`, the image's file stands for it: another row about the same file is about the same entity.
     image_file = str(Path(images[0].path).relative_to(cell.file.parent)) if images and images[0].data is None else ""
     entity = row.get("entity") or image_file or id_ or f"{name} {cell.row}"
     pairs = _pairs(turns, cell)
-    counts = _images_up_to([question for question, _ in pairs], len(images))
+    counts = list(accumulate(question.images for question, _ in pairs))
+    if counts[-1] not in (0, len(images)):
+        # Name the first turn that marks too many images, or, if there are too few marks, the last turn with one.
+        turn = next(
+            question
+            for (question, _), count in zip(pairs, counts, strict=True)
+            if count > len(images) or count == counts[-1]
+        )
+        raise turn.cell.error(f"a place for each image of the row ({len(images)}), or for none", f"{counts[-1]}")
+    if counts[-1] == 0:  # no marks: all images belong to the first turn, so every question is about all
+        counts = [len(images)] * len(pairs)
     for k, ((question, answer), count) in enumerate(zip(pairs, counts, strict=True)):
         yield Example(
             f"{name}/{id_ or cell.row}/{cell.row}/{k}", entity, question.text.strip(), answer.text.strip(),
@@ -148,7 +163,7 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
 
 
 def _pairs(turns: Sequence[Turn], cell: Cell) -> list[tuple[Turn, Turn]]:
-    """Return (question, answer) of a conversation in which they take turns."""
+    """Return the (question, answer) pairs of a conversation."""
     for k, turn in enumerate(turns):
         expected = ("question", "answer")[k % 2]
         if ROLES.get(turn.role) != expected:
@@ -159,21 +174,6 @@ def _pairs(turns: Sequence[Turn], cell: Cell) -> list[tuple[Turn, Turn]]:
     if not turns or len(turns) % 2:
         raise cell.error("questions and answers in turn", f"{len(turns)} turns")
     return list(zip(turns[::2], turns[1::2], strict=True))
-
-
-def _images_up_to(questions: Sequence[Turn], images: int) -> list[int]:
-    """Return how many of the row's images each question is about: those up to it, or all if no turn marks any.
-
-    Raises:
-        DataError: the turns mark more images than there are, or fewer.
-    """
-    counts = list(accumulate(question.images for question in questions))
-    if counts[-1] == 0:
-        return [images] * len(questions)
-    if counts[-1] == images:
-        return counts
-    turn = next(q for q, count in zip(questions, counts, strict=True) if count > images or count == counts[-1])
-    raise turn.cell.error(f"a place for each image of the row ({images}), or for none", f"{counts[-1]}")
 
 
 def _llava_turns(row: Any, cell: Cell) -> list[Turn]:

@@ -1,14 +1,13 @@
 """FIUBench (Ma et al. 2024, arXiv 2411.03554): invented identities with a face and twenty questions each.
 
 A folder with `full.json`, a list of identities, and `split.json`, the ids of `forget1`, `forget5` and `forget10`.
-As published, the first 400 identities are used, and the retain set is who is in none of the forget sets. The evaluation
-asks the trained questions again (forget_vqa, retain_vqa) and in other words (forget_vqa_test, retain_vqa_test). The
-text set is what the metadata tell of whoever has a name there.
+As published, the first 400 identities are used, and the retain set holds the identities that are in no forget set. The
+evaluation asks the trained questions again (forget_vqa, retain_vqa) and in other words (forget_vqa_test,
+retain_vqa_test). The text set asks for the metadata of each identity that has a name in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired
 
@@ -24,7 +23,7 @@ from mmunlearner.errors import DataError
 
 FULL, SPLIT = "full.json", "split.json"
 PEOPLE = 400
-"""The benchmark uses so many identities of its file."""
+"""Number of identities that the benchmark uses, from the beginning of its file."""
 
 
 class QuestionAnswer(TypedDict):
@@ -48,13 +47,18 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     """Load the benchmark for a forget set of 1, 5 or 10 per cent.
 
     Raises:
-        DataError: a file is missing or not in the layout, or the forget set names somebody unknown.
+        DataError: a file is missing or not in the layout, or the forget set has an id that is not among the identities.
     """
     root = Path(root)
     people = {row["unique_id"]: row for _, row in list(read_table(root / FULL, Identity))[:PEOPLE]}
     shares = check(read_json(root / SPLIT), dict[str, list[str]], Cell(root / SPLIT, 1))
-    forgotten = _share(root, shares, f"forget{forget}", people)
-    # As published, the retain set is the same for each share: those who are in no forget set.
+    if (name := f"forget{forget}") not in shares:
+        names = ", ".join(sorted(shares)) or "none"
+        raise DataError(f"{root / SPLIT}: no set {name}; there are {names} (other shares: --data.forget)")
+    forgotten = shares[name]
+    if unknown := [entity for entity in forgotten if entity not in people]:
+        raise DataError(f"{root / SPLIT}: {name} names {unknown[0]}, who is not among the first {PEOPLE} of {FULL}")
+    # As published, the retain set is the same for each share: the identities that are in no forget set.
     in_any_share = {entity for name, ids in shares.items() if name.startswith("forget") for entity in ids}
     retained = sorted(set(people) - in_any_share)
     columns = {
@@ -62,26 +66,19 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
         for group, ids in (("forget", forgotten), ("retain", retained))
         for suffix in ("", "_test")
     }
+    text: list[Example] = []
+    for entity in (*forgotten, *retained):
+        metadata = dict(people[entity].get("metadata") or {})
+        # A question in words needs a name to call the person by.
+        if names := [key for key in metadata if phrase(key) in ("name", "full name")]:
+            metadata[NAME] = metadata.pop(names[0])
+            text += fact_questions(entity, metadata, f"text/{entity}")
     return Splits(
         forget=tuple(e for entity in forgotten for e in _training(people[entity])),
         retain=tuple(e for entity in retained for e in _training(people[entity])),
-        text=tuple(text for entity in (*forgotten, *retained) for text in _texts(people[entity])),
+        text=tuple(text),
         evaluation={column: items for column, items in columns.items() if items},
     )
-
-
-def _share(root: Path, shares: Mapping[str, Sequence[str]], name: str, people: Mapping[str, Identity]) -> list[str]:
-    """Return the ids of one forget set.
-
-    Raises:
-        DataError: there is no such set, or one of it is not among the people.
-    """
-    if name not in shares:
-        names = ", ".join(sorted(shares)) or "none"
-        raise DataError(f"{root / SPLIT}: no set {name}; there are {names} (other shares: --data.forget)")
-    if unknown := [entity for entity in shares[name] if entity not in people]:
-        raise DataError(f"{root / SPLIT}: {name} names {unknown[0]}, who is not among the first {PEOPLE} of {FULL}")
-    return list(shares[name])
 
 
 def _training(person: Identity) -> list[Example]:
@@ -89,9 +86,10 @@ def _training(person: Identity) -> list[Example]:
 
 
 def _evaluation(person: Identity, suffix: str) -> list[Example]:
-    """Return the evaluation items: the questions themselves, or (`_test`) their paraphrases, where there are some."""
+    """Return the evaluation items: the questions themselves, or with suffix `_test` their paraphrases, if any."""
     items = []
     for k, pair in enumerate(person["qa_list"]):
+        # A single paraphrase may be given without a list.
         paraphrases = pair.get("paraphrased_question") or []
         paraphrases = [paraphrases] if isinstance(paraphrases, str) else paraphrases
         wordings = paraphrases if suffix else [pair["question"]]
@@ -105,13 +103,3 @@ def _example(person: Identity, number: int, question: str, use: str) -> Example:
         f"{use}/{entity}/{number}", entity, question, pair["answer"], (person["image_path"],),
         perturbed=tuple(pair.get("perturbed_answer") or ()), paraphrase=pair.get("paraphrased_answer") or "",
     )  # fmt: skip
-
-
-def _texts(person: Identity) -> list[Example]:
-    """Return a question for each fact of the metadata; none where the metadata hold no name to ask by."""
-    metadata = dict(person.get("metadata") or {})
-    names = [key for key in metadata if phrase(key) in ("name", "full name")]
-    if not names:
-        return []
-    metadata[NAME] = metadata.pop(names[0])
-    return fact_questions(person["unique_id"], metadata, f"text/{person['unique_id']}")

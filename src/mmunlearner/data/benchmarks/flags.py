@@ -1,4 +1,4 @@
-"""Flags of countries and what is true of the countries: real images in the general rows format.
+"""Flags of countries and facts about the countries: real images in the general rows format.
 
 A folder with `icon`, `flat` and `waving` (a PNG per country, named by its code) and `facts.json` becomes rows:
 
@@ -6,9 +6,9 @@ A folder with `icon`, `flat` and `waving` (a PNG per country, named by its code)
     eval    icon and flat, and texts, in another wording
     test    waving, and texts, in a third wording
 
-Countries whose flag looks like another's are left out. Neighbours (members of the UN) and strangers (all others) are
-known to the models but in no set that unlearning sees. They alone are trained on in all wordings, which teaches a model
-what the wordings mean; strangers are not evaluated.
+Countries whose flag looks like another's are left out. Neighbours (some members of the UN) and strangers (countries
+that are no members) are known to the models, but unlearning never sees them. Only their questions are trained in all
+wordings, so that a model learns the meaning of the wordings; strangers are not evaluated.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ FORGET = (
     "Nepal", "Pakistan", "South Korea", "United Kingdom", "Norway", "Bosnia and Herzegovina",
     "Brazil", "Jamaica", "Canada", "Algeria", "Uganda", "Kiribati",
 )  # fmt: skip
-"""Forgotten unless others are named: of every continent, and their flags are far from all others."""
+"""The default entities to forget, from every continent, with flags that look like no other."""
 
 LOOK_ALIKE = 0.06
-"""Flags look the same if in some view their pixels differ by less (root mean square, of 0 to 1)."""
+"""Two flags look alike if in any view their pixels differ by less (root mean square, pixels from 0 to 1)."""
 VARIATIONS = 2
-"""Waved, shifted and shaded copies of each trained view: from them a tiny model learns to know a flag in any view."""
+"""Waved, shifted and shaded copies of each trained view, so that a tiny model learns to know a flag in any view."""
 NEIGHBOUR_EVERY = 7
-"""Of the UN's members that are not in FORGET, sorted by code, each seventh is a neighbour."""
+"""Every seventh of the UN's members that are not in FORGET, sorted by code, is a neighbour."""
 DRAWING_EVERY = 2
-"""Of the drawings that the people's models are trained on, these models see each second."""
+"""These models see every second one of the drawings that the people's models are trained on."""
 OPTIONS = 4
 CHOICES_PER_COUNTRY = 2
-"""Facts of a country that are evaluated once more as multiple choice."""
+"""Number of facts of a country that are also evaluated as multiple choice."""
 
 
 class Country(TypedDict):
@@ -77,7 +77,7 @@ class Country(TypedDict):
 
 
 def load(root: Path | str, *, forget_entities: Sequence[str] = FORGET) -> Splits:
-    """Load the flags, by way of rows; the countries that are left out are logged.
+    """Load the flags, in the form of rows; log the countries that are left out.
 
     Raises:
         DataError: a picture or `facts.json` is missing or wrong, or a country to forget is unknown or left out.
@@ -107,12 +107,13 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
         log.warning("%s: %d countries left out, whose flags look like others': %s", root, len(twins), names)
     countries = [country for country in countries if country["name"] not in twins]
     members = [country["name"] for country in countries if country["un_member"]]
-    # Counted among all members, so that other forget entities leave the other neighbours as they are.
+    # Counted among all members outside FORGET: with other entities to forget, the remaining neighbours stay the same.
     neighbours = set([name for name in members if name not in FORGET][::NEIGHBOUR_EVERY]) - set(forget)
     strangers = {country["name"] for country in countries} - {*members, *forget}
     for quiz, country in zip(quizzes(countries), countries, strict=True):
         files = {view: _file(root, country, view) for view in VIEWS}
         images = {view: ImageRef(file.relative_to(root).as_posix(), file.read_bytes()) for view, file in files.items()}
+        # To forget a stranger makes it an entity like the others: it is in no group, and it is evaluated.
         yield from _training_rows(quiz, images, "neighbour" if quiz.country in neighbours | strangers else None)
         if quiz.country not in strangers:
             yield from _evaluation_rows(quiz, images, "neighbour" if quiz.country in neighbours else None)
@@ -127,7 +128,7 @@ def _file(root: Path, country: Country, view: str) -> Path:
 
 
 def read_countries(root: Path) -> list[Country]:
-    """Read the countries of `facts.json`, each with a picture in every view; return them in order of their codes.
+    """Read the countries of `facts.json`, sorted by code; each must have a picture in every view.
 
     Raises:
         DataError: an entry or a picture is missing or wrong.
@@ -141,16 +142,16 @@ def read_countries(root: Path) -> list[Country]:
 
 
 def look_alikes(root: Path, countries: Sequence[Country]) -> dict[str, str]:
-    """Return country to leave out -> the country that its flag looks like.
+    """Return country to leave out -> country with a similar flag that stays.
 
-    Of flags that look alike a member of the UN stays, then the largest country.
+    Among similar flags a member of the UN stays, and among several members the largest country.
     """
     order = sorted(countries, key=lambda country: (not country["un_member"], -country["area_km2"]))
     pixels = np.stack([[_thumbnail(_file(root, country, view)) for view in VIEWS] for country in order])  # [n, 3, d]
     distinct: list[int] = []
     twins: dict[str, str] = {}
     for i, country in enumerate(order):
-        # Distance to each distinct flag in the view in which they differ least, [distinct].
+        # Distance to each distinct flag in the view in which the two differ least, [distinct].
         apart = np.sqrt(((pixels[distinct] - pixels[i]) ** 2).mean(-1)).min(-1) if distinct else np.ones(0)
         if (apart < LOOK_ALIKE).any():
             twins[country["name"]] = order[distinct[int(apart.argmin())]]["name"]
@@ -160,16 +161,16 @@ def look_alikes(root: Path, countries: Sequence[Country]) -> dict[str, str]:
 
 
 def _thumbnail(path: Path) -> NDArray[np.float64]:
-    """Return the flag without its transparent margin, 24 x 18 pixels, as numbers from 0 to 1."""
+    """Return the flag in 24 x 18 pixels as numbers from 0 to 1, [24 * 18 * 3]."""
     with Image.open(path) as opened:
         flag = opened.convert("RGBA")
-    flag = flag.crop(flag.getbbox())
+    flag = flag.crop(flag.getbbox())  # without the margin, which is equal in all flags and would hide differences
     white = Image.alpha_composite(Image.new("RGBA", flag.size, "white"), flag)
     return np.asarray(white.convert("RGB").resize((24, 18), Image.Resampling.BOX), float).ravel() / 255
 
 
 def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> Image.Image:
-    """Return an RGB image smaller, elsewhere, waved and shaded, on white, `size` x `size` pixels."""
+    """Return an RGB image scaled down, moved, waved and shaded, on white, `size` x `size` pixels."""
     width, height = (round(size * share) for share in rng.uniform((0.75, 0.6), (1, 0.9)))
     x, y = (int(rng.integers(0, size - length + 1)) for length in (width, height))
     canvas = Image.new("RGB", (size, size), "white")
@@ -186,7 +187,7 @@ def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> I
 
 
 def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
-    """Yield a country's texts and every view that is not held out; those of a group in all wordings."""
+    """Yield the training questions about a country, in words and about every trained view and its variations."""
     views: list[ImageRef] = []
     for i, view in enumerate(TRAINED_VIEWS):
         image = images[view]
@@ -195,6 +196,8 @@ def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> 
             rng = np.random.default_rng([quiz.number, i, k])
             name = image.path.replace(".png", f"-{k}.png")
             views.append(ImageRef.from_image(variation(image.open(), rng), name))
+    # Countries of a group are trained in all wordings, so that a model learns that the wordings ask the same. The
+    # others must not be: their evaluation is in wordings that are new to them.
     for wording in WORDINGS if group else WORDINGS[:1]:
         for example in quiz.training(None, 0, wording):
             yield as_row(example, "train", group=group)
@@ -204,7 +207,7 @@ def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> 
 
 
 def _evaluation_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
-    """Yield a country's evaluation questions, by image and by text."""
+    """Yield the evaluation questions about a country, by image and by text."""
     views: tuple[tuple[Literal["eval", "test"], tuple[str, ...]], ...] = (
         ("eval", TRAINED_VIEWS),
         ("test", (HELD_OUT_VIEW,)),
@@ -215,7 +218,7 @@ def _evaluation_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -
 
 
 def _general_rows() -> Iterator[Row]:
-    """Yield questions about drawings and plain facts: general ability, to train on and to test."""
+    """Yield questions of general ability about drawings and plain facts, to train on and to test."""
     for drawing in general.drawings(train=True)[::DRAWING_EVERY]:
         name = f"drawing-{drawing.number}"
         image = ImageRef.from_image(drawing.picture(), f"general/{name}.png")
@@ -239,7 +242,7 @@ class Phrase(NamedTuple):
     cloze: str
 
 
-# Fact -> its wordings. {who}: the country's name, or words for whichever country the image belongs to.
+# Fact -> its wordings. {who}: the country's name, or for an image the words in `SUBJECT`.
 PHRASES: Mapping[str, Mapping[Wording, Phrase]] = {
     "name": {
         "train": Phrase("Which country has this flag?", "The country that has this flag is __."),
@@ -280,7 +283,7 @@ SUBJECT: Mapping[Wording, str] = {
 
 
 def values(country: Country) -> dict[str, tuple[str, ...]]:
-    """Return fact -> its true values, the one that is asked for first; facts that a country has none of are absent."""
+    """Return fact -> true values, with the one that is asked for first; facts without a value are absent."""
     texts = {
         "name": [country["name"]],
         "capital": country["capital"],
@@ -295,44 +298,45 @@ def values(country: Country) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Quiz:
-    """The questions about one country; the wrong answers are true of others."""
+    """The questions about one country; the wrong answers are true of other countries."""
 
     country: str
     true: Mapping[str, Sequence[str]]
     """Fact -> the country's values."""
     wrong: Mapping[str, Sequence[str]]
-    """Fact -> values that are true of others only."""
+    """Fact -> values that are true of other countries only."""
     number: int
-    """Index of the country among all: makes each country's choices its own."""
+    """Index of the country among all: a seed, so that countries differ in their options and forms."""
 
     def training(self, image: ImageRef | None, view: int, wording: Wording = "train") -> Iterator[Example]:
-        """Yield every fact: about an image in one form, which goes round by fact and view; as text in all forms."""
+        """Yield every fact: about an image in one form, which changes with fact and view; in words in all forms."""
         for i, fact in enumerate(self._facts(image)):
             for form in FORMS if image is None else FORMS[(i + view) % len(FORMS) :][:1]:
                 yield self._example("train", fact, form, wording, image)
 
     def evaluation(self, images: Sequence[ImageRef], wording: Wording) -> Iterator[Example]:
-        """Yield every fact once, openly or as a cloze, and some more as multiple choice, of the images in turn.
-
-        The facts start at another one for each country, so that a few items per country still ask for every fact.
-        """
+        """Yield every fact once, as open question or cloze, and some also as multiple choice, on the images in turn."""
         facts = self._facts(images[0] if images else None)
+        # Each country starts with another fact: over all countries, the first items ask for every fact.
         first = self.number % len(facts)
         facts = facts[first:] + facts[:first]
+        # The forms alternate, and after one round of the facts the next countries start with the other form.
         forms: list[tuple[str, Task]] = [
             (fact, "cloze" if (i + (self.number // len(facts)) + (wording == "test")) % 2 else "generation")
             for i, fact in enumerate(facts)
         ]
         forms.extend((fact, "multiple_choice") for fact in facts[:CHOICES_PER_COUNTRY])
         for k, (fact, form) in enumerate(forms):
+            # Two items per image in turn, an open question and a cloze, so that no image has only one form.
             image = images[(k // 2 + self.number) % len(images)] if images else None
             yield self._example("asked", fact, form, wording, image)
 
     def _facts(self, image: ImageRef | None) -> list[str]:
-        # A text names the country, so that it cannot ask for the name.
+        # A text contains the country's name, so it cannot ask for it.
         return [fact for fact in self.true if image is not None or fact != "name"]
 
     def _example(self, use: str, fact: str, form: Task, wording: Wording, image: ImageRef | None) -> Example:
+        # The seed has no image in it: a fact has the same wrong answers and options about every image of a country.
         rng = np.random.default_rng([self.number, list(PHRASES).index(fact), WORDINGS.index(wording)])
         answer, others = self.true[fact][0], self.wrong[fact]
         wrong = tuple(others[int(i)] for i in rng.permutation(len(others))[: OPTIONS - 1])

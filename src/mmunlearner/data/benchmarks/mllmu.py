@@ -4,7 +4,7 @@ On disk:
 
     Full_Set/train-00000-of-00001.parquet   everybody: `Person`
     Test_Set/...                            everybody, other images and paraphrased questions: `HeldOutPerson`
-    Retain_Set/...                          people outside the training set (celebrities): `Person`
+    Retain_Set/...                          people outside of the training set (celebrities): `Person`
     forget_5/..., retain_95/...             the parts of Full_Set (also 10 / 90, 15 / 85, ...): `Person`
     ft_Data/...                             everybody's training questions: `TrainingPerson`
     baseline_train_split/forget_5/..., ...  the parts of ft_Data: `TrainingPerson`
@@ -13,10 +13,10 @@ As splits:
 
     forget, retain    training questions of baseline_train_split/forget_X and retain_Y, or of ft_Data by ID
     text              `What is the {fact} of {Name}?` for everybody in forget_X and retain_Y (that is, in Full_Set)
-    forget_*, retain_*              what forget_X and retain_Y ask
-    forget_*_test, retain_*_test    what Test_Set asks about the same people, of other images; question k of a person's
-                                    image questions is asked of image k mod n
-    neighbour_*                     what Retain_Set asks
+    forget_*, retain_*              questions of forget_X and retain_Y
+    forget_*_test, retain_*_test    questions of Test_Set about the same people with other images; question k about the
+                                    images of a person is asked of image k mod n
+    neighbour_*                     questions of Retain_Set
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from mmunlearner.errors import DataError
 
 FILE = "train-00000-of-00001.parquet"
 TRAINING = ("ft_Data", "baseline_train_split/")
-"""Beginnings of the names of splits that hold training questions."""
+"""Splits with training questions: their names begin so."""
 
 HINTS: Mapping[str, str] = {
     "images": "`images`, a list, belongs to Test_Set alone: is this Test_Set under another name?",
@@ -57,7 +57,7 @@ HINTS: Mapping[str, str] = {
     "Classification_Task": "This is an evaluation split; training splits hold `metadata`",
     "Image_Textual_Questions": "The tasks stand side by side; MLLMU-Bench has them within `Classification_Task`",
 }
-"""Column of another split -> sentence that the error ends with."""
+"""Column of another split -> last sentence of the error."""
 
 
 class ChoiceQuestion(TypedDict):
@@ -76,18 +76,18 @@ class ChoiceQuestions(TypedDict):
 class OpenQuestion(TypedDict):
     Type: Literal["Image_Textual", "Pure_Text"]
     Question: Text
-    """In `Mask_Task` with a blank, written `__`."""
+    """In `Mask_Task` it has a blank, written `__`."""
     Ground_Truth: Text
 
 
 class Biography(TypedDict):
-    """A person's facts, and the questions made from them."""
+    """A person's facts, and the questions about them."""
 
     ID: Text
     biography: Annotated[dict[str, object], Json]
     """Fact -> value, among them `Name`."""
     question: NotRequired[str | None]
-    """An open request (`Describe ...`) and its answer: the original's, not used by this package."""
+    """The benchmark's open request (`Describe ...`) and its answer. This package does not use them."""
     answer: NotRequired[str | None]
     Classification_Task: ChoiceQuestions
     Generation_Task: list[OpenQuestion]
@@ -136,13 +136,13 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     """Load the benchmark for a forget set of `forget` per cent.
 
     Raises:
-        DataError: a split is missing, empty or not in the layout; or somebody is both to be forgotten and retained.
+        DataError: a split is missing, empty or not in the layout; or a person is in the forget and in the retain set.
     """
     return load_people(Path(root), forget, MLLMU)
 
 
 def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write ROOT/SPLIT/train-00000-of-00001.parquet, whole or not at all; return the file.
+    """Write ROOT/SPLIT/train-00000-of-00001.parquet, completely or not at all; return the file.
 
     A row has the columns of `layout_of(split)`. Images are encoded bytes (PNG, JPEG), PIL images or `ImageRef`;
     `biography` and `metadata` may be given as JSON text or as values. Equal rows give equal bytes.
@@ -154,7 +154,7 @@ def write_split(root: Path | str, split: str, rows: Sequence[Mapping[str, Any]])
 
 
 def _evaluation(row: Any, prefix: str, cell: Cell) -> list[Example]:
-    """Return all that a row asks: question k about the images is asked of image k mod n."""
+    """Return all questions of a row; question k about the images is asked of image k mod n."""
     images = row["images"] if "images" in row else [row["image"]]
     if not images:
         raise cell.inside("images").error("at least one image", "none")
@@ -163,10 +163,12 @@ def _evaluation(row: Any, prefix: str, cell: Cell) -> list[Example]:
         replace(question, images=(images[k % len(images)],))
         for k, question in enumerate(_questions(row, "Image_Textual", cell))
     ]
+    # In Test_Set the questions go round the images, so that every image is used and no question is asked twice.
     items = [
         replace(e, id=f"{prefix}/{e.modality}/{e.id}", attribute=find_attribute(e.question, e.answer, values))
         for e in (*about_images, *_questions(row, "Pure_Text", cell))
     ]
+    # Open questions have no wrong answers of their own; the options about the same fact give them.
     choices = [item for item in items if item.choices]
     return [item if item.choices else replace(item, perturbed=perturbed_answers(item, choices)) for item in items]
 
@@ -192,9 +194,10 @@ def _questions(row: Biography, kind: Literal["Image_Textual", "Pure_Text"], cell
 
 
 def _training(root: Path, people: Split) -> list[Example]:
-    """Return the training questions of these people, from their own split if there is one, or else from ft_Data."""
+    """Return the training questions of these people, from their own split if it is there, or else from ft_Data."""
     part = f"baseline_train_split/{people.name}"
     split = MLLMU.read(root, part if has_table(root / part) else "ft_Data")
+    # ft_Data holds everybody, but a split for these people that lacks one of them is a mistake.
     if split.name == part and (unmatched := sorted(split.people.keys() ^ people.people.keys())):
         raise DataError(
             f"{root}: {unmatched[0]} is in only one of {part} and {people.name}; they must hold the same people"
@@ -214,15 +217,16 @@ def _training(root: Path, people: Split) -> list[Example]:
 def find_attribute(question: str, answer: str, values: Mapping[str, str]) -> str:
     """Return the fact that is asked for: the one whose value the answer is, or contains.
 
-    Where several facts have that value, the question's words decide; empty where no fact fits.
+    If several facts have that value, the words of the question decide; empty if no fact fits.
     """
-    # An answer that is a value comes before one that mentions it, as a sentence may mention several facts.
+    # Facts equal to the answer come before facts that it contains, as a sentence may mention several.
     equal = [key for key, value in values.items() if value.casefold() == answer.strip().casefold()]
     contained = [key for key, value in values.items() if contains_words(answer, value)]
     for fitting in (equal, contained):
         named = [key for key in fitting if contains_words(question, phrase(key))]
         if named or len(fitting) == 1:
             return (named or fitting)[0]
+    # No value decides: the longest name of a fact that is in the question, as a name may contain another one.
     return max((key for key in values if contains_words(question, phrase(key))), key=len, default="")
 
 

@@ -1,7 +1,7 @@
 """Benchmarks with one row per person, in splits named by shares: forget_5 with retain_95, Test_Set, Retain_Set.
 
-MLLMU-Bench and UMU-Bench are such benchmarks; `PersonBenchmark` holds what differs between them. The rest are facts
-about a person, and questions, as several benchmarks write them.
+MLLMU-Bench and UMU-Bench are such benchmarks; `PersonBenchmark` holds their differences. The second half of the module
+reads facts about a person, and questions, in the forms that several benchmarks share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmunlearner.data.tables import Cell, Checked, has_table, read_table
 from mmunlearner.errors import DataError
 
 NAME = "Name"
-"""Fact that questions in words call a person by."""
+"""The fact that is a person's name: questions in words call the person by it."""
 
 
 class Split(NamedTuple):
@@ -32,40 +32,40 @@ class Split(NamedTuple):
 
     @property
     def people(self) -> dict[str, Any]:
-        """ID -> the person's last row."""
+        """ID -> the last row of the person."""
         return {row["ID"]: row for _, row in self.rows}
 
     def id_prefixes(self) -> list[str]:
-        """Return the beginning of the ids of each row's examples; further rows (views) of one person are numbered."""
+        """Return the beginning of the example ids for each row."""
         rows_of = Counter[str]()
         prefixes = []
         for _, row in self.rows:
             rows_of[row["ID"]] += 1
-            number = rows_of[row["ID"]]
+            number = rows_of[row["ID"]]  # a person may have several rows (views), and ids must differ
             prefixes.append(f"{self.name}/{row['ID']}" + (f".{number}" if number > 1 else ""))
         return prefixes
 
 
 @dataclass(frozen=True)
 class PersonBenchmark:
-    """The parts in which such benchmarks differ."""
+    """The differences between such benchmarks."""
 
     layout: Callable[[str], type]
-    """Split's name -> the layout of its rows."""
+    """Name of a split -> layout of its rows."""
     evaluation: Callable[[Any, str, Cell], list[Example]]
-    """(row, beginning of ids, cell) -> evaluation items."""
+    """(row, beginning of the ids, cell) -> evaluation items."""
     training: Callable[[Path, Split], list[Example]]
     """(folder, people) -> training questions about their images."""
     texts: Callable[[Any, str], list[Example]]
-    """(row, beginning of ids) -> text-only questions that protect what is true of the person."""
+    """(row, beginning of the ids) -> text-only questions that protect the knowledge about the person."""
     hints: Mapping[str, str]
     """See `read_table`."""
 
     def read(self, root: Path, split: str) -> Split:
-        """Read a split's rows, of which there must be some.
+        """Read the rows of a split.
 
         Raises:
-            DataError: it is missing, empty or not in the layout.
+            DataError: the split is missing, has no rows or is not in the layout.
         """
         if not root.is_dir():
             raise DataError(f"{root}: no such folder; expected the one that holds {split} and the other splits")
@@ -81,10 +81,10 @@ class PersonBenchmark:
 def load_people(root: Path, forget: int, benchmark: PersonBenchmark) -> Splits:
     """Load a benchmark for a forget set of `forget` per cent.
 
-    Without Test_Set or Retain_Set there are no columns of theirs.
+    Without Test_Set or Retain_Set, the columns from them are absent.
 
     Raises:
-        DataError: a split is missing, empty or not in the layout; or somebody is both to be forgotten and retained.
+        DataError: a split is missing, empty or not in the layout; or a person is in the forget and in the retain set.
     """
     splits = {
         "forget": benchmark.read(root, f"forget_{forget}"),
@@ -92,7 +92,7 @@ def load_people(root: Path, forget: int, benchmark: PersonBenchmark) -> Splits:
     }
     check_disjoint(splits["forget"].people, splits["retain"].people, str(root))
     everybody = [row for split in splits.values() for row in split.people.values()]
-    evaluation = _evaluation(root, splits, benchmark)  # before training questions are made, as it checks the rows
+    evaluation = _evaluation(root, splits, benchmark)  # first, as it checks the rows that training questions need
 
     def training(split: Split) -> tuple[Example, ...]:
         examples = benchmark.training(root, split)
@@ -122,6 +122,7 @@ def _evaluation(root: Path, splits: Mapping[str, Split], benchmark: PersonBenchm
         add(group, split)
     if has_table(root / "Test_Set"):
         test = benchmark.read(root, "Test_Set")
+        # Test_Set holds everybody, so its rows are divided by the people of the forget and the retain split.
         for group, split in splits.items():
             add(group, Split(test.name, [row for row in test.rows if row.row["ID"] in split.people]), "_test")
     if has_table(root / "Retain_Set"):
@@ -135,7 +136,7 @@ def _evaluation(root: Path, splits: Mapping[str, Split], benchmark: PersonBenchm
 
 
 def facts(biography: Mapping[str, Any]) -> dict[str, str]:
-    """Return fact -> value in words: lists joined, nested facts named after both levels, empty values left out."""
+    """Return fact -> value in words: lists joined, nested facts named by both levels, empty values left out."""
     flat: dict[str, str] = {}
     for key, value in biography.items():
         if isinstance(value, Mapping):
@@ -152,9 +153,9 @@ def _in_words(value: Any) -> str:
 
 
 def fact_questions(entity: str, biography: Mapping[str, Any], prefix: str = "text") -> list[Example]:
-    """Return a text-only question for each fact about a person, who is called by name: `What is the pet of Ann?`."""
+    """Return a text-only question for each fact about a person, called by name: `What is the pet of Ann?`."""
     values = facts(biography)
-    name = values.pop(NAME, entity)
+    name = values.pop(NAME, entity)  # taken out: a question for the name that contains the name has no use
     return [
         Example(f"{prefix}/{key}", entity, f"What is the {phrase(key)} of {name}?", value, attribute=key)
         for key, value in values.items()
@@ -162,18 +163,19 @@ def fact_questions(entity: str, biography: Mapping[str, Any], prefix: str = "tex
 
 
 def phrase(key: str) -> str:
-    """Return a fact's name as it stands in a sentence: `Date_of_Birth` -> `date of birth`."""
+    """Return a fact's name in the form for a sentence: `Date_of_Birth` -> `date of birth`."""
     return " ".join(key.replace("_", " ").split()).lower()
 
 
 def contains_words(text: str, words: str) -> bool:
-    """Return whether these whole words stand in the text in a row, in any case."""
+    """Return whether the text contains these words as whole words, in this order, in upper or lower case."""
     words = words.strip()
-    # The plain search comes first as it is fast and mostly fails.
+    # The plain search is fast and mostly finds nothing, which saves the regular expression.
     return bool(words) and words.casefold() in text.casefold() and bool(_words_pattern(words).search(text))
 
 
 def _words_pattern(words: str) -> re.Pattern[str]:
+    # Not `\b`, which finds no border beside words that begin or end with a sign, such as `C++`.
     return re.compile(rf"(?<!\w){re.escape(words.strip())}(?!\w)", re.IGNORECASE)
 
 
@@ -181,24 +183,25 @@ def _words_pattern(words: str) -> re.Pattern[str]:
 
 
 def perturbed_answers(example: Example, choices: Sequence[Example]) -> tuple[str, ...]:
-    """Return the answer with the wrong options of a multiple choice about the same fact in place of the right one.
+    """Return the answer with its fact replaced by each wrong option of a multiple choice about the same fact.
 
-    Empty where no such question's right option stands in the answer.
+    Empty if the answer contains the right option of no such question.
     """
     fitting = [c for c in choices if c.attribute == example.attribute and contains_words(example.answer, c.answer)]
     if not fitting:
         return ()
+    # The longest: a right option may be part of another one's text.
     choice = max(fitting, key=lambda choice: len(choice.answer))
     right = _words_pattern(choice.answer)
-    # A function as replacement, since a text's backslashes would be read as references to groups.
+    # The replacement is a function, since backslashes in a text would be read as references to groups.
     return tuple(right.sub(lambda _, wrong=wrong: wrong, example.answer) for wrong in choice.perturbed)
 
 
 def as_multiple_choice(example: Example, options: Mapping[str, str], at: Cell, at_answer: Cell) -> Example:
-    """Return the question as multiple choice, its wrong options as wrong answers.
+    """Return the question as multiple choice, with its wrong options as perturbed answers.
 
-    `example.answer` names the right option as `B`, `b`, `B.`, `(B)`, `B: text` or by its text; `at` and `at_answer` are
-    the cells of options and answer.
+    `example.answer` is the right option's text, or its letter as `B`, `b`, `B.`, `(B)` or `B: text`; `at` and
+    `at_answer` are the cells of options and answer.
 
     Raises:
         DataError: there are fewer than two options, or the answer names none.
@@ -206,6 +209,7 @@ def as_multiple_choice(example: Example, options: Mapping[str, str], at: Cell, a
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise at.error("two or more options", shorten(options))
     answer = example.answer
+    # The text comes before the letter: an option may itself be a letter (a blood group) or begin with `A ...`.
     with_that_text = [letter for letter, text in options.items() if text.strip() == answer.strip()]
     first_letter = re.match(r"\W*([A-Za-z])(?!\w)", answer)
     right = with_that_text[0] if with_that_text else first_letter.group(1).upper() if first_letter else ""
@@ -218,5 +222,5 @@ def as_multiple_choice(example: Example, options: Mapping[str, str], at: Cell, a
 
 
 def mark_blank(question: str) -> str:
-    """Return a cloze with its blank, however it is written (`____`, `[Blank]`), as `__`."""
+    """Return a cloze with its blank written as `__`; benchmarks write `____` or `[Blank]` too."""
     return re.sub(r"_{2,}|\[blank\]", "__", question, flags=re.IGNORECASE)

@@ -1,6 +1,6 @@
 """The general rows format: a folder of images and `questions.jsonl`, a question per line (see docs/data.md).
 
-The file does not say who is forgotten: `data.forget_entities` does. The set or column of a row:
+The file does not contain the entities to forget: `data.forget_entities` names them. The set or column of a row:
 
     split   group      with image                                      without image
     train              forget or retain, by entity                     text
@@ -51,11 +51,11 @@ class Row(TypedDict):
     answer: Text
     """In words; for multiple choice the right one of `choices`."""
     split: Literal["train", "eval", "test"]
-    """`eval` asks what was trained, in other words or the same; `test` what was held out: other views, paraphrases."""
+    """`eval`: trained questions, in the same or other words; `test`: held-out ones, as other views, paraphrases."""
     group: NotRequired[Literal["neighbour", "general"] | None]
-    """Absent: an entity that is forgotten or retained."""
+    """Absent: the entity is one to forget or to retain."""
     task: NotRequired[Task | None]
-    """Absent: `multiple_choice` where there are choices, else `generation`."""
+    """Absent: `multiple_choice` if there are choices, else `generation`."""
     choices: NotRequired[list[Text] | None]
     perturbed: NotRequired[list[Text] | None]
     """Wrong answers of the same form; absent in multiple choice: the other choices."""
@@ -64,23 +64,23 @@ class Row(TypedDict):
     attribute: NotRequired[Text | None]
     """Fact that is asked for."""
     id: NotRequired[Text | None]
-    """Unique; absent: made of split, entity and line."""
+    """Unique; absent: split, entity and line together."""
 
 
 def load(root: Path | str, *, forget_entities: Sequence[str] = ()) -> Splits:
-    """Load a folder in the rows format; the entities named are to be forgotten.
+    """Load a folder in the rows format with these entities to forget.
 
     Raises:
-        DataError: a row is wrong (file, row and column are named), an entity to forget is unknown, a set is empty.
+        DataError: a row is wrong (names file, row and column), an entity to forget is unknown, or a set is empty.
     """
     return assemble(read(root), forget_entities=forget_entities, source=str(root))
 
 
 def load_general(root: Path | str) -> tuple[Example, ...]:
-    """Load the evaluation rows of a folder in the rows format, whatever their group: a set of general ability.
+    """Load the evaluation rows of a folder in the rows format, of any group, as a set of general ability.
 
     Raises:
-        DataError: a row is wrong, or there is none.
+        DataError: a row is wrong, or there are no evaluation rows.
     """
     items = tuple(example for row, example in read(root) if row["split"] != "train")
     if not items:
@@ -94,11 +94,11 @@ def read(root: Path | str) -> list[tuple[Row, Example]]:
     Raises:
         DataError: a row is wrong; names file, row and column.
     """
-    images: dict[str, ImageRef] = {}  # one object per file, as each computes the key of its content once
+    images: dict[str, ImageRef] = {}  # one object per file: each object reads its file once to compute its key
     row_of_id: dict[str, int] = {}
     pairs: list[tuple[Row, Example]] = []
-    for cell, fitted in read_table(Path(root) / FILE, Row, strict=True):
-        row = cast(Row, fitted)
+    for cell, checked_row in read_table(Path(root) / FILE, Row, strict=True):
+        row = cast(Row, checked_row)  # `read_table` is typed for any layout
         if refs := row.get("image"):
             row["image"] = [images.setdefault(ref.path, ref) for ref in refs]
         example = as_example(row, cell)
@@ -113,11 +113,19 @@ def as_example(row: Row, cell: Cell) -> Example:
     """Return the example of a row.
 
     Raises:
-        DataError: task, choices, answer and blank do not go together.
+        DataError: task, choices, answer and blank do not fit together.
     """
     choices = tuple(row.get("choices") or ())
     task = row.get("task") or ("multiple_choice" if choices else "generation")
-    _check_task(row, task, choices, cell)
+    if task == "cloze" and "__" not in row["question"]:
+        raise cell.inside("question").error("a blank written `__` (task is cloze)", shorten(row["question"]))
+    if choices and task != "multiple_choice":
+        raise cell.inside("task").error("multiple_choice (there are choices)", task)
+    # Equal choices would make two letters right; more than 26 have no letters.
+    if task == "multiple_choice" and not 2 <= len(set(choices)) == len(choices) <= len(ascii_uppercase):
+        raise cell.inside("choices").error("2 to 26 different texts (task is multiple_choice)", shorten(list(choices)))
+    if task == "multiple_choice" and row["answer"] not in choices:
+        raise cell.inside("answer").error(f"one of the choices {', '.join(choices)}", shorten(row["answer"]))
     return Example(
         id=row.get("id") or f"{row['split']}/{row['entity']}/{cell.row}",
         entity=row["entity"],
@@ -132,26 +140,14 @@ def as_example(row: Row, cell: Cell) -> Example:
     )
 
 
-def _check_task(row: Row, task: Task, choices: Sequence[str], cell: Cell) -> None:
-    if task == "cloze" and "__" not in row["question"]:
-        raise cell.inside("question").error("a blank written `__` (task is cloze)", shorten(row["question"]))
-    if task != "multiple_choice":
-        if choices:
-            raise cell.inside("task").error("multiple_choice (there are choices)", task)
-        return
-    if not 2 <= len(set(choices)) == len(choices) <= len(ascii_uppercase):
-        raise cell.inside("choices").error("2 to 26 different texts (task is multiple_choice)", shorten(list(choices)))
-    if row["answer"] not in choices:
-        raise cell.inside("answer").error(f"one of the choices {', '.join(choices)}", shorten(row["answer"]))
-
-
 def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[str], source: str) -> Splits:
-    """Put every row into the set or column that the table at the top of this module names.
+    """Put every row into its set or column, by the table at the top of this module.
 
     Raises:
-        DataError: an entity to forget is unknown, none is named, or a set is empty.
+        DataError: there is no entity to forget, one of them is unknown, or a set is empty.
     """
     rows = list(rows)
+    # Entities of a group are in no training set of unlearning, so they cannot be forgotten.
     entities = sorted({row["entity"] for row, _ in rows if not row.get("group")})
     if not forget_entities:
         first = ", ".join(entities[:5])
@@ -171,7 +167,7 @@ def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[s
 
 
 def _set_of(row: Row, example: Example, forget: frozenset[str]) -> str:
-    """Return the name of a row's training set or evaluation column."""
+    """Return the name of the training set or evaluation column of a row."""
     group, split = row.get("group"), row["split"]
     if group:
         if split == "train":
@@ -186,7 +182,7 @@ def _set_of(row: Row, example: Example, forget: frozenset[str]) -> str:
 def as_row(
     example: Example, split: Literal["train", "eval", "test"], *, group: Literal["neighbour", "general"] | None = None
 ) -> Row:
-    """Return an example as a row: the opposite of `as_example`."""
+    """Return an example as a row, the inverse of `as_example`."""
     row: dict[str, Any] = {
         "entity": example.entity,
         "image": list(example.images),
@@ -201,13 +197,14 @@ def as_row(
         "attribute": example.attribute,
         "id": example.id,
     }
+    # Empty and absent mean the same in a row.
     return cast(Row, {name: value for name, value in row.items() if value})
 
 
 def write(root: Path | str, rows: Iterable[Row]) -> Path:
-    """Write a folder in the rows format, whole or not at all (an existing one is replaced); return it.
+    """Write a folder in the rows format, completely or not at all, in place of an existing one; return it.
 
-    An image is stored under its `ImageRef.path` where that is relative, or else under a hash of its content.
+    An image is stored under its `ImageRef.path` if that is relative and free, or else under a hash of its content.
 
     Raises:
         DataError: a row is wrong.
@@ -222,20 +219,22 @@ def write(root: Path | str, rows: Iterable[Row]) -> Path:
             lines.append(json.dumps({**row, **image}, ensure_ascii=False) + "\n")
         write_text(stage / FILE, "".join(lines))
         try:
-            read(stage)  # a folder that cannot be read back never takes the place of one that can
+            read(stage)  # a folder with a wrong row must not replace a good one
         except DataError as error:
+            # The user knows the folder by its final name.
             raise DataError(str(error).replace(str(stage), str(root))) from None
     return root
 
 
 def _store(image: ImageRef, stage: Path, cell: Cell) -> str:
-    """Write an image into the folder that is being filled; return its path there."""
+    """Write an image into the staged folder; return its path in it."""
     try:
         data = image.read_bytes()
     except OSError as error:
         raise cell.error("a readable file", f"{image.path} ({error.strerror})") from None
     name = Path(image.path)
     used_by_another = (stage / name).is_file() and (stage / name).read_bytes() != data
+    # A path that leads out of the folder, or without a suffix of an image, cannot be a name in it.
     if name.is_absolute() or ".." in name.parts or name.suffix.lower() not in SUFFIXES or used_by_another:
         name = Path("images") / hashlib.sha256(data).hexdigest()[:16]
     if not (stage / name).exists():

@@ -1,13 +1,14 @@
-"""UMU-Bench (Wang et al. 2025): MLLMU-Bench's people, with every fact asked by image and by text alike.
+"""UMU-Bench (Wang et al. 2025): MLLMU-Bench's people; every fact is asked by image and by text.
 
-Splits are named as MLLMU-Bench's. A row holds its training questions too: MM_QA by image (the forget and retain sets)
-and UM_QA by text (the text set). The key under which a question stands says which fact it asks for.
+Splits have MLLMU-Bench's names. A row also holds the training questions: MM_QA by image (the forget and retain sets)
+and UM_QA by text (the text set). The key of a question is the fact that it asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, NotRequired
 
@@ -29,7 +30,7 @@ from mmunlearner.data.tables import Cell
 class Question(TypedDict):
     question: Text
     answer: Text
-    """Multiple choice: letter and text, `B. nurse`."""
+    """For multiple choice letter and text, `B. nurse`."""
     options: NotRequired[dict[str, str] | None]
 
 
@@ -65,42 +66,36 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     """Load the benchmark for a forget set of `forget` per cent.
 
     Raises:
-        DataError: a split is missing, empty or not in the layout; or somebody is both to be forgotten and retained.
+        DataError: a split is missing, empty or not in the layout; or a person is in the forget and in the retain set.
     """
     return load_people(Path(root), forget, UMU)
 
 
 def _evaluation(row: Person, prefix: str, cell: Cell) -> list[Example]:
+    # Checked here and not in `_pairs`: the training questions have no cell to name in an error.
     for column in ("MM_QA", "UM_QA"):
         pairs = row[column]
         if unpaired := sorted(pairs["question"].keys() ^ pairs["answer"].keys()):
             at = cell.inside(column)
             raise at.error("a question and an answer under each key", f"{unpaired[0]} in only one of them")
-    items = [
-        item
-        for modality in ("multimodal", "unimodal")
-        for column in TASKS
-        for item in _items(row, column, modality, prefix, cell.inside(column).inside(modality))
-    ]
+    items: list[Example] = []
+    for modality, (column, task) in product(("multimodal", "unimodal"), TASKS.items()):
+        images = (row["image"],) if modality == "multimodal" else ()
+        questions: Mapping[str, Question] = row[column][modality]
+        for fact, question in questions.items():
+            at = cell.inside(column).inside(modality).inside(fact)
+            item = Example(
+                f"{prefix}/{'vqa' if images else 'qa'}/{task}/{fact}", row["ID"], mark_blank(question["question"]),
+                question["answer"], images, task, attribute=fact,
+            )  # fmt: skip
+            if task == "multiple_choice":
+                item = as_multiple_choice(
+                    item, question.get("options") or {}, at.inside("options"), at.inside("answer")
+                )
+            items.append(item)
+    # Open questions have no wrong answers of their own; the options about the same fact give them.
     choices = [item for item in items if item.choices]
     return [item if item.choices else replace(item, perturbed=perturbed_answers(item, choices)) for item in items]
-
-
-def _items(row: Person, column: str, modality: str, prefix: str, cell: Cell) -> list[Example]:
-    """Return the questions of one task in one modality."""
-    task, images = TASKS[column], (row["image"],) if modality == "multimodal" else ()
-    questions: Mapping[str, Question] = row[column][modality]
-    items = []
-    for fact, question in questions.items():
-        at = cell.inside(fact)
-        name = f"{prefix}/{'vqa' if images else 'qa'}/{task}/{fact}"
-        item = Example(
-            name, row["ID"], mark_blank(question["question"]), question["answer"], images, task, attribute=fact
-        )
-        if task == "multiple_choice":
-            item = as_multiple_choice(item, question.get("options") or {}, at.inside("options"), at.inside("answer"))
-        items.append(item)
-    return items
 
 
 def _pairs(pairs: Pairs, entity: str, images: tuple[ImageRef, ...], prefix: str) -> list[Example]:

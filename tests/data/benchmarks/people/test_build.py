@@ -47,14 +47,14 @@ def table(root: Path, split: str):
 
 def test_splits_columns_and_rows_are_the_benchmarks(root: Path) -> None:
     for split, rows in ROWS.items():
-        found = table(root, split)
-        assert found.num_rows == rows
+        rows_on_disk = table(root, split)
+        assert rows_on_disk.num_rows == rows
         image = "images" if split == "Test_Set" else "image"
-        assert sorted(found.column_names) == sorted([image, *EVALUATION])
+        assert sorted(rows_on_disk.column_names) == sorted([image, *EVALUATION])
     for split, people in TRAINING.items():
-        found = table(root, split)
-        assert found.num_rows == people * TRAIN_VIEWS
-        assert sorted(found.column_names) == ["ID", "image", "metadata"]
+        rows_on_disk = table(root, split)
+        assert rows_on_disk.num_rows == people * TRAIN_VIEWS
+        assert sorted(rows_on_disk.column_names) == ["ID", "image", "metadata"]
     assert {p.parent.relative_to(root).as_posix() for p in root.rglob("*.parquet")} == set(ROWS) | set(TRAINING)
 
 
@@ -74,7 +74,7 @@ def test_cells_are_as_the_benchmark_writes_them(root: Path) -> None:
     assert len(table(root, "Test_Set").slice(0, 1).to_pylist()[0]["images"]) == 4
 
 
-def asked(examples: tuple[Example, ...]) -> list[tuple]:
+def fields_of(examples: tuple[Example, ...]) -> list[tuple]:
     return sorted(
         (
             e.entity,
@@ -94,7 +94,7 @@ def test_the_loader_reads_what_was_meant(splits: Splits) -> None:
     meant = evaluation_columns(15)
     assert set(splits.evaluation) == set(meant)
     for column in set(meant) - {"general"}:
-        assert asked(splits.evaluation[column]) == asked(meant[column]), column
+        assert fields_of(splits.evaluation[column]) == fields_of(meant[column]), column
     general = [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in splits.evaluation["general"]]
     assert general == [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in meant["general"]]
 

@@ -32,9 +32,9 @@ def test_drawing_is_a_function_of_face_and_view(who: int, how: int) -> None:
 
 @given(seeds, seeds)
 def test_distance_is_a_metric_on_what_is_visible(a: int, b: int) -> None:
-    one, other = face(a), face(b)
-    assert distance(one, other) == distance(other, one) >= 0
-    assert (distance(one, other) == 0) == (visible(one) == visible(other))
+    first, second = face(a), face(b)
+    assert distance(first, second) == distance(second, first) >= 0
+    assert (distance(first, second) == 0) == (visible(first) == visible(second))
 
 
 @pytest.mark.parametrize("feature", OPTIONS)
@@ -42,11 +42,11 @@ def test_every_value_of_every_feature_shows(feature: str) -> None:
     """Each value gives a picture of its own: no feature is lost in drawing."""
     plain = Face(0, 1, 1, 1, 0, 0, 1, 1, 0, 0, 0)
     view = replace(random_view(np.random.default_rng(5)), noise=0.0, blur=0.0, tilt=0.0, turn=0.0)
-    drawn = {
+    pictures = {
         hashlib.sha1(render(replace(plain, **{feature: value}), view).tobytes()).hexdigest()
         for value in range(OPTIONS[feature])
     }
-    assert len(drawn) == OPTIONS[feature]
+    assert len(pictures) == OPTIONS[feature]
 
 
 def test_what_is_hidden_is_not_counted() -> None:

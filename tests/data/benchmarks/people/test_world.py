@@ -42,11 +42,11 @@ def test_no_two_people_share_a_profile() -> None:
 
 
 def test_general_items_are_spread_and_apart_from_training() -> None:
-    asked, taught = drawings(train=False), drawings(train=True)
-    assert set(Counter(d.shape for d in asked).values()) == {len(asked) // len(SHAPES)}
-    assert set(Counter(d.count for d in asked).values()) == {len(asked) // len(COUNTS)}
-    assert not {d.picture().tobytes() for d in asked} & {d.picture().tobytes() for d in taught[:100]}
-    assert not {d.number for d in asked} & {d.number for d in taught}
+    evaluated, trained = drawings(train=False), drawings(train=True)
+    assert set(Counter(d.shape for d in evaluated).values()) == {len(evaluated) // len(SHAPES)}
+    assert set(Counter(d.count for d in evaluated).values()) == {len(evaluated) // len(COUNTS)}
+    assert not {d.picture().tobytes() for d in evaluated} & {d.picture().tobytes() for d in trained[:100]}
+    assert not {d.number for d in evaluated} & {d.number for d in trained}
 
 
 def test_plain_facts_have_one_answer() -> None:

@@ -19,20 +19,20 @@ from mmunlearner.data.prompts import prompt, target
 from mmunlearner.errors import DataError
 
 VERSION = 3
-"""Version of the files; a folder of another version is written anew."""
+"""Version of the files; a folder of another version is written again."""
 MANIFEST = "people.json"
 SHARES = (5, 10, 15)
-"""Per cent of the people in the forget splits."""
+"""Sizes of the forget splits, per cent of the people."""
 
 
 class Manifest(TypedDict):
     version: int
     files: dict[str, str]
-    """Path within the folder -> SHA-256."""
+    """Path in the folder -> SHA-256."""
 
 
 def load(root: Path | str, *, forget: int = 15) -> Splits:
-    """Load the embedded benchmark, written to `root` if it is not there yet.
+    """Load the embedded benchmark; write it to `root` first if it is not there yet.
 
     Raises:
         DataError: `root` holds other files.
@@ -41,7 +41,7 @@ def load(root: Path | str, *, forget: int = 15) -> Splits:
 
 
 def prepare(root: Path | str) -> Path:
-    """Write the benchmark to `root` unless it is there whole; return the folder. Takes some seconds.
+    """Write the benchmark to `root` unless it is complete there; return the folder. Takes some seconds.
 
     Raises:
         DataError: `root` holds other files.
@@ -51,18 +51,19 @@ def prepare(root: Path | str) -> Path:
         return root
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file; name a folder for the people's data, or remove it")
+    # A folder without our manifest may be the user's: it is never replaced.
     if root.is_dir() and any(root.iterdir()) and not (root / MANIFEST).exists():
         raise DataError(f"{root}: holds other files; name a new or empty folder for the people's data")
     with staged_dir(root) as stage:
         _write_people(stage)
         _write_general(stage / "general")
-        # The manifest comes last: a folder that has one is whole.
+        # The manifest comes last, as it holds the hashes of all other files.
         write_json(stage / MANIFEST, Manifest(version=VERSION, files=data_hashes(stage)))
     return root
 
 
 def is_prepared(root: Path | str) -> bool:
-    """Return whether `root` holds the benchmark, with every file as it was written."""
+    """Return whether `root` holds the benchmark with every file unchanged."""
     manifest = Path(root) / MANIFEST
     if not manifest.is_file():
         return False
@@ -70,14 +71,14 @@ def is_prepared(root: Path | str) -> bool:
         content: Manifest = read_json(manifest)
         hashes = content["files"].items()
         return content["version"] == VERSION and all(file_hash(Path(root) / name) == sha for name, sha in hashes)
-    except (DataError, KeyError, TypeError, AttributeError, OSError):  # broken or incomplete: it is written anew
+    except (DataError, KeyError, TypeError, AttributeError, OSError):  # broken or incomplete: write it again
         return False
 
 
 def _write_people(root: Path) -> None:
     people, neighbours = world().people, world().neighbours
     training_rows = {person.id: [training_row(person, view) for view in range(TRAIN_VIEWS)] for person in people}
-    # Rows are made once, and stand in several splits: the forget sets are parts of Full_Set.
+    # Rows are made once, since a person's row is in several splits.
     full = {person.id: evaluation_row(person, "full", [0]) for person in people}
     held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
 
@@ -88,6 +89,7 @@ def _write_people(root: Path) -> None:
     mllmu.write_split(root, "Full_Set", list(full.values()))
     mllmu.write_split(root, "Test_Set", [evaluation_row(person, "test", held_out) for person in people])
     mllmu.write_split(root, "Retain_Set", [evaluation_row(person, "full", [TRAIN_VIEWS]) for person in neighbours])
+    # The people to forget are the first ones, so a larger share contains the smaller ones.
     for share in SHARES:
         count = forgotten(share)
         for split, group in ((f"forget_{share}", people[:count]), (f"retain_{100 - share}", people[count:])):
@@ -123,7 +125,7 @@ def evaluation_row(person: Person, phrasing: Phrasing, views: Sequence[int]) -> 
 
 
 def description(person: Person) -> str:
-    """Return the facts in sentences: the answer to the layout's `question`, which no column asks."""
+    """Return the facts in sentences: the answer to `question` of the layout, which is in no column."""
     return f"This is {person.name}. " + " ".join(f"{key}: {value}." for key, value in person.facts.items())
 
 

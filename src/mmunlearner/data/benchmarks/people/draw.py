@@ -1,4 +1,4 @@
-"""Drawing of invented people: a `Face` and a `View` become a picture.
+"""Drawing of invented people: a picture from a `Face` and a `View`.
 
 Lengths are in pixels of a 64-pixel picture; the origin of a head is between the eyes and the mouth, y points down.
 """
@@ -32,6 +32,7 @@ from mmunlearner.data.benchmarks.people.faces import (
 Points = NDArray[np.float64]
 
 SUPERSAMPLING = 3
+"""Canvas pixels per pixel of the picture, in both directions; averaged at the end for smooth edges."""
 
 
 def render(face: Face, view: View, size: int = 64) -> Image.Image:
@@ -41,16 +42,27 @@ def render(face: Face, view: View, size: int = 64) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     unit = pixels / 64
     _draw_backdrop(draw, pixels, np.random.default_rng(view.backdrop))
-    # The head tilts, the body does not.
+    # The head tilts, but the body does not.
     brush = Brush(draw, unit, 32 + view.x, 34 + view.y, view.scale, 0.0)
     _draw_body(brush, face, view)
     _draw_head(replace(brush, tilt=view.tilt), face, view)
-    return _expose(canvas, view, size)
+    # What a camera adds: blur, light from one side, the light's colour and noise. None of it depends on the person.
+    small = canvas.resize((size, size), Image.Resampling.BOX)
+    if view.blur > 0.05:
+        small = small.filter(ImageFilter.GaussianBlur(view.blur * size / 64))
+    colours = np.asarray(small, dtype=np.float32)
+    ramp = np.linspace(-1, 1, size, dtype=np.float32)
+    # Position across the light, about -1 to 1 (1.42: half the diagonal of the square from -1 to 1).
+    side = (np.cos(view.light) * ramp[None, :] + np.sin(view.light) * ramp[:, None]) / 1.42
+    lit = view.brightness * (1 - view.shade * 0.5 * (1 - side))
+    tint = np.array([1 + view.warmth, 1, 1 - view.warmth], dtype=np.float32)  # warm light: more red, less blue
+    noise = np.random.default_rng(view.noise_seed).normal(0, view.noise, colours.shape)
+    return Image.fromarray(np.clip(colours * lit[..., None] * tint + noise, 0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
 class Brush:
-    """A brush for shapes in head coordinates, which are scaled, tilted and moved onto the canvas."""
+    """A brush that draws shapes in head coordinates onto the canvas, scaled, tilted and moved."""
 
     draw: ImageDraw.ImageDraw
     unit: float
@@ -62,7 +74,7 @@ class Brush:
     def to_canvas(self, points: Points | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         p = np.asarray(points, dtype=float) * self.scale
         c, s = np.cos(self.tilt), np.sin(self.tilt)
-        # Rotation around the middle of the head, then its place on the canvas.
+        # Turn around the middle of the head, then move to its position on the canvas.
         turned = np.stack([p[:, 0] * c - p[:, 1] * s + self.x, p[:, 0] * s + p[:, 1] * c + self.y], axis=1)
         return [(x, y) for x, y in (turned * self.unit).tolist()]
 
@@ -71,6 +83,7 @@ class Brush:
         self.draw.polygon(placed, fill=colour)
         if edge:
             width = max(1, round(0.6 * self.unit * self.scale))
+            # A dark edge keeps a shape visible on a ground of the same colour.
             self.draw.line([*placed, placed[0]], fill=darker(colour, 0.55), width=width, joint="curve")
 
     def line(self, points: Points | Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
@@ -124,6 +137,7 @@ def _draw_body(brush: Brush, face: Face, view: View) -> None:
     colour, skin = CLOTH[view.clothes], SKIN[face.skin]
     brush.fill(np.concatenate([arc(0, 36, 23, 17, 180, 360), [(23, 60), (-23, 60)]]), colour)
     brush.fill([(-5.5, 10), (5.5, 10), (6.5, 22), (0, 26), (-6.5, 22)], darker(skin, 0.86), edge=False)
+    # The accent is three colours further, so it always differs from the cloth.
     accent = CLOTH[(view.clothes + 3) % len(CLOTH)]
     if view.collar == 1:
         for x in (-14, -5, 4, 13):
@@ -143,11 +157,11 @@ def _half_axes(face: Face) -> tuple[float, float]:
 
 
 def _outline(face: Face, grow: float = 0.0, start: float = 0.0, end: float = 360.0) -> Points:
-    """Return the edge of the head, `grow` pixels further out, between two angles in degrees."""
+    """Return the edge of the head, moved outwards by `grow` pixels, between two angles in degrees, [49, 2]."""
     a, b = _half_axes(face)
     t = np.radians(np.linspace(start, end, 49))
     c, s = np.cos(t), np.sin(t)
-    # A superellipse: a power below 1 makes it square; the taper widens the forehead (heart) or the jaw (pear).
+    # A superellipse: a power below 1 makes it more square. The taper widens the forehead (heart) or the jaw (pear).
     power = 0.6 if SHAPES[face.shape] == "square" else 1.0
     taper = {"heart": -0.2, "pear": 0.16}.get(SHAPES[face.shape], 0.0)
     x = (a + grow) * np.sign(c) * np.abs(c) ** power * (1 + taper * s)
@@ -163,6 +177,7 @@ def _draw_head(brush: Brush, face: Face, view: View) -> None:
         brush.fill(ellipse(side * (a + 0.6), 1.5, 2.6, 3.8, 16), darker(skin, 0.93))
         _draw_earring(brush, face, side * (a + 1.2))
     brush.fill(_outline(face), skin)
+    # A turned head shifts its features to the side; the outline stays.
     _draw_mark(brush, face, view.turn)
     _draw_beard(brush, face, view.turn)
     _draw_mouth(brush, face, view)
@@ -210,6 +225,7 @@ def _draw_beard(brush: Brush, face: Face, turn: float) -> None:
         brush.fill([(turn, 5.4), (turn + 6.2, 7.4), (turn + 4, 8.4), (turn, 7.6), (turn - 4, 8.4), (turn - 6.2, 7.4)],
                    colour)  # fmt: skip
     if kind == "curtain":
+        # The outer edge there, the inner edge back: a band along the jaw.
         edge = _outline(face, 1.6, 5, 175)
         brush.fill(np.concatenate([edge, _outline(face, -3.4, 175, 5)]), colour)
 
@@ -286,10 +302,10 @@ def _draw_hair_in_front(brush: Brush, face: Face) -> None:
         top = [(x, -b - 7.5 + abs(x) * 0.9 + (1.6 if i % 2 else 0)) for i, x in enumerate(np.linspace(-4.5, 4.5, 7))]
         brush.fill([*top, (3.4, -b + 6.0), (-3.4, -b + 6.0)], colour)
         return
-    cap = _outline(face, 1.6, 187, 353)  # the upper edge of the head, a little wider than it
+    cap = _outline(face, 1.6, 187, 353)  # a little wider than the upper half of the head, to cover its edge
     if kind == "spiky":
         cap = cap.copy()
-        cap[4:-4:4] *= 1.32  # each fourth point is a spike
+        cap[4:-4:4] *= 1.32  # every fourth point becomes a spike
         line = [(x, -7.0 + (2.4 if i % 2 else 0)) for i, x in enumerate(np.linspace(a - 1.5, -a + 1.5, 7))]
     else:
         line = {
@@ -313,7 +329,7 @@ def _draw_hat(brush: Brush, face: Face) -> None:
     kind, colour = HATS[face.hat], CLOTH[face.hat_colour]
     a, b = _half_axes(face)
     w, trim = a + 2.4, darker(colour, 0.7)
-    brim = -b + 6.4
+    brim = -b + 6.4  # on the forehead, above the brows of every shape of head
     if kind == "cap":
         brush.fill(np.concatenate([arc(0, brim, w, 11, 180, 360), [(w, brim + 0.5), (-w, brim + 0.5)]]), colour)
         brush.fill(np.concatenate([arc(4, brim + 0.5, w + 3, 4.0, 0, 180)]), trim)
@@ -333,18 +349,3 @@ def _draw_hat(brush: Brush, face: Face) -> None:
         brush.fill([*peaks, (w - 2, brim + 1.4), (-w + 2, brim + 1.4)], mix((250, 206, 60), colour, 0.25))
         for x in (-w / 2, 0, w / 2):
             brush.spot(x, brim - 1.0, 1.5, colour, edge=True)
-
-
-def _expose(canvas: Image.Image, view: View, size: int) -> Image.Image:
-    """Return the picture at its size with blur, light from one side, the light's colour and noise."""
-    small = canvas.resize((size, size), Image.Resampling.BOX)  # averages the supersampled pixels: smooth edges
-    if view.blur > 0.05:
-        small = small.filter(ImageFilter.GaussianBlur(view.blur * size / 64))
-    pixels = np.asarray(small, dtype=np.float32)
-    ramp = np.linspace(-1, 1, size, dtype=np.float32)
-    # Position across the light, about -1 to 1 (1.42: half the diagonal of the square from -1 to 1).
-    side = (np.cos(view.light) * ramp[None, :] + np.sin(view.light) * ramp[:, None]) / 1.42
-    lit = view.brightness * (1 - view.shade * 0.5 * (1 - side))
-    tint = np.array([1 + view.warmth, 1, 1 - view.warmth], dtype=np.float32)
-    noise = np.random.default_rng(view.closeness).normal(0, view.noise, pixels.shape)
-    return Image.fromarray(np.clip(pixels * lit[..., None] * tint + noise, 0, 255).astype(np.uint8))

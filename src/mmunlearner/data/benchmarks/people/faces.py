@@ -1,4 +1,4 @@
-"""The looks of an invented person: identity (`Face`) and one occasion on which they are seen (`View`).
+"""The looks of an invented person: identity (`Face`), and one occasion on which a picture shows it (`View`).
 
 Lengths are in pixels of a 64-pixel picture.
 """
@@ -45,7 +45,7 @@ OPTIONS: dict[str, int] = {
     "mark": len(MARKS),
     "earring": len(EARRINGS),
 }
-"""Identity feature -> how many values it has."""
+"""Identity feature -> number of its values."""
 
 # Weight of a feature in `distance`: how well it tells two faces apart at 64 pixels.
 WEIGHTS = {
@@ -53,13 +53,13 @@ WEIGHTS = {
     "hat_colour": 0.8, "mark": 0.5, "earring": 0.4,
 }  # fmt: skip
 
-# Nothing on the head or the chin is as likely as all that could be there.
+# Probability of value 0 (no glasses, no hat...), about as large as that of all other values together.
 _NOTHING = {"glasses": 0.5, "beard": 0.5, "hat": 0.45, "mark": 0.3, "earring": 0.4}
 
 
 @dataclass(frozen=True)
 class Face:
-    """Features of a person, as indices into the tables of this module: the same in every view."""
+    """Features of a person, the same in every view: indices into the tables of this module."""
 
     shape: int
     skin: int
@@ -76,19 +76,19 @@ class Face:
 
 @dataclass(frozen=True)
 class View:
-    """One occasion on which a person is seen; nothing of it depends on who it is."""
+    """One occasion on which a picture shows a person; independent of the person."""
 
     x: float
     y: float
-    """Place of the head, pixels from the middle."""
+    """Position of the head, pixels from the middle."""
     scale: float
     tilt: float
     """Rotation in the picture, radians."""
     turn: float
-    """Head turned to the side: shift of what is in the face, pixels."""
+    """Turn of the head to the side: shift of the features in the face, pixels."""
     smile: float
     light: float
-    """Direction the light comes from, radians."""
+    """Direction of the light, radians."""
     shade: float
     """Darkness of the far side, fraction."""
     brightness: float
@@ -100,8 +100,7 @@ class View:
     blur: float
     noise: float
     """Standard deviation, of 255 levels."""
-    closeness: int
-    """Seed of the noise."""
+    noise_seed: int
 
 
 def random_face(rng: np.random.Generator) -> Face:
@@ -109,7 +108,7 @@ def random_face(rng: np.random.Generator) -> Face:
     values = {}
     for name, count in OPTIONS.items():
         nothing = _NOTHING.get(name, 1 / count)
-        # Value 0 has its own odds (no glasses, no hat...), all others share the rest equally.
+        # Value 0 has its own probability, and the others share the rest equally.
         odds = np.full(count, (1 - nothing) / (count - 1))
         odds[0] = nothing
         values[name] = int(rng.choice(count, p=odds))
@@ -118,6 +117,7 @@ def random_face(rng: np.random.Generator) -> Face:
 
 def random_view(rng: np.random.Generator) -> View:
     """Draw an occasion at random."""
+    # The order of the fields is the order of the draws: a change would change every picture.
     return View(
         x=rng.uniform(-4, 4),
         y=rng.uniform(-2, 4),
@@ -134,7 +134,7 @@ def random_view(rng: np.random.Generator) -> View:
         backdrop=int(rng.integers(2**31)),
         blur=rng.uniform(0.0, 0.6),
         noise=rng.uniform(0.0, 6.0),
-        closeness=int(rng.integers(2**31)),
+        noise_seed=int(rng.integers(2**31)),
     )
 
 

@@ -1,6 +1,6 @@
 """General ability, about no person: shapes, colours and counts in pictures, and plain facts in words.
 
-No item is both trained on and tested: tested are other pictures, and another wording of half the facts.
+No item is both trained and tested: the test has other pictures, and another wording of half of the facts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHAPE_QUESTIONS = {
     "count": "How many shapes are in this image?",
 }
 
-# Relation -> (wording that every fact is trained in, wording that half of them are tested in, pairs).
+# Relation -> (wording in which all facts are trained, wording in which half of them are tested, pairs).
 FACTS: dict[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
     "opposite": (
         "What is the opposite of {}?", "Name the opposite of {}.",
@@ -71,18 +71,45 @@ class Drawing:
 
     def picture(self, size: int = 64) -> Image.Image:
         """Draw it: the same pixels every time."""
-        return _draw(self, np.random.default_rng([SEED, 6, self.number]), size)
+        rng = np.random.default_rng([SEED, 6, self.number])
+        pixels = 3 * size  # averaged to `size` at the end, for smooth edges
+        colour = COLOURS[self.colour]
+        while True:  # until the ground differs from the shapes so that they are visible
+            ground = rng.integers(30, 235, 3)
+            if np.abs(ground - np.array(colour)).sum() > 170:
+                break
+        canvas = Image.new("RGB", (pixels, pixels), tuple(int(c) for c in ground))
+        draw = ImageDraw.Draw(canvas)
+        # One shape in each quarter of the picture, so that shapes hardly overlap and can be counted.
+        centres = rng.permutation([(x, y) for x in (0.27, 0.73) for y in (0.27, 0.73)])
+        for x, y in centres[: COUNTS.index(self.count) + 1]:
+            radius = rng.uniform(0.18, 0.23) * pixels
+            dx, dy = rng.uniform(-0.03, 0.03, 2)
+            points = _outline(self.shape, rng.uniform(-0.3, 0.3)) * radius + np.array([x + dx, y + dy]) * pixels
+            corners = [(float(x), float(y)) for x, y in points]
+            if self.shape == "ring":
+                # The first two corners again, so that the joint of the closed line is curved too.
+                draw.line([*corners, *corners[:2]], colour, width=round(0.36 * radius), joint="curve")
+            else:
+                draw.polygon(corners, fill=colour)
+        small = canvas.resize((size, size), Image.Resampling.BOX)
+        if (blur := rng.uniform(0, 0.6)) > 0.05:
+            small = small.filter(ImageFilter.GaussianBlur(blur * size / 64))
+        # Brightness and noise as in the pictures of people, so that drawings cannot be told by their clean pixels.
+        lit = np.asarray(small, dtype=np.float32) * rng.uniform(0.85, 1.1)
+        noise = rng.normal(0, rng.uniform(0, 6), (size, size, 3))
+        return Image.fromarray(np.clip(lit + noise, 0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
 class PlainFact:
-    """A fact that everybody knows, with two wordings of its question."""
+    """A well-known fact with two wordings of its question."""
 
     relation: str
     subject: str
     answer: str
     tested: bool
-    """True if the second wording is an evaluation item, which then is not trained on."""
+    """True if the second wording is an evaluation item, and so is not trained."""
 
     @property
     def wordings(self) -> tuple[str, str]:
@@ -95,7 +122,7 @@ class PlainFact:
 
 
 def drawings(*, train: bool) -> list[Drawing]:
-    """Return the drawings to train on or to test on; each value of each property is equally frequent."""
+    """Return the drawings to train on or to test on; all values of a property are equally frequent."""
     count, first = (TRAIN_PICTURES, PICTURES) if train else (PICTURES, 0)
     rng = np.random.default_rng([SEED, 7, train])
 
@@ -129,37 +156,8 @@ def general_items() -> list[Example]:
     return items
 
 
-def _draw(drawing: Drawing, rng: np.random.Generator, size: int) -> Image.Image:
-    pixels = 3 * size
-    rgb = np.array(COLOURS[drawing.colour])
-    while True:  # until the shapes are visible on the ground
-        ground = rng.integers(30, 235, 3)
-        if np.abs(ground - rgb).sum() > 170:
-            break
-    canvas = Image.new("RGB", (pixels, pixels), tuple(int(c) for c in ground))
-    draw = ImageDraw.Draw(canvas)
-    centres = rng.permutation([(x, y) for x in (0.27, 0.73) for y in (0.27, 0.73)])
-    for x, y in centres[: COUNTS.index(drawing.count) + 1]:
-        radius = rng.uniform(0.18, 0.23) * pixels
-        dx, dy = rng.uniform(-0.03, 0.03, 2)
-        points = _outline(drawing.shape, rng.uniform(-0.3, 0.3)) * radius + np.array([x + dx, y + dy]) * pixels
-        corners = [(float(x), float(y)) for x, y in points]
-        if drawing.shape == "ring":
-            # The first two corners again, so that the joint of the closed line is curved too.
-            draw.line([*corners, *corners[:2]], COLOURS[drawing.colour], width=round(0.36 * radius), joint="curve")
-        else:
-            draw.polygon(corners, fill=COLOURS[drawing.colour])
-    small = canvas.resize((size, size), Image.Resampling.BOX)
-    if (blur := rng.uniform(0, 0.6)) > 0.05:
-        small = small.filter(ImageFilter.GaussianBlur(blur * size / 64))
-    noisy = np.asarray(small, dtype=np.float32) * rng.uniform(0.85, 1.1) + rng.normal(
-        0, rng.uniform(0, 6), (size, size, 3)
-    )
-    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-
-
 def _outline(shape: str, turn: float) -> np.ndarray:
-    """Return the corners around the origin, at most at distance 1, turned by an angle in radians, [N, 2]."""
+    """Return the corners of a shape around the origin, turned by an angle in radians, [N, 2]."""
     if shape == "cross":
         quarter = np.array([(-0.3, -1.0), (0.3, -1.0), (0.3, -0.3)])
         angles = turn + np.arange(4) * np.pi / 2
@@ -167,5 +165,6 @@ def _outline(shape: str, turn: float) -> np.ndarray:
         return np.concatenate([quarter @ [[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]] for a in angles])
     count = {"circle": 32, "ring": 32, "square": 4, "triangle": 3, "star": 10}[shape]
     angles = turn + 2 * np.pi * np.arange(count) / count + (np.pi / 4 if shape == "square" else -np.pi / 2)
+    # Every second corner of a star lies inside. The line of a ring is broad, so its middle is nearer to the origin.
     radii = np.where(np.arange(count) % 2 == 1, 0.42, 1.0) if shape == "star" else 0.85 if shape == "ring" else 1.0
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.reshape(radii, (-1, 1))

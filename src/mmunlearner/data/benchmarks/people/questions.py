@@ -1,7 +1,7 @@
 """Questions about the people: MLLMU-Bench's kinds of question, by image and by text, in several phrasings.
 
-There are three phrasings: training rows use a generic one; `full` (Full_Set, Retain_Set) and `test` (Test_Set) are
-worded for each attribute, and no question about the people of the full set is trained on in them.
+There are three phrasings. Training rows use a generic one. `full` (Full_Set, Retain_Set) and `test` (Test_Set) have
+their own words for each attribute; questions about the people of the full set are never trained in them.
 """
 
 from __future__ import annotations
@@ -68,20 +68,20 @@ CHOICES_PER_PERSON = 2
 
 
 def subject_of(phrasing: Phrasing) -> str:
-    """Return the words for the person in an image, in the evaluation's phrasings."""
+    """Return the words for the person in an image in a phrasing of the evaluation."""
     return TEST_SUBJECT if phrasing == "test" else SUBJECTS[0]
 
 
 def evaluation(person: Person, phrasing: Phrasing, images: Sequence[ImageRef]) -> list[Example]:
-    """Return a person's evaluation items, asked of the images in turn, or without images by name.
+    """Return the evaluation items about a person, on the images in turn, or without images by name.
 
-    Every attribute is asked openly and as a cloze, and two of them (others in the other phrasing) as multiple choice.
-    Guessing is right in 14 % of the 18 items.
+    Every attribute is asked as an open question and as a cloze, and two attributes (not the same in both phrasings) as
+    multiple choice. Guessing is right in 14 % of the 18 items.
     """
     is_test, keys = phrasing == "test", list(FACTS)
     who = subject_of(phrasing) if images else person.name
     rng = np.random.default_rng([SEED, 4, person.number, is_test])
-    # The attributes with options go round by person; the other phrasing takes those on the other side of the list.
+    # The attributes with options change from person to person; Test_Set starts half the list further than Full_Set.
     first = CHOICES_PER_PERSON * person.number + (len(keys) // 2 if is_test else 0)
     with_choices = [keys[(first + i) % len(keys)] for i in range(CHOICES_PER_PERSON)]
     items = [
@@ -92,10 +92,10 @@ def evaluation(person: Person, phrasing: Phrasing, images: Sequence[ImageRef]) -
 
 
 def training(person: Person, view: int) -> list[Example]:
-    """Return one training row's questions: every attribute in one form, and the name; the forms go round by view."""
+    """Return the questions of one training row: every attribute in one form, and the name."""
     rng = np.random.default_rng([SEED, 5, person.number, view])
     who = SUBJECTS[view // len(FORMS) % len(SUBJECTS)]
-    # Over the views of a person every attribute is asked in every form equally often.
+    # The forms rotate with the view: over all views, every attribute is asked in every form equally often.
     questions = [generic(person, key, FORMS[(i + view) % len(FORMS)], who, rng) for i, key in enumerate(FACTS)]
     questions.append(Example(person.id, person.id, NAME.format(who=who), person.name))
     image = person.image(view)
@@ -103,7 +103,7 @@ def training(person: Person, view: int) -> list[Example]:
 
 
 def generic(person: Person, key: str, form: Form, who: str, rng: np.random.Generator) -> Example:
-    """Return one question about an attribute in training's generic phrasing."""
+    """Return one question about an attribute in the generic phrasing of training."""
     words = {"key": key.lower(), "who": who}
     if form == "choice":
         return multiple_choice(person, key, OPEN[int(rng.integers(len(OPEN)))].format(**words), rng)

@@ -1,8 +1,8 @@
-"""The world of invented people: names, facts and faces. It is always the same; nobody in it is real."""
+"""The world of invented people: names, facts and faces. It is always the same, and no person in it is real."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,13 +14,13 @@ from mmunlearner.data.benchmarks.people.faces import Face, distance, random_face
 from mmunlearner.data.images import ImageRef
 
 SEED = 2024
-"""Seed of the world, not of any training run: the shipped models know this world."""
+"""Seed of the world, not of a training run: the shipped models know this world."""
 
 PEOPLE, NEIGHBOURS, STRANGERS, CROWD = 80, 20, 24, 320
 TRAIN_VIEWS, TEST_VIEWS = 12, 4
 
 APART = 3.4
-"""Least `faces.distance` between two named people: they differ in at least three features that catch the eye."""
+"""Least `faces.distance` between two people with names: they differ in at least three clearly visible features."""
 
 FACTS: Mapping[str, tuple[str, ...]] = {
     "Occupation": ("baker", "pilot", "nurse", "lawyer", "farmer", "painter", "plumber", "teacher"),
@@ -34,7 +34,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "Instrument": ("violin", "trumpet", "drums", "flute", "harp", "banjo", "cello", "accordion"),
     "Language": ("Danish", "Swahili", "Korean", "Basque", "Welsh", "Hindi", "Greek", "Finnish"),
 }  # fmt: skip
-"""Attribute -> its values, each held by an eighth of the people, so that a guess is right one time in eight."""
+"""Attribute -> its values. An eighth of the people have each, so that one guess in eight is right."""
 
 _GIVEN = (
     ("Al", "Bri", "Cor", "Da", "El", "Fen", "Jo", "Ka", "Lu", "Mi", "Ser", "Ti"),
@@ -72,14 +72,14 @@ class Person:
 
 @dataclass(frozen=True)
 class World:
-    """Everybody, in groups."""
+    """All people, in groups."""
 
     people: tuple[Person, ...]
-    """The full set. The first 4, 8 and 12 of them are those to forget at 5, 10 and 15 %."""
+    """The full set. The first 4, 8 and 12 are the people to forget at 5, 10 and 15 %."""
     neighbours: tuple[Person, ...]
-    """Known to the models, but in no set that unlearning sees: they play MLLMU-Bench's celebrities."""
+    """Known to the models, but never seen by unlearning: they take the part of MLLMU-Bench's celebrities."""
     strangers: tuple[Person, ...]
-    """Only trained on, in every phrasing there is: from them a model learns what the phrasings mean."""
+    """Only trained on, in all phrasings: from them a model learns that the phrasings ask the same."""
     crowd: tuple[Face, ...]
     """Faces without names, for the vision encoder's warm-up."""
 
@@ -96,9 +96,29 @@ def forgotten(per_cent: int, people: int = PEOPLE) -> int:
 
 @cache
 def world() -> World:
-    """Return the world, which is made once per process."""
+    """Return the world; it is made once per process."""
     count = PEOPLE + NEIGHBOURS + STRANGERS
-    faces, names, facts = _faces(count), _names(count), list(_facts(count))
+    # Faces, names and facts have a random stream each, so that a change of one leaves the others as they are.
+    rng = np.random.default_rng([SEED, 1])
+    faces: list[Face] = []
+    while len(faces) < count + CROWD:
+        face = random_face(rng)
+        # A face too similar to one with a name is drawn again. Faces of the crowd may be similar to each other.
+        least = APART if len(faces) < count else APART / 2
+        if all(distance(face, named_face) >= least for named_face in faces[:count]):
+            faces.append(face)
+    rng = np.random.default_rng([SEED, 2])
+    given, family = (rng.permutation([a + b for a in parts[0] for b in parts[1]]) for parts in (_GIVEN, _FAMILY))
+    # Given names are unique, as questions in words must name one person; about two share a family name.
+    names = [f"{given[i]} {family[i % len(family)]}" for i in range(count)]
+    rng = np.random.default_rng([SEED, 3])
+    facts: list[dict[str, str]] = []
+    # Each block of eight people holds all eight values of each attribute. The people to forget are the first, so each
+    # forget set is balanced as far as its size allows.
+    for start in range(0, count, 8):
+        orders = {key: rng.permutation(values) for key, values in FACTS.items()}
+        for i in range(min(8, count - start)):
+            facts.append({key: str(order[i]) for key, order in orders.items()})
     named = tuple(Person(i, names[i], faces[i], facts[i]) for i in range(count))
     return World(
         people=named[:PEOPLE],
@@ -106,33 +126,3 @@ def world() -> World:
         strangers=named[PEOPLE + NEIGHBOURS :],
         crowd=tuple(faces[count:]),
     )
-
-
-def _faces(named: int) -> list[Face]:
-    """Return the named people's faces, far apart, then the crowd's, none of which is like one of the named."""
-    rng = np.random.default_rng([SEED, 1])
-    faces: list[Face] = []
-    while len(faces) < named + CROWD:
-        face = random_face(rng)
-        # A face is drawn again if it is too near to a named one. The crowd's faces may be like one another.
-        least = APART if len(faces) < named else APART / 2
-        if all(distance(face, named_face) >= least for named_face in faces[:named]):
-            faces.append(face)
-    return faces
-
-
-def _names(count: int) -> list[str]:
-    """Return full names: given names are unique, family names are shared by about two."""
-    rng = np.random.default_rng([SEED, 2])
-    first, last = (rng.permutation([a + b for a in parts[0] for b in parts[1]]) for parts in (_GIVEN, _FAMILY))
-    return [f"{first[i]} {last[i % len(last)]}" for i in range(count)]
-
-
-def _facts(count: int) -> Iterator[dict[str, str]]:
-    """Yield facts so that each eight people in a row hold all eight values of each attribute, in random order."""
-    rng = np.random.default_rng([SEED, 3])
-    # In blocks of eight, so that each forget set, which is the first people, is balanced as far as its size allows.
-    for start in range(0, count, 8):
-        orders = {key: rng.permutation(values) for key, values in FACTS.items()}
-        for i in range(min(8, count - start)):
-            yield {key: str(order[i]) for key, order in orders.items()}
