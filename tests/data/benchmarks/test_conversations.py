@@ -88,6 +88,13 @@ def test_a_question_is_about_the_images_up_to_it(tmp_path: Path, texts, images):
     assert all(e.entity == "x.png" and "<image>" not in e.question for e in forget)
 
 
+def test_an_image_outside_of_the_folder(tmp_path: Path):
+    (tmp_path / "y.png").write_bytes(png(4))
+    row = {"image": str(tmp_path / "y.png"), "conversations": turns("Who?", "Ann")}
+    forget = load_conversations(folder(tmp_path / "s", [row])).forget
+    assert [e.entity for e in forget] == [str(tmp_path / "y.png")]
+
+
 def test_tables_hold_several_images_or_none(tmp_path: Path):
     import pyarrow as pa
     import pyarrow.parquet as pq

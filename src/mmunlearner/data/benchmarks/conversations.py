@@ -74,7 +74,7 @@ class Chat(TypedDict):
     all images."""
     prompt: NotRequired[list[Message] | Text | None]
     completion: NotRequired[list[Message] | Text | None]
-    """`prompt` and `completion` together, instead of `messages`."""
+    """Instead of `messages`, together with `prompt`."""
 
 
 ROLES = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer"}
@@ -140,8 +140,12 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
     """
     images = (*(row.get("images") or ()), *(row.get("image") or ()))
     id_ = "" if row.get("id") is None else str(row["id"])
-    # Without `entity`, the image's file stands for it: another row about the same file is about the same entity.
-    image_file = str(Path(images[0].path).relative_to(cell.file.parent)) if images and images[0].data is None else ""
+    image_file = ""
+    if images and images[0].data is None:
+        # Without `entity`, the image's file stands for it: another row about the same file is about the same entity.
+        # Relative to the folder, so that moving the folder changes no entity; an absolute path may lie elsewhere.
+        path, folder = Path(images[0].path), cell.file.parent
+        image_file = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
     entity = row.get("entity") or image_file or id_ or f"{name} {cell.row}"
     pairs = _pairs(turns, cell)
     counts = list(accumulate(question.images for question, _ in pairs))
