@@ -13,10 +13,8 @@ FLAG_TEXTS = {"true": True, "yes": True, "on": True, "false": False, "no": False
 
 
 def parse_flag(value: object) -> object:
-    """Return a text that means true or false as a boolean; any other value as it is, which a strict type refuses.
-
-    pydantic's own conversion would take `1`, `t` and `y` too.
-    """
+    """Return a text that means true or false as a boolean; any other value as it is, which a strict type refuses."""
+    # pydantic's own conversion would accept `1`, `t` and `y` too.
     return FLAG_TEXTS.get(str(value).lower(), value)
 
 
@@ -33,6 +31,7 @@ def flatten_trial(value: object) -> object:
         return value
     flat: dict[str, object] = {}
     for name, setting in value.items():
+        # Written so where training and the method have an option of the same name.
         nested = name in ("train", "options") and isinstance(setting, Mapping)
         flat |= {f"{name}.{option}": number for option, number in setting.items()} if nested else {name: setting}
     return flat
@@ -46,6 +45,7 @@ class PartOf:
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> Any:
         """Return pydantic's schema of such a mapping: each option as the dataclass annotates it, none required."""
+        # A TypedDict, not the dataclass: absent options stay absent, so that those of `train` show through.
         options = get_type_hints(self.kind, include_extras=True)
         return handler.generate_schema(TypedDict(self.kind.__name__, options, total=False))  # pyright: ignore
 
@@ -101,7 +101,7 @@ class LoadConfig:
     such weights (training warns, with their share); adapters are in float32 either way."""
     quantize: Quantize = "none"
     """Number format of linear weights under adapters (bitsandbytes): `int8`, or 4 bits as `nf4` (QLoRA). Only adapters
-    train then (`lora.rank`); they are merged into unquantised weights, of which masks are made too."""
+    train then (`lora.rank`); they are merged into the unquantised weights, from which masks are computed too."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`..."""
     device_map: Literal["", "auto", "balanced", "sequential"] = ""
@@ -120,7 +120,7 @@ class LoadConfig:
 
 @dataclass(frozen=True)
 class ModelConfig(LoadConfig):
-    """The model that knows too much, and the one that never knew."""
+    """The model to unlearn, and the retain oracle, which never saw the images to forget."""
 
     vanilla: str = ""
     """Directory or hub id of the model to unlearn; empty: it is trained from `base` (`people` ships its own)."""
@@ -132,7 +132,7 @@ class ModelConfig(LoadConfig):
 
     @property
     def needs_finetuning(self) -> bool:
-        """True if one of the two is trained from the base."""
+        """True if the vanilla model or the oracle is trained from the base."""
         return bool(self.base) and not (self.vanilla and self.oracle)
 
 
@@ -171,12 +171,12 @@ class TrainConfig:
     batch_size: AtLeastOne = 16
     """Images (or texts) in a batch, each with `questions` questions."""
     texts: Count = 0
-    """Entities of whom only texts are drawn, in a retain batch besides its images; 0: texts are drawn like images."""
+    """Entities whose texts alone are drawn, in addition to a retain batch's images; 0: texts are drawn like images."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
     augment: Augment = "none"
-    """Images that are turned, shifted, zoomed and lit a little differently each time: those of the forget term, so that
-    other views are forgotten too, or all, for fine-tuning on few views. References are of unchanged images."""
+    """Images to turn, shift, zoom and light a little differently each time: `forget`, those of the forget term, so that
+    other views are forgotten too; `all`, for fine-tuning on few views. References are of unchanged images."""
     tokens_per_batch: Count = 0
     """Tokens (padding included) in a forward and backward pass; a batch that has more is run in several, whose
     gradients add up to the whole batch's. One image's questions stay together. 0: the batch in one pass."""
@@ -264,7 +264,7 @@ class JudgeConfig:
     endpoint: str = ""
     """Address of an OpenAI-compatible API, e.g. `https://api.openai.com/v1`; empty: no judge."""
     model: str = ""
-    """The judge, as the endpoint knows it."""
+    """The judge's name at the endpoint."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable with the key; where it is unset, none is sent."""
     timeout: AtLeastOne = 60
@@ -275,7 +275,7 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole run, from the data to the report."""
+    """A run from the data to the report."""
 
     name: str = "run"
     """Name of the run and of its folder."""
@@ -304,4 +304,5 @@ class RunConfig:
     @property
     def finetune_lora(self) -> LoraConfig:
         """The adapters of fine-tuning: its own, or those of unlearning."""
+        # Not `or`: an own rank of 0 means no adapters.
         return self.model.lora if self.finetune.lora is None else self.finetune.lora

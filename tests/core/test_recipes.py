@@ -106,7 +106,7 @@ def test_scalars_are_read_by_the_option_s_type(tmp_path) -> None:
         ("name: [a]", "name: expected a text, found ['a']"),
         ("model: {trust_remote_code: maybe}", "model.trust_remote_code: expected true or false, found 'maybe'"),
         ("data: {forget_entities: {a: b}}", "data.forget_entities: expected a list, found {'a': 'b'}"),
-        ("seed: 1\nseed: 2", "not valid YAML (seed stands there twice"),
+        ("seed: 1\nseed: 2", "not valid YAML (the key seed is repeated"),
         ("a: [", "not valid YAML ("),
         ("- a", "a recipe is `option: value` lines, this is list"),
         ("extends: none.yaml", "extends: none.yaml: no such file beside it"),

@@ -76,7 +76,7 @@ def test_the_single_command_stops_at_chance(
     assert f"training {'stopped at step' if look['reached'] else 'not stopped in 3 steps'}" in capsys.readouterr().out
     with contextlib.chdir(tmp_path), caplog.at_level(logging.WARNING), pytest.raises(SystemExit):
         cli.main(["evaluate", "--model", "out", "--out", "scores", *data, "--data.forget_entities", "ben"])
-    assert "out: training was to end by half of the forget entities, which these scores are of, too" in caplog.messages
+    assert "out: half of the forget entities decided when training ended; these scores include them" in caplog.messages
 
 
 def test_fine_tuning_has_nothing_to_stop_at(tmp_path: Path) -> None:

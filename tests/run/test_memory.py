@@ -222,7 +222,7 @@ def test_published_models_have_their_published_sizes(tmp_path):
 
 
 def test_a_folder_without_a_configuration_is_told(tmp_path):
-    with pytest.raises(ModelError, match="no configuration to be had"):
+    with pytest.raises(ModelError, match="no configuration found"):
         meta_model(str(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Everything there is to choose: methods, benchmarks, metrics, recipes. Loads no torch."""
+"""Catalogue of methods, benchmarks, metrics and recipes. Loads no torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from mmunlearner.methods import METHODS, Method
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing to choose."""
+    """A line of the catalogue."""
 
     name: str
-    options: str
-    """Its options; a method's with their defaults."""
+    options: str  # a method's with their defaults
     description: str
-    """One line."""
 
 
 def everything() -> dict[str, list[Entry]]:
@@ -40,15 +38,16 @@ def _method(method: Method) -> Entry:
     needs = [
         word for word, needed in (("a mask", method.needs_mask), ("a reference", method.needs_reference)) if needed
     ]
-    source = method.paper or _first_line(method.retain)
+    source = method.paper or _first_line(method.retain)  # a method without a paper: by its retain loss
     options = ", ".join(f"{name}={default}" for name, default in method.options.items())
     return Entry(method.name, options, f"{source}; needs {' and '.join(needs)}" if needs else source)
 
 
 def _benchmark(name: str) -> Entry:
     loader = find_loader(name)
+    # The loader's keywords are the data options that it reads.
     keywords = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    # A loader in a file of its own is described by the file.
+    # A file that holds one benchmark calls its loader `load` and describes it at the top.
     described = loader if loader.__name__ != "load" else inspect.getmodule(loader)
     return Entry(name, ", ".join(f"data.{keyword}" for keyword in keywords), _first_line(described))
 

@@ -1,4 +1,4 @@
-"""The commands. Each reads its options and calls one room, imported only then: `--help` loads no torch."""
+"""The commands. Each reads its options, then imports and calls one package: `--help` loads no torch."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from mmunlearner.core.recipes import load_config
 from mmunlearner.core.validation import out_of_bounds
 from mmunlearner.errors import MMUnlearnerError
 
+# Errors of the operating system that the user can put right; all others are defects of this package.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 PATH_ERRORS = (
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 )  # fmt: skip
-"""Errors of a path that the user named: it cannot be read or written."""
 
 app = App(
     name="mmunlearner",
@@ -44,15 +44,14 @@ app = App(
 )
 
 
-COMMAND_OPTIONS = ("--dry-run", "--flops")
-"""Options of the command `run`, which are none of the recipe's."""
+COMMAND_OPTIONS = ("--dry-run", "--flops")  # of the command `run`, and not of the recipe
 
 
 class _Flags:
     """The options of `run` as they were typed.
 
-    They are laid over the recipe as texts, and both are converted by `core.recipes`: cyclopts finds the options and
-    shows their help, and is left nothing to fill in.
+    They are laid over the recipe as texts, and `core.recipes` converts both: cyclopts only finds the options and shows
+    their help.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class _Flags:
                     value = token.value if token.implicit_value is UNSET else str(token.implicit_value)
                     option = ".".join((argument.name.removeprefix("--"), *token.keys))
                     values.setdefault(option, []).append(value)
-                argument.tokens.clear()
+                argument.tokens.clear()  # else cyclopts would convert them, by other rules than those of recipes
         self.texts = {option: texts[0] if len(texts) == 1 else texts for option, texts in values.items()}
 
 
@@ -80,7 +79,7 @@ Load = Annotated[LoadConfig, Parameter(name="*")]
 def demo(*, options: Options = RunConfig()) -> None:
     """Unlearn invented people with every method, compare them and write the report: minutes on two cores, no download.
 
-    It is `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
+    The same as `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
     """
     _run("demo")
 
@@ -108,7 +107,7 @@ def run(
     if not dry_run:
         _run(recipe)
         return
-    config = load_config(recipe, _flags.texts)
+    config = load_config(recipe, _flags.texts)  # before torch is imported: a typing error is answered at once
     from mmunlearner.cli import tables as show
     from mmunlearner.run.forecast import forecast
 
@@ -121,7 +120,7 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
 
     Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half.
     `--grid.learning_rate 1e-5,3e-5 --grid.retain_weight 1,3`: all combinations of training options
-    and of what each method has.
+    and of each method's own options.
 
     Args:
         recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
@@ -245,7 +244,7 @@ def evaluate(
         lmms: Tasks of lmms-eval instead, e.g. `pope,mme,mmbench_en,mmmu_val`: general ability of the saved directory
             --model, written to OUT/lmms.json.
         lmms_python: Python of the environment that has lmms-eval.
-        lmms_model: The model's name in lmms-eval; without it, by the configuration's `model_type`.
+        lmms_model: The model's name in lmms-eval; if left out, it follows from the configuration's `model_type`.
     """
     from mmunlearner.cli import tables as show
 
@@ -299,10 +298,10 @@ def list_() -> None:
 
 @app.command
 def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
-    """Check versions, devices and memory: what works on this machine; exit code 1 if something needed is broken.
+    """Check versions, devices and memory of this machine; exit code 1 if something that is needed is broken.
 
     Args:
-        model: Directory or hub id of a model: what of its masks and its unlearning fits here, without loading a weight.
+        model: Directory or hub id of a model: also check which of its masks and trainings fit here. Loads no weight.
         tokens: With --model: tokens of one sequence, those of its image included.
         images: With --model: sequences in a batch, each with its own image.
     """
@@ -334,33 +333,31 @@ def write(*, out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 0, or 2 with one line on what is wrong, or 130 where the user stopped it."""
-    sys.exit(_guarded(sys.argv[1:] if arguments is None else arguments))
-
-
-def _guarded(arguments: list[str]) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
+        sys.exit(130)  # as shells report SIGINT
+    except BrokenPipeError:  # the reader of the output has gone, as in `mmunlearner list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
-        return 141
+        sys.exit(141)  # as shells report SIGPIPE
     except Exception as error:
         message = _explain(error)
-        if message is None:
+        if message is None:  # a defect: its traceback is of use
             raise
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        return 2
-    return result if isinstance(result, int) else 0
+        sys.exit(2)
+    sys.exit(result if isinstance(result, int) else 0)
 
 
 def _explain(error: Exception) -> str | None:
-    """Return what the user can do about an error; None for a defect of this package."""
+    """Return a line on an error that the user can put right; None for a defect of this package."""
+    # cyclopts had pydantic check the bounds of an option: its message is replaced by that of recipes.
     if isinstance(error, ValidationError) and error.argument and (problem := out_of_bounds(error.__cause__)):
         return f"{error.argument.name}: {problem}"
     if isinstance(error, CycloptsError):
-        error.verbose = False
+        error.verbose = False  # else its text names functions of this package
         return str(error)
     if isinstance(error, MMUnlearnerError):
         return str(error)
@@ -372,8 +369,9 @@ def _explain(error: Exception) -> str | None:
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or its cause, is a full disk: safetensors and torch wrap the system's error."""
+    """Return whether an error, or its cause, is a full disk."""
     if error is None:
         return False
     full = isinstance(error, OSError) and error.errno in FULL_DISK
+    # safetensors and torch wrap the system's error, or only repeat its text.
     return full or os.strerror(errno.ENOSPC) in str(error) or _disk_is_full(error.__cause__ or error.__context__)

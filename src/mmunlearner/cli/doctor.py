@@ -1,4 +1,4 @@
-"""Checks of this machine: versions, devices, memory, and what will and will not work on it."""
+"""Checks of this machine: versions, devices, memory, and the abilities that follow from them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from packaging.requirements import Requirement
 from mmunlearner.errors import ModelError
 
 GIB = 2**30
+# Bytes that a run of the demo takes at most, generously rounded up.
 NEEDED_DISK = 1 * GIB
-"""Bytes that a run of the demo may write, generously."""
 NEEDED_MEMORY = 3 * GIB
-"""Bytes that a run of the demo may hold, generously."""
-ANSWER_TOKENS = 32
-"""Answer tokens of a sequence, for estimates of memory."""
+ANSWER_TOKENS = 32  # of a sequence, for estimates of memory
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Check:
     name: str
     value: str
     verdict: Literal["ok", "note", "wrong"]
-    """`note`: something is not to be had here, the rest works; `wrong`: the package does not work."""
+    """`note`: something is missing here, the rest works; `wrong`: the package does not work."""
     remedy: str = ""
 
 
@@ -40,14 +38,14 @@ def examine(folder: Path | str = ".") -> tuple[Check, ...]:
     checks = (*_packages(), _disk(Path(folder)))
     broken = _import_trouble()
     # What follows needs torch, and the shipped models are found by the room that loads them.
-    return (*checks, broken) if broken else (*checks, *_assets(), *_machine(), *_devices(), *_abilities())
+    return (*checks, broken) if broken else (*checks, *_assets(), *_machine(), *_abilities())
 
 
 def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Check, ...]:
     """Check which masks and trainings of a model fit here, for batches of `images` sequences of `tokens` tokens each.
 
     Raises:
-        ModelError: there is no configuration to be had.
+        ModelError: no configuration of the model is found.
     """
     from mmunlearner.run import memory
 
@@ -57,6 +55,7 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
     checks = [Check("weights", f"{sizes.total / 1e9:.2f} billion, {4 * sizes.total / GIB:.1f} GiB", "ok")]
     batch = memory.ForwardSize(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
     for name, estimate in memory.scenarios(sizes, batch).items():
+        # The vanilla weights, kept to count what moved, are always in the host's memory.
         needed = estimate.total if on_cpu else estimate.on_device
         fits = needed <= available
         remedy = "" if fits else "fewer parts, smaller train.batch_size, model.lora.rank 16, or more memory"
@@ -65,7 +64,7 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
 
 
 def _memory_here() -> tuple[int, bool]:
-    """Return the bytes of the first accelerator, or of the machine; and whether it is the latter."""
+    """Return the bytes of the first GPU and False, or without one those of the machine and True."""
     import torch
 
     if torch.cuda.is_available():
@@ -82,10 +81,11 @@ def _packages() -> Iterator[Check]:
     yield Check("python", platform.python_version(), "ok")
     for text in metadata.requires("mmunlearner") or ():
         requirement = Requirement(text)
+        # Extras are checked under the abilities that they add.
         if not (requirement.marker and "extra" in str(requirement.marker)):
             yield _package(requirement)
     if util.find_spec("torchvision"):
-        # Not needed; but beside a torch of another build it cannot be imported, and transformers fails with it.
+        # Not needed; but one built for another torch cannot be imported, and makes transformers fail.
         version = metadata.version("torchvision")
         try:
             import_module("torchvision")
@@ -106,7 +106,7 @@ def _package(requirement: Requirement) -> Check:
 
 
 def _import_trouble() -> Check | None:
-    """Import torch and transformers: builds that are there may still not fit each other, or the machine."""
+    """Import torch and transformers: installed builds may still not fit each other, or the machine."""
     for package in ("torch", "transformers"):
         try:
             import_module(package)
@@ -128,18 +128,14 @@ def _disk(folder: Path) -> Check:
 def _machine() -> Iterator[Check]:
     import torch
 
+    # Under `taskset`, or in a container with fixed cores, a process has fewer than the machine.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     remedy = f"OMP_NUM_THREADS={cores}" if threads > cores else ""
     yield Check("cores", f"{cores}, torch uses {threads} threads", "note" if remedy else "ok", remedy)
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # not on Windows
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         yield Check("memory", f"{total / GIB:.1f} GiB", "ok" if total >= NEEDED_MEMORY else "note")
-
-
-def _devices() -> Iterator[Check]:
-    import torch
-
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None:
         yield Check(
@@ -163,6 +159,7 @@ def _assets() -> Iterator[Check]:
     for name in SHIPPED:
         try:
             file = Path(resolve_source(name)) / "model.safetensors"
+            # Reading the header finds a file that was cut off: safetensors compares its length.
             with safe_open(file, framework="numpy") as weights:
                 count = len(list(weights.keys()))
             yield Check(name, f"{count} tensors, {file.stat().st_size / 2**20:.1f} MiB", "ok")

@@ -15,8 +15,7 @@ from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
 
 if TYPE_CHECKING:
-    from mmunlearner.evaluate import ModelScores, Score
-    from mmunlearner.run.costs import StepCost
+    from mmunlearner.evaluate import ModelScores
     from mmunlearner.run.forecast import Forecast
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -26,16 +25,18 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
     """Print rows under the columns' names; with `numbers`, all columns but the first, which may wrap, are numbers."""
     rich_table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for index, column in enumerate(columns):
+        # On a narrow terminal the texts wrap; a number cut in two would be misread.
         is_number = numbers and index > 0
         no_wrap = is_number if numbers else index == 0
         rich_table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
     for row in rows:
+        # `Text`, because rich reads a bare string for markup: `[...]` would vanish.
         rich_table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     Console().print(rich_table)
 
 
 def catalogue(groups: Mapping[str, Sequence[Entry]]) -> None:
-    """Print everything that there is to choose."""
+    """Print the catalogue."""
     for title, entries in groups.items():
         table(title, ("name", "options", "what it is"), [(e.name, e.options or "-", e.description) for e in entries])
         print()
@@ -105,10 +106,11 @@ def scores(model: ModelScores, folder: Path) -> None:
     from mmunlearner.evaluate import METRICS
 
     metrics = [metric.name for metric in METRICS.values() if metric.on_terminal]
-    rows = [
-        (name, *(_score(column.get(metric)) for metric in metrics), str(column["accuracy"].n))
-        for name, column in model.columns.items()
-    ]
+    rows = []
+    for name, column in model.columns.items():
+        figures = [column.get(metric) for metric in metrics]  # a column has the metrics of its task only
+        texts = [f"{100 * score.value:.1f} ± {100 * score.stderr:.1f}" if score else "" for score in figures]
+        rows.append((name, *texts, str(column["accuracy"].n)))
     columns = ("", *(metric.replace("_", " ") for metric in metrics), "n")
     table("per cent, ± standard error clustered by entity", columns, rows, numbers=True)
     print(f"these and all other metrics: {folder / 'scores.json'}")
@@ -121,13 +123,14 @@ def lmms(model: ModelScores, folder: Path) -> None:
         for task, scores in model.columns.items()
         for metric, score in scores.items()
     ]
+    # Not in per cent: MME counts points, others give shares.
     table("lmms-eval", ("task", "metric", "score", "± standard error", "n"), rows)
     print(f"these: {folder / 'lmms.json'}")
 
 
 def forecast(estimate: Forecast) -> None:
-    """Print what a recipe would do and take."""
-    from mmunlearner.report.template import duration
+    """Print a recipe's data, and the tokens, memory and time of its steps."""
+    from mmunlearner.report.template import duration, memory
 
     rows = [
         (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
@@ -139,23 +142,24 @@ def forecast(estimate: Forecast) -> None:
         print(f"{estimate.overlap}\n")
     for part, count in estimate.weights.items():
         print(f"{part}: {count / 1e6:,.1f} million weights")
-    columns = ("", "steps", "tokens", "memory", "time")
-    table(f"{estimate.name}: work", columns, [_step_cost(step, estimate.speed) for step in estimate.steps])
+    rows = [
+        (
+            step.name,
+            # Empty cells are figures that could not be counted; the reasons stand below.
+            "" if step.steps is None else f"{step.steps:,}",
+            "" if step.tokens is None else f"{step.tokens:,.0f}",
+            "" if step.memory is None else memory(step.memory.on_device),
+            "" if step.operations is None else duration(step.operations / estimate.speed),
+        )
+        for step in estimate.steps
+    ]
+    table(f"{estimate.name}: work", ("", "steps", "tokens", "memory", "time"), rows)
     if estimate.seconds is not None:
         print(f"time: about {duration(estimate.seconds)} at {estimate.speed_source}.")
         print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")
         print("without the allocator's own. A mask's steps are gradients, an evaluation's are questions.")
     for reason in estimate.unknown:
         print(f"not counted: {reason}")
-
-
-def _step_cost(step: StepCost, speed: float) -> tuple[str, ...]:
-    from mmunlearner.report.template import duration, memory
-
-    tokens = "" if step.tokens is None else f"{step.tokens:,.0f}"
-    needed = "" if step.memory is None else memory(step.memory.on_device)
-    seconds = "" if step.operations is None else duration(step.operations / speed)
-    return step.name, "" if step.steps is None else f"{step.steps:,}", tokens, needed, seconds
 
 
 def distances(model: Path, oracle: Path) -> None:
@@ -166,7 +170,7 @@ def distances(model: Path, oracle: Path) -> None:
     lines, reference = read_columns(model), read_columns(oracle)
     means = {"this": harmonic_means(lines), "oracle": harmonic_means(reference)}
     if not all(means.values()):
-        print("no distance to the oracle: it takes candidate answers weighed on both sides (evaluate.candidates)")
+        print("no distance to the oracle: both evaluations need the likelihoods of candidates (evaluate.candidates)")
         return
     rows = [
         (f"{column}, {task.replace('_', ' ')}", f"{quality.ks_p:.2g}", f"{quality.ks:.3f}", f"{1 - quality.js:.3f}")
@@ -175,7 +179,3 @@ def distances(model: Path, oracle: Path) -> None:
     table("forget quality: truth ratios against the oracle's", ("", "KS p", "KS", "1 - JS"), rows, numbers=True)
     rows = [(name, *(f"{value:.3f}" for value in values.values())) for name, values in means.items()]
     table("", ("harmonic means (CLEAR)", *means["this"]), rows, numbers=True)
-
-
-def _score(score: Score | None) -> str:
-    return f"{100 * score.value:.1f} ± {100 * score.stderr:.1f}" if score else ""

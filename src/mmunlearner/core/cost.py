@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_open: list[Cost] = []
-"""Costs of the blocks that are being measured, outermost first."""
-_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_open: list[Cost] = []  # of the blocks that are being measured, outermost first
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # of Linux
 
 
 @dataclass
@@ -28,7 +27,10 @@ def measured() -> Iterator[Cost]:
     cost, started = Cost(), time.monotonic()
     for outer in _open:  # the counter is about to be reset: blocks around this one note its value so far
         outer.peak_memory_bytes = max(outer.peak_memory_bytes, _peak())
-    _reset_peak()
+    if _accelerator_in_use():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # not Linux, or not allowed: the peak is then the process's since its start
+        _CLEAR.write_text("5")  # resets VmHWM (man 5 proc)
     _open.append(cost)
     try:
         yield cost
@@ -39,17 +41,8 @@ def measured() -> Iterator[Cost]:
 
 
 def _accelerator_in_use() -> bool:
-    torch = sys.modules.get("torch")
+    torch = sys.modules.get("torch")  # not imported here: commands without torch must stay so
     return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
-def _reset_peak() -> None:
-    if _accelerator_in_use():
-        sys.modules["torch"].cuda.reset_peak_memory_stats()
-    try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return  # not Linux, or not allowed: the peak is the process's since its start
 
 
 def _peak() -> int:
@@ -61,4 +54,5 @@ def _peak() -> int:
     except (OSError, StopIteration):
         import resource
 
+        # In bytes on macOS, in KiB elsewhere.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -29,6 +29,7 @@ def staged_file(path: Path | str) -> Iterator[Path]:
     """Yield a file to write: it becomes `path` if the block succeeds and is removed if it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so that the rename is atomic; with the process's number, so that two writers do not mix.
     stage = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield stage
@@ -122,6 +123,7 @@ def write_jsonl(path: Path | str, values: list[Any]) -> Path:
 
 def append_jsonl(path: Path | str, value: Any) -> None:
     """Append one line to a log."""
+    # Not staged, as the other files are: that would copy the whole log at every step.
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
@@ -132,11 +134,11 @@ def staged_dir(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(stage, ignore_errors=True)
+    shutil.rmtree(stage, ignore_errors=True)  # of a killed process that had the same number
     stage.mkdir()
     try:
         yield stage
-        discard(path)
+        discard(path)  # a folder that is not empty cannot be renamed over
         stage.rename(path)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -152,8 +154,9 @@ def discard(path: Path | str) -> None:
 
 
 def remove_unfinished(folder: Path | str) -> None:
-    """Remove the unfinished files of killed processes below a folder, to which no other process may be writing."""
+    """Remove the unfinished files of killed processes below a folder; no other process may be writing to it."""
     for path in sorted(Path(folder).rglob(".*.part")):
-        # The number is a process's. Unfinished sums of squares end in .part too, without one: a run goes on from them.
+        # The number is a process's. Unfinished sums of squares end in .part without a number: a run resumes from them.
         if re.fullmatch(r"\..+\.\d+\.part", path.name):
+            # `missing_ok`: it may have been within a folder that was just removed.
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -9,8 +9,7 @@ from typing import Any
 
 from mmunlearner.errors import ConfigError, reason
 
-MAX_LISTED = 30
-"""Names that a message lists at most."""
+MAX_LISTED = 30  # names in a message: a table may have hundreds of columns
 
 
 def resolve_name(name: str, what: str) -> Any:
@@ -22,6 +21,7 @@ def resolve_name(name: str, what: str) -> Any:
     module, _, attribute = name.partition(":")
     if not (module and attribute):
         raise ConfigError(f"{what} {name}: not of the form package.module:name")
+    # Importing runs the user's own code; its usual errors become a message, all others keep their traceback.
     try:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:

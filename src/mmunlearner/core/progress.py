@@ -13,8 +13,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 T = TypeVar("T")
-LINE_SECONDS = 15.0
-"""Between two lines where there is no terminal."""
+LINE_SECONDS = 15.0  # between two lines where there is no terminal, so that logs stay short
 
 
 class Progress:
@@ -37,7 +36,7 @@ class Progress:
         return _Child(self, name)
 
     def part(self, start: int, end: int, total: int) -> Progress:
-        """Return a progress whose whole counts as units `start` to `end` of this one's `total`."""
+        """Return the progress of a part of the work: units `start` to `end` of this one's `total`."""
         return _Part(self, start, end, total)
 
 
@@ -76,7 +75,7 @@ class ProgressBar(Progress):
         self.console = console or Console(stderr=True)
         self._done: dict[str, float] = {}
         self._skipped = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # workers report from threads of their own
         self._started = time.monotonic()
         self._last_line = 0.0
         self._bar = rich_progress.Progress(
@@ -103,15 +102,20 @@ class ProgressBar(Progress):
     def show(self, name: str, title: str, done: int, total: int) -> None:
         """Count `done` of `total` towards the child called `name`, and show it under `title`."""
         with self._lock:
+            # Each child counts in its own units (steps, batches); its share of the bar is its size in `work`.
             self._done[name] = self.work.get(name, 0.0) * done / max(total, 1)
             completed = min(sum(self._done.values()), self._total)
             self._bar.update(self._task, completed=completed, description=f"{title} {done}/{total}")
             if not self.console.is_terminal and time.monotonic() - self._last_line > LINE_SECONDS:
                 self._last_line = time.monotonic()
-                print(f"{title} {done}/{total} ({self._remaining(completed)})", file=sys.stderr, flush=True)
+                elapsed = self._last_line - self._started
+                new = completed - self._skipped  # skipped work took no time: it would make the rest look short
+                seconds = elapsed / new * (self._total - completed) if new > 0 else 0.0
+                estimate = f"{100 * completed / max(self._total, 1):.0f} %, about {seconds:.0f} s left"
+                print(f"{title} {done}/{total} ({estimate})", file=sys.stderr, flush=True)
 
     def skip(self, name: str) -> None:
-        """Count a child as done by an earlier call: it says nothing about the speed of this one."""
+        """Count a child as done by an earlier call; estimates of the time left do not include it."""
         self._done[name] = self.work.get(name, 0.0)
         self._skipped += self._done[name]
 
@@ -121,11 +125,6 @@ class ProgressBar(Progress):
     @property
     def _total(self) -> float:
         return sum(self.work.values())
-
-    def _remaining(self, completed: float) -> str:
-        elapsed, new = time.monotonic() - self._started, completed - self._skipped
-        seconds = elapsed / new * (self._total - completed) if new > 0 else 0.0
-        return f"{100 * completed / max(self._total, 1):.0f} %, about {seconds:.0f} s left"
 
 
 @dataclass(frozen=True)

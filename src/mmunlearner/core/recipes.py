@@ -17,8 +17,7 @@ from mmunlearner.core.validation import OPTIONS, InvalidError, validate
 from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
-NOT_CONTENT = ("name", "out", "jobs")
-"""Options that change nothing in a run's results: where it is written, and by how many processes."""
+NOT_CONTENT = ("name", "out", "jobs")  # options that change nothing in a run's results
 
 
 def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -31,6 +30,7 @@ def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) 
     overrides = overrides or {}
     content = read_recipe(path)
     try:
+        # Before the content is validated, so that a flag can correct an error in the file.
         for name, value in overrides.items():
             _override(content, name, value)
         return validate(content, RunConfig, OPTIONS)
@@ -82,13 +82,15 @@ def to_yaml(config: Any) -> str:
 def config_hash(config: RunConfig) -> str:
     """Return twelve hexadecimal digits that differ between runs whose results may differ."""
     content = {key: value for key, value in plain(config).items() if key not in NOT_CONTENT}
+    # Of all options, defaults included: a run made under other defaults is not mistaken for this one.
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def shipped_recipes() -> dict[str, Path]:
     """Return name -> file of the recipes of the package: inside it in a wheel, beside `src` in a checkout."""
     here = Path(__file__).resolve()
-    folder = next((f for f in (here.parents[1] / "recipes", here.parents[3] / "recipes") if f.is_dir()), here.parent)
+    folders = (here.parents[1] / "recipes", here.parents[3] / "recipes")
+    folder = next((folder for folder in folders if folder.is_dir()), here.parent)  # `here.parent` holds no recipe
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -98,7 +100,7 @@ def find_recipe(recipe: Path | str) -> Path:
     Raises:
         ConfigError: there is no such recipe.
     """
-    if Path(recipe).is_file():
+    if Path(recipe).is_file():  # a file of the user's wins over a shipped recipe of the same name
         return Path(recipe)
     shipped = shipped_recipes()
     if str(recipe) not in shipped:
@@ -114,38 +116,9 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, is not YAML of options, or extends itself.
     """
+    # Compared with the chain of readers only: two bases of one recipe may extend a third.
     if path.resolve() in readers:
         raise ConfigError(f"{path}: extends itself")
-    content = _read_yaml(path)
-    extended = content.pop("extends", [])
-    merged: dict[str, Any] = {}
-    for base in extended if isinstance(extended, list) else [extended]:
-        if not isinstance(base, str) or not (path.parent / base).is_file():
-            raise ConfigError(f"{path}: extends: {base}: no such file beside it")
-        merged = _merge(merged, read_recipe(path.parent / base, (*readers, path.resolve())))
-    return _merge(merged, content)
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Loader of YAML whose scalars stay texts: the option's type decides that `1e-5` is a number and `no` is Norway.
-
-    A key that stands twice in a mapping is an error.
-    """
-
-    # Of the rules by which YAML finds types, those for null and for the merge key `<<` are left.
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if repeated := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"{repeated} stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _TextLoader)
     except OSError as error:
@@ -154,7 +127,32 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a recipe is `option: value` lines, this is {type(content).__name__}")
-    return content
+    extended = content.pop("extends", [])
+    merged: dict[str, Any] = {}
+    for base in extended if isinstance(extended, list) else [extended]:
+        if not isinstance(base, str) or not (path.parent / base).is_file():
+            raise ConfigError(f"{path}: extends: {base}: no such file beside it")
+        merged = _merge(merged, read_recipe(path.parent / base, (*readers, path.resolve())))  # the later base wins
+    return _merge(merged, content)
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Loader of YAML whose scalars stay texts: the option's type decides that `1e-5` is a number and `no` is Norway.
+
+    A repeated key of a mapping is an error.
+    """
+
+    # Of YAML's rules for types only those for null and for the merge key `<<` remain.
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]  # PyYAML itself would silently let the last one win
+        if repeated := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {repeated} is repeated", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,14 +162,16 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _override(content: dict[str, Any], name: str, value: Any) -> None:
-    """Set an option of a recipe's content by its dotted name, making groups on the way, but no methods."""
+    """Set an option of a recipe's content by its dotted name; missing groups are made, except methods."""
     *groups, last = name.split(".")
     for depth, group in enumerate(groups):
+        # A misspelt method would be a new method, with the default loss.
         if groups[:depth] == ["methods"] and group not in content:
             raise InvalidError(f"methods.{group}", f"no such method in the recipe; {did_you_mean(group, content)}")
         if not isinstance(content.get(group), dict):
             content[group] = {}
         content = content[group]
+    # A list or a group in YAML's own notation, as in `--methods.NAME.trials '[{steps: 10}]'`.
     content[last] = yaml.load(value, _TextLoader) if isinstance(value, str) and value[:1] in ("[", "{") else value
 
 

@@ -51,8 +51,8 @@ class Rules:
     unknown: Literal["forbid", "ignore"] = "ignore"
     """Treatment of entries that the type does not have: `ignore` leaves them out."""
     source: Literal["texts", "python", "json"] = "python"
-    """Origin of the values. `texts`: numbers and flags may be texts. `python`, `json`: nothing is converted, but that
-    lists of JSON become tuples where the type wants these."""
+    """Origin of the values. `texts`: numbers and flags may be texts. `python`, `json`: nothing is converted, except
+    lists of JSON to tuples where the type asks for these."""
 
 
 OPTIONS = Rules("option", unknown="forbid", source="texts")
@@ -71,18 +71,19 @@ class InvalidError(Exception):
 
 
 def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -> T:
-    """Return a value as its type has it. An entry that is null counts as absent.
+    """Return a value converted to its type. An entry that is null counts as absent.
 
     `context` reaches the validators of fields (pydantic's `info.context`), except those of JSON.
 
     Raises:
-        InvalidError: it does not fit; if there are several problems, one is named.
+        InvalidError: the value does not fit; of several problems, one is named.
     """
     content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
     if content is None:  # the adapter would accept it
         raise InvalidError("", f"expected {_expected(kind, rules)}, found nothing")
     try:
         if rules.source == "json":
+            # By way of a text, since only there does strict pydantic take a list for a tuple.
             validated = adapter.validate_json(json.dumps(content))
         else:
             validated = adapter.validate_python(content, context=context)
@@ -95,13 +96,13 @@ def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -
     return validated
 
 
-@cache
+@cache  # building a schema takes longer than a validation, and data sets have thousands of rows
 def _adapter(kind: Any, rules: Rules) -> TypeAdapter[Any]:
     config = ConfigDict(
         extra=rules.unknown,
         strict=rules.source != "texts",
-        coerce_numbers_to_str=True,
-        allow_inf_nan=rules.source == "python",
+        coerce_numbers_to_str=True,  # an answer or a name in a table may be a number
+        allow_inf_nan=rules.source == "python",  # no option is NaN, and JSON has none
     )
     # A union, since pydantic accepts no configuration for a bare dataclass; the types within inherit this one.
     annotation: Any = kind | None
@@ -119,7 +120,8 @@ def without_nulls(value: Any, *, texts: bool = False) -> Any:
 
 
 def _check_null_names(value: Any, kind: Any, rules: Rules, path: tuple[str | int, ...] = ()) -> None:
-    """Refuse unknown names whose entries are null: pydantic does not get to see them."""
+    """Refuse unknown names whose entries are null."""
+    # pydantic never sees them: `without_nulls` removed them.
     if isinstance(value, Mapping):
         names: Mapping[str, Any] = {}
         with suppress(LookupError):  # free-form content may go deeper than its type
@@ -152,7 +154,7 @@ def _parse_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return without_nulls(json.loads(value))
+        return without_nulls(json.loads(value))  # nulls within the text count as absent, too
     except json.JSONDecodeError as error:
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return without_nulls(ast.literal_eval(value))
@@ -175,13 +177,14 @@ def fields(kind: Any) -> dict[str, Any]:
 
 # --- errors ---------------------------------------------------------------------------------------------------------
 
+# Type of pydantic's error -> the value that it expects.
 LIMITS = {
     "finite_number": "a finite number",
     "greater_than_equal": "{ge:g} or more",
     "less_than_equal": "{le:g} or less",
     "too_short": "{min_length} or more",
 }
-"""Type of pydantic's error -> the value that it expects."""
+# Names of types in errors: for users who know YAML, not Python.
 KINDS = {
     bool: "true or false",
     dict: "named values",
@@ -192,7 +195,6 @@ KINDS = {
     str: "a text",
     tuple: "a list",
 }
-"""Type -> its name in errors."""
 
 
 def shorten(value: Any) -> str:
@@ -209,7 +211,7 @@ def one_line(value: object, limit: int = 60) -> str:
 
 
 def out_of_bounds(error: object) -> str:
-    """Return what is wrong with a number that cyclopts had pydantic check; empty for any other error."""
+    """Return the problem of a number that cyclopts had pydantic check; empty for any other error."""
     if not isinstance(error, ValidationError):
         return ""
     first = error.errors(include_url=False)[0]
@@ -254,6 +256,7 @@ def _dotted(path: Path) -> str:
 
 def _expected(kind: Any, rules: Rules) -> str:
     """Return a type's name in errors; empty if it has none."""
+    # Not of a type with a schema of its own: an image, which no one writes field by field.
     if (names := fields(kind)) and not hasattr(kind, "__get_pydantic_core_schema__"):
         return f"the {rules.noun}s {', '.join(names)}"
     origin, arguments = get_origin(kind) or kind, get_args(kind)
@@ -280,16 +283,18 @@ def _resolve(kind: Any, loc: Path) -> tuple[list[str | int], Any]:
             with suppress(LookupError):
                 return _resolve(argument, rest)
         return [], kind
+    # Below a mapping or a list the type of the values is the last argument: `Mapping[str, X]`, `tuple[X, ...]`.
     items = [argument for argument in get_args(kind) if argument is not Ellipsis]
     path, last = _resolve(fields(kind)[str(step)] if fields(kind) else items[-1], rest)
     return [step, *path], last
 
 
 def _bare(kind: Any) -> Any:
-    """Return a type without its marks and without `| None`."""
+    """Return a type without its markers and without `| None`."""
     if get_origin(kind) is Annotated:
-        inner, *marks = get_args(kind)
-        return next((mark.kind for mark in marks if isinstance(mark, PartOf)), None) or _bare(inner)
+        inner, *markers = get_args(kind)
+        # Behind `PartOf` the mapping has the options of a dataclass, which suggestions for misspelt names need.
+        return next((marker.kind for marker in markers if isinstance(marker, PartOf)), None) or _bare(inner)
     if get_origin(kind) in UNIONS:
         arguments = [argument for argument in get_args(kind) if argument is not NoneType]
         return _bare(arguments[0]) if len(arguments) == 1 else kind

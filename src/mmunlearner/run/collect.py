@@ -28,8 +28,7 @@ from mmunlearner.run.tuning import FORGOTTEN, TITLES
 from mmunlearner.run.validation import chance
 
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
-GALLERY = 12
-"""Pictures of the gallery at most."""
+GALLERY = 12  # pictures at most: more would make the report heavy
 Lines = dict[str, list[Line]]
 NOT_WEIGHED = (
     "Candidate answers were not weighed (evaluate.candidates: false): likelihoods, their agreement with the letters "
@@ -40,17 +39,20 @@ NOT_WEIGHED = (
 def collect(
     run: RunDir, evaluation: Mapping[str, Sequence[Example]], validation: Mapping[str, Sequence[Example]]
 ) -> Path:
-    """Write results.json. Forget and retain columns are scored on the half that chose nothing.
+    """Write results.json. Its scores leave out the validation half, which chose settings.
 
     Raises:
         DataError: an evaluation is missing or broken.
     """
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
-    everything = {name: read_columns(run.evaluation(name)) for name in names}
+    all_columns = {name: read_columns(run.evaluation(name)) for name in names}
     judged = frozenset(item.id for items in validation.values() for item in items)
-    test = {name: _where(lines, lambda line: line["id"] not in judged) for name, lines in everything.items()}
-    half = {name: _where(lines, lambda line: line["id"] in judged) for name, lines in everything.items()}
-    accuracies = {name: {column: item_scores(of) for column, of in lines.items()} for name, lines in test.items()}
+    test = {name: _where(columns, lambda line: line["id"] not in judged) for name, columns in all_columns.items()}
+    half = {name: _where(columns, lambda line: line["id"] in judged) for name, columns in all_columns.items()}
+    # Scores of single items: models are compared item by item, which makes standard errors of differences small.
+    accuracies = {
+        name: {column: item_scores(lines) for column, lines in columns.items()} for name, columns in test.items()
+    }
     oracle = test.get("oracle")
     collected = Results(
         name=run.config.name,
@@ -61,11 +63,12 @@ def collect(
         columns=tuple(
             _column(run, column, items, test["vanilla"])
             for column, items in evaluation.items()
-            if column in test["vanilla"]
+            if column in test["vanilla"]  # absent if all its items are in the validation half
         ),
         models=_with_chosen([_model(run, name, test[name], half[name], oracle, accuracies) for name in names]),
         gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
-        forget_entities=len({line["entity"] for line in everything["vanilla"]["forget_vqa"]}),
+        # Of both halves: all of them were unlearned.
+        forget_entities=len({line["entity"] for line in all_columns["vanilla"]["forget_vqa"]}),
         judged=judged,
         findings=() if run.config.evaluate.candidates else (NOT_WEIGHED,),
         gallery=_gallery(run, evaluation, test, accuracies),
@@ -75,18 +78,20 @@ def collect(
 
 
 def _where(lines: Lines, keep: Callable[[Line], bool]) -> Lines:
-    selected = {column: [line for line in every if keep(line)] for column, every in lines.items()}
-    return {column: lines for column, lines in selected.items() if lines}
+    selected = {column: [line for line in column_lines if keep(line)] for column, column_lines in lines.items()}
+    # An empty column has no scores: the report treats it as one that the benchmark does not have.
+    return {column: column_lines for column, column_lines in selected.items() if column_lines}
 
 
 def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) -> Column:
     ids = {line["id"] for line in vanilla[column]}
-    to_forget = {c for group in FORGOTTEN[run.config.goal] for c in group}
+    to_forget = {name for group in FORGOTTEN[run.config.goal] for name in group}
     return Column(
         name=column,
         title=" ".join(TITLES.get(word, word.capitalize()) for word in column.split("_")),
+        # Forgetting more than the oracle does is no success; where there is no oracle, lower is better.
         good="kept" if column not in to_forget else "oracle" if run.evaluation("oracle").exists() else "down",
-        chance=chance([item for item in items if item.id in ids]),
+        chance=chance([item for item in items if item.id in ids]),  # of the same items as the scores
         n=len(ids),
     )
 
@@ -100,6 +105,7 @@ def _model(
     accuracies: Mapping[str, Mapping[str, ItemScores]],
 ) -> Model:
     method = run.config.methods.get(name)
+    # A reference that the user brings has no record of its training.
     trained = read_json(run.trained(name)) if run.trained(name).exists() else {}
     lmms_scores = run.evaluation(name) / lmms.FILE
     summary = find_format(run.config.data.format).summary
@@ -115,13 +121,14 @@ def _model(
         forget_quality=(
             distance_to_oracle(test["forget_vqa"], oracle["forget_vqa"]) if oracle and "forget_vqa" in test else None
         ),
+        # `evaluate --lmms` writes them after the run; the next `run` of the recipe takes them in.
         lmms=ModelScores.from_json(read_json(lmms_scores)).columns if lmms_scores.exists() else {},
         summary=resolve_name(summary, "summary")(test, oracle) if summary else {},
         moved=trained.get("moved") or {},
         look=trained.get("look") or {},
         **_costs(run, name, method, trained),
     )
-    if method is None:
+    if method is None:  # a reference
         return common
     return replace(
         common,
@@ -131,9 +138,9 @@ def _model(
         family=method.family,
         free=free(run, method),
         differences={
-            other: differences(accuracies[name], scores)
-            for other, scores in accuracies.items()
-            if other not in (name, "oracle")
+            rival: differences(accuracies[name], scores)
+            for rival, scores in accuracies.items()
+            if rival not in (name, "oracle")  # the difference to the oracle is `oracle_gap`
         },
         mask=mask_name(method.mask) if method.mask else "",
         mask_config=method.mask,
@@ -141,7 +148,8 @@ def _model(
 
 
 def free(run: RunDir, method: MethodConfig) -> str:
-    """Describe the weights that may move outside the mask; they decide more than the mask does."""
+    """Describe the weights that may move outside the mask."""
+    # In the table beside the scores, because these weights decide more than the mask does.
     if method.mask is None:
         return "everything, by both terms"
     words = {
@@ -154,7 +162,8 @@ def free(run: RunDir, method: MethodConfig) -> str:
 
 def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping[str, Any]) -> dict[str, Any]:
     """Return the costs of a model's steps by kind: seconds, peak memory, tokens."""
-    path = run.evaluation(name) / "cost.json"
+    path = run.evaluated(name)
+    # train.json of a tuned method has the cost of its best trial, and under `tuning` that of all trials.
     costs = {"unlearn" if method else "finetune": trained, "tune": trained.get("tuning", {})}
     costs["evaluate"] = read_json(path) if path.exists() else {}
     if method and method.mask:
@@ -164,7 +173,7 @@ def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping
 
 
 def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:
-    """Return the models with the variant marked that did best on the validation half, in each family."""
+    """Mark in each family the variant that did best on the validation half."""
     families: dict[str, list[Model]] = defaultdict(list)
     for model in models:
         if model.family:
@@ -172,6 +181,7 @@ def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:
     chosen = set()
     for variants in families.values():
         if tuned := [model for model in variants if model.trials]:
+            # By the validation half: a choice by the test scores would flatter the family.
             chosen.add(min(tuned, key=lambda model: min(trial["objective"] for trial in model.trials)).name)
         elif len(variants) == 1:
             chosen.add(variants[0].name)
@@ -186,17 +196,17 @@ def _gallery(
 ) -> tuple[GalleryEntry, ...]:
     """Return one question about an unseen view of each forgotten entity, and every model's answer."""
     column = "forget_vqa_test" if "forget_vqa_test" in test["vanilla"] else "forget_vqa"
-    outputs = {name: {line["id"]: line["output"] for line in lines.get(column, [])} for name, lines in test.items()}
+    outputs = {name: {line["id"]: line["output"] for line in columns.get(column, [])} for name, columns in test.items()}
     entries: dict[str, GalleryEntry] = {}
     for item in evaluation.get(column, ()):
         if (
             item.entity in entries
             or item.image is None
             or item.id not in outputs["vanilla"]
-            or item.task != "generation"
+            or item.task != "generation"  # letters of options say little to a reader
         ):
             continue
-        picture = Path("gallery") / f"{len(entries)}.png"
+        picture = Path("gallery") / f"{len(entries)}.png"  # relative: a run directory may be moved
         write_bytes(run.path / picture, encode_png(item.image.open(), compress_level=-1))
         answers = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
         correct = {name: bool(accuracies[name][column].values[item.id]) for name in answers}

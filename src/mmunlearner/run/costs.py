@@ -17,17 +17,16 @@ from mmunlearner.saliency import FisherPass
 from mmunlearner.unlearn import train_config
 from mmunlearner.unlearn.sampler import StepSampler
 
+# Tokens are counted in a few steps of a training and in a few rows of a data set; their mean stands for the rest.
 SAMPLED_STEPS = 3
-"""Steps of a training whose tokens are counted; the others are taken to be like them."""
 SAMPLED_ITEMS = 32
-"""Rows of a data set whose tokens are counted."""
+# Floating-point operations per weight and token, of a forward pass and of its gradients (Kaplan et al. 2020).
 FORWARD, BACKWARD = 2, 4
-"""Floating-point operations per weight and token, of a forward pass and of its gradients (Kaplan et al. 2020)."""
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Forecast of one step. None: it cannot be told without data, processor or configuration."""
+    """Forecast of one step; a figure is None where the data, processor or configuration that it needs is missing."""
 
     name: str
     steps: int | None
@@ -40,7 +39,7 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Estimator:
-    """Everything that costs are estimated from."""
+    """Inputs of all estimates of cost."""
 
     config: RunConfig
     splits: Splits | None
@@ -55,6 +54,7 @@ class Estimator:
         ids = [forward.inputs["input_ids"] for forward in batch.passes]
         image_tokens = sum(int((tokens == token).sum()) for tokens in ids) if token is not None else 0
         images = sum(map(len, batch.images)) if image_tokens else 0
+        # The vision encoder sees more positions than it returns tokens where it merges patches.
         patches = images * memory.patches(self.model, image_tokens // images) if images else 0
         if words or not image_tokens:
             return ForwardSize(batch.size, patches, len(batch.tokens))
@@ -64,6 +64,18 @@ class Estimator:
         """Return the floating-point operations of a pass, as if every weight were differentiated."""
         weights = self.sizes.weights if self.sizes else {}
         return float(per_weight * sum(size.tokens(part) * count for part, count in weights.items()))
+
+    def step_sizes(self, training: Training, steps: StepSampler, number: int) -> Iterator[ForwardSize]:
+        """Yield the size of each forward pass of both terms in one step; none without an encoder."""
+        if self.encoder is None:
+            return
+        step, tokens = steps[number], training.train.tokens_per_batch
+        for term, examples in zip(training.terms, (step.forget, step.retain), strict=True):
+            if examples:
+                owners = [example.entity for example in examples]
+                for micro_batch in micro_batches(self.encoder.rows(examples), owners, self.encoder, tokens):
+                    # A term on the image features alone never runs the language model.
+                    yield self.forward_size(micro_batch.batch, words=term is None or term.needs.language_model)
 
     @cached_property
     def reading(self) -> StepCost:
@@ -79,7 +91,7 @@ class Estimator:
         for items in columns:
             rows = self.encoder.rows(sample(items, SAMPLED_ITEMS))
             sizes = [self.forward_size(share_prefixes([row], self.encoder)) for row in rows]
-            share = len(items) / max(len(sizes), 1)
+            share = len(items) / max(len(sizes), 1)  # questions that each sampled one stands for
             tokens += share * sum(size.all_tokens for size in sizes)
             operations += share * sum(self.operations(size, FORWARD) for size in sizes)
         return StepCost("", count, tokens, operations=operations)
@@ -108,6 +120,7 @@ def finetuning(estimator: Estimator, name: str) -> StepCost:
     if splits is not None:
         examples = splits.vanilla_training if name == "vanilla" else splits.oracle_training
     model = replace(config.model, lora=config.finetune_lora)
+    # As in the run, where fine-tuning is a training whose retain term has all the examples.
     training = Training(config.finetune, model, config.finetune.steps, retain=examples)
     return training_cost(estimator, f"finetune {name}", training)
 
@@ -126,6 +139,7 @@ def unlearning(estimator: Estimator, name: str) -> StepCost:
     steps = optimizer_steps(terms, train)
     training = Training(
         train, config.model, steps * trials, forget, retain, terms.bind(method.options), trials,
+        # With `free: all` the retain term moves every weight, so that gradients of all parts are held.
         parts=method.mask.parts if method.mask and train.free != "all" else ORDER,
         masked=method.mask is not None,
     )  # fmt: skip
@@ -147,9 +161,11 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     steps: StepSampler | None = None
     if training.forget or training.retain:
         steps = StepSampler.of(training.forget, training.retain, train, estimator.config.seed)
+    # Whole cycles of a forget step and its retain steps, so that the mean has both in the right proportion.
     counted = min(len(steps), SAMPLED_STEPS * steps.every) if steps else 0
-    sizes = [size for i in range(counted) for size in _step_sizes(estimator, training, steps, i)] if steps else []
+    sizes = [size for i in range(counted) for size in estimator.step_sizes(training, steps, i)] if steps else []
     largest = max(sizes, key=partial(memory.activations, estimator.sizes, parts=training.parts), default=ForwardSize(0))
+    # Of the largest pass in the sample: a longer one later in the training would need more.
     needed = memory.training(
         estimator.sizes, largest, train, training.model, parts=training.parts, masked=training.masked
     )
@@ -158,18 +174,6 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     share = len(steps) * training.trials / counted
     operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
     return StepCost(name, training.steps, share * sum(size.all_tokens for size in sizes), needed, operations)
-
-
-def _step_sizes(estimator: Estimator, training: Training, steps: StepSampler, number: int) -> Iterator[ForwardSize]:
-    """Yield the size of each forward pass of both terms in one step."""
-    if estimator.encoder is None:
-        return
-    step, tokens = steps[number], training.train.tokens_per_batch
-    for term, examples in zip(training.terms, (step.forget, step.retain), strict=True):
-        if examples:
-            owners = [example.entity for example in examples]
-            for micro_batch in micro_batches(estimator.encoder.rows(examples), owners, estimator.encoder, tokens):
-                yield estimator.forward_size(micro_batch.batch, words=term is None or term.needs.language_model)
 
 
 def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
@@ -194,11 +198,12 @@ def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
 
 
 def evaluation(estimator: Estimator, name: str) -> StepCost:
-    """Estimate the evaluation of one model: every model reads every question once."""
+    """Estimate the evaluation of one model."""
+    # All models read the same questions: the reading is counted once for all of them.
     reading = estimator.reading
     return StepCost(f"evaluate {name}", reading.steps, reading.tokens, operations=reading.operations)
 
 
 def sample(examples: Sequence[Example], count: int) -> list[Example]:
     """Return at most `count` examples, evenly through a set."""
-    return list(examples[:: max(1, -(-len(examples) // count))])
+    return list(examples[:: max(1, -(-len(examples) // count))])  # the stride is rounded up, so never more than `count`

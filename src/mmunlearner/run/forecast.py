@@ -1,13 +1,13 @@
 """Forecast of a recipe: counts, tokens, steps, memory, time. Reads no weights, writes no run.
 
-Without data, processor or configuration, the forecast says what is unknown, and why.
+Where data, processor or configuration are missing, the forecast lists what it could not count, and why.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from transformers import ProcessorMixin
 from mmunlearner import data
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
-from mmunlearner.data import Splits
+from mmunlearner.data import Example, Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device, resolve_source
 from mmunlearner.models.processor import load_processor
@@ -40,10 +40,21 @@ class SetCount:
     tokens: float | None
     """Mean tokens of a row, image tokens included; None where no processor is at hand."""
 
+    @classmethod
+    def of(cls, name: str, examples: Sequence[Example], encoder: Encoder | None) -> SetCount:
+        """Count a set; its mean tokens are those of a sample."""
+        images = {key for example in examples for key in example.image_keys}
+        entities = {example.entity for example in examples}
+        tokens = None
+        if encoder is not None and examples:
+            rows = encoder.rows(sample(examples, SAMPLED_ITEMS))
+            tokens = sum(len(row.input_ids) for row in rows) / len(rows)
+        return cls(name, len(examples), len(images), len(entities), tokens)
+
 
 @dataclass(frozen=True)
 class Forecast:
-    """Everything that can be told of a recipe."""
+    """Figures of a recipe that need no weights."""
 
     name: str
     sets: tuple[SetCount, ...]
@@ -59,7 +70,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """Time of all operations at that speed, which no run quite reaches."""
+        """Time of all counted operations at `speed`, a lower bound: no run reaches that speed throughout."""
         operations = [step.operations for step in self.steps if step.operations is not None]
         return sum(operations) / self.speed if operations else None
 
@@ -80,18 +91,23 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         sizes = memory.sizes(model) if model is not None else None
         estimator = Estimator(config, splits, sizes, encoder, model)
         steps = tuple(step.cost(estimator) for step in plan(run).values() if step.cost)
-        sets = tuple(_set_counts(splits, encoder)) if splits else ()
+        sets: dict[str, Sequence[Example]] = {}
+        if splits:
+            sets = {name: getattr(splits, name) for name in ("forget", "retain", "text", "background")}
+            sets |= splits.evaluation
+        # Before the folder goes: images are read only where their tokens are counted.
+        counts = tuple(SetCount.of(name, examples, encoder) for name, examples in sets.items())
     speed_source = f"declared: {speed:.3g} FLOP/s"
     if not speed:
         speed = measured_speed(config.model.device, config.model.dtype)
         speed_source = f"that of a matrix product in {config.model.dtype} on this machine: {speed:.3g} FLOP/s"
     overlap, weights = str(data.overlap(splits)) if splits else "", dict(sizes.weights) if sizes else {}
-    return Forecast(config.name, sets, overlap, steps, weights, speed, speed_source, tuple(unknown))
+    return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, tuple(unknown))
 
 
 def measured_speed(device: str, dtype: str) -> float:
     """Return the floating-point operations per second of the best of three products of square matrices."""
-    where, side = pick_device(device), 1024
+    where, side = pick_device(device), 1024  # large enough that launching a kernel does not count
     a = torch.randn(side, side, device=where, dtype=getattr(torch, dtype))
     best = 0.0
     for _ in range(4):  # the first one warms up
@@ -104,7 +120,7 @@ def measured_speed(device: str, dtype: str) -> float:
 def _splits(run: RunDir, unknown: list[str]) -> Splits | None:
     try:
         return run.splits
-    except ConfigError:
+    except ConfigError:  # the recipe is wrong: to be corrected, not to be estimated without data
         raise
     except MMUnlearnerError as error:
         unknown.append(f"data: {error}")
@@ -128,6 +144,7 @@ def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | Non
     source = _source(config)
     try:
         processor = load_processor(resolve_source(source), trust_remote_code=config.model.trust_remote_code)
+        # transformers falls back to a bare tokenizer where a model has no processor of its own.
         if not isinstance(processor, ProcessorMixin):
             raise ValueError(f"{type(processor).__name__} is no processor of images and text")
         return Encoder(Loaded(model, processor, source))
@@ -138,15 +155,3 @@ def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | Non
 
 def _source(config: RunConfig) -> str:
     return config.model.base or config.model.vanilla
-
-
-def _set_counts(splits: Splits, encoder: Encoder | None) -> Iterator[SetCount]:
-    sets = {name: getattr(splits, name) for name in ("forget", "retain", "text", "background")}
-    for name, examples in {**sets, **splits.evaluation}.items():
-        images = {key for e in examples for key in e.image_keys}
-        entities = {e.entity for e in examples}
-        tokens = None
-        if encoder is not None and examples:
-            rows = encoder.rows(sample(examples, SAMPLED_ITEMS))
-            tokens = sum(len(row.input_ids) for row in rows) / len(rows)
-        yield SetCount(name, len(examples), len(images), len(entities), tokens)

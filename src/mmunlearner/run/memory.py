@@ -22,16 +22,14 @@ from mmunlearner.errors import ModelError, reason
 from mmunlearner.models import candidates, part_of, resolve_source
 from mmunlearner.saliency.fisher import RECOMPUTE_FROM
 
-FLOAT = 4
-"""Weights, gradients, states and accumulators are float32."""
+FLOAT = 4  # bytes: weights, gradients, states and accumulators are float32
 HALF = 2
+# Bytes per quantised weight and per row of weights. int8 has a float32 scale per row. nf4 has a scale of 8 bits per 64
+# weights, and these scales share a float32 scale per 256 of them (double quantisation, Dettmers et al. 2023).
 QUANTIZED: Mapping[Quantize, tuple[float, int]] = {"int8": (1, FLOAT), "nf4": (0.5 + (1 + FLOAT / 256) / 64, 0)}
-"""Bytes of a quantised weight, and of a row of them: a scale per row, or one of 8 bits per 64 weights whose own scale
-is of 256 such (double quantisation)."""
+# Numbers that an optimizer stores per trainable weight; for muon an upper bound, as its matrices have one each.
 STATES: Mapping[str, int] = {"adamw": 2, "sgd": 0, "muon": 2}
-"""Optimizer -> numbers kept per trainable weight; of `muon` at most, as its matrices keep one."""
-LOGIT_COPIES = 3
-"""Logits of answer tokens, their log-probabilities, their gradient."""
+LOGIT_COPIES = 3  # of answer tokens: the logits, their log-probabilities, their gradient
 Stored = Literal["all", "products", "inputs"]
 """Tensors of a transformer layer stored for its gradient: all, its input and matrix products, or its input alone."""
 ORDER: tuple[Part, ...] = ("vision", "projector", "language")
@@ -44,7 +42,7 @@ class Sizes:
 
     weights: Mapping[Part, int]
     candidates: Mapping[Part, int]
-    """Of them, those that a mask may select."""
+    """The weights among them that a mask may select."""
     inputs: Mapping[Part, int]
     """Sum of the linear layers' input widths: numbers stored of each token."""
     outputs: Mapping[Part, int]
@@ -54,7 +52,7 @@ class Sizes:
     widest_layer: Mapping[Part, int]
     """Sum of the widths of the linear layers in the widest transformer layer."""
     linear: int
-    """Weights that can be quantised: those of the linear layers but the output head."""
+    """Weights that can be quantised: those of all linear layers except the output head."""
     vocabulary: int
     largest: int
     """Weights of the largest candidate."""
@@ -105,7 +103,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """With the copy, as where the device is the CPU itself."""
+        """All bytes, with the copy: the need of a machine whose device is the CPU."""
         return self.on_device + self.copy
 
 
@@ -113,7 +111,7 @@ def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedMod
     """Build a model without weights, from the configuration of any source that `models.load` takes.
 
     Raises:
-        ModelError: there is none, or it is of no image-text-to-text model.
+        ModelError: there is no configuration, or it is not that of an image-text-to-text model.
     """
     name = resolve_source(source)
     try:
@@ -121,7 +119,7 @@ def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedMod
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"model {source}: no configuration to be had ({reason(error)})") from None
+        raise ModelError(f"model {source}: no configuration found ({reason(error)})") from None
 
 
 def sizes(model: nn.Module) -> Sizes:
@@ -134,17 +132,19 @@ def sizes(model: nn.Module) -> Sizes:
 
     layers: dict[Part, list[list[int]]] = {part: [] for part in ORDER}
     for name, module in model.named_modules():
+        # The class by which transformers marks the layers that a backward pass can compute again.
         if isinstance(module, GradientCheckpointingLayer):
             widths = [n for m in module.modules() if isinstance(m, nn.Linear) for n in (m.in_features, m.out_features)]
             part = next(owner[f"{name}.{inner}"] for inner, _ in module.named_parameters())
             layers[cast(Part, part)].append(widths)
     linear = {f"{name}.weight": m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    linear = {name: module for name, module in linear.items() if name in selectable}
+    linear = {name: module for name, module in linear.items() if name in selectable}  # drops the output head
     return Sizes(
         weights=by_part({name: p.numel() for name, p in parameters.items()}),
         candidates=by_part({name: parameters[name].numel() for name in selectable}),
         inputs=by_part({name: module.in_features for name, module in linear.items()}),
         outputs=by_part({name: module.out_features for name, module in linear.items()}),
+        # The first linear layer of a transformer layer reads the hidden states.
         hidden_widths={part: sum(widths[0] for widths in layers[part]) for part in ORDER},
         widest_layer={part: max(map(sum, layers[part]), default=0) for part in ORDER},
         linear=sum(parameters[name].numel() for name in linear),
@@ -164,8 +164,9 @@ def training(
 ) -> Memory:
     """Estimate a step of unlearning or fine-tuning that trains these parts; `masked`: with a mask over them.
 
-    The terms' graphs are alive one after the other: `forward` is the larger of the two.
+    `forward` is the larger of the two terms' passes: each term's graph is freed before the other's is built.
     """
+    # B of a layer has `rank` numbers per output, A as many per input.
     adapters = model.lora.rank * sum(size.inputs[part] + size.outputs[part] for part in parts)
     trainable = adapters or sum(size.weights[part] for part in parts)
     # Autocast keeps a cast copy of the weights for a pass; of quantised weights one layer is dequantised at a time.
@@ -226,7 +227,7 @@ def activations(
 ) -> int:
     """Estimate the bytes that autograd stores of a forward pass in which these parts train."""
     # Nothing is stored before the first part that trains.
-    first = min((ORDER.index(part) for part in parts), default=len(ORDER))
+    first = min((ORDER.index(part) for part in parts), default=len(ORDER))  # no part trains: no part stores
     numbers = 0
     for part in ORDER[first:]:
         widths = {
@@ -243,7 +244,7 @@ def activations(
 
 
 def weight_bytes(size: Sizes, weights: str, quantize: Quantize = "none") -> int:
-    """Return the bytes of a model's weights in this number format, linear layers but the output head quantised."""
+    """Return the bytes of a model's weights in this number format; `quantize` is that of its linear layers."""
     if quantize == "none":
         return _number(weights) * size.total
     per_weight, per_row = QUANTIZED[quantize]
@@ -256,7 +257,7 @@ def _number(dtype: str) -> int:
 
 
 def _bits(size: Sizes, parts: Sequence[Part]) -> int:
-    return sum(size.candidates[part] for part in parts) // 8
+    return sum(size.candidates[part] for part in parts) // 8  # a mask is a bit per candidate
 
 
 def patches(model: nn.Module, image_tokens: int) -> int:
@@ -264,5 +265,6 @@ def patches(model: nn.Module, image_tokens: int) -> int:
     vision = cast(Any, model).config.vision_config
     side, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if isinstance(side, int) and isinstance(patch, int):
-        return (side // patch) ** 2 + 1
+        return (side // patch) ** 2 + 1  # and the class token
+    # Images of any size: the count of patches follows from the tokens into which they were merged.
     return image_tokens * getattr(vision, "spatial_merge_size", 1) ** 2

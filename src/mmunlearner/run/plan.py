@@ -1,7 +1,7 @@
-"""The plan of a run: a table of steps, which the runner, the progress bar, the forecast and single commands read.
+"""The plan of a run: the table of steps that the runner, the progress bar, the forecast and single commands read.
 
-A step may train any model of the run directory and evaluate what it makes; a further kind of step, such as an attack
-that trains an unlearned model again, is a function in `steps`, its cost in `costs`, and a row here.
+To add a kind of step, such as an attack that trains an unlearned model again, write a function in `steps`, its cost in
+`costs`, and a row here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from mmunlearner.run.run_dir import RunDir
 from mmunlearner.saliency import FisherPass, fisher_passes
 from mmunlearner.unlearn import train_config
 
-WITH_GRADIENT = 3
-"""Work of a question whose gradient is taken, where reading it is 1."""
+WITH_GRADIENT = 3  # work of a question with its gradient, against 1 for reading it: a backward pass costs two forward
 
 
 @dataclass(frozen=True)
@@ -31,26 +30,27 @@ class Step:
     done: Callable[[], bool]
     do: Callable[[Progress], None]
     work: Callable[[], int]
-    """Questions that the model reads, those with a gradient counted `WITH_GRADIENT` times: the progress bar's unit."""
+    """Questions that the model reads, the progress bar's unit; each with a gradient counts `WITH_GRADIENT` times."""
     cost: Callable[[Estimator], StepCost] | None = None
-    """Forecast of the step; None: next to nothing."""
+    """Forecast of the step; None: its cost is negligible."""
     needs: tuple[str, ...] = ()
-    """Names of the steps that come before."""
+    """Names of the steps that must be done before."""
 
 
 Plan = dict[str, Step]
 
 
 def plan(run: RunDir, quantize: Quantize = "none") -> Plan:
-    """Return a run's steps by name, each after those that it needs. Data are read when a step's work is asked for.
+    """Return a run's steps by name, each after those that it needs.
 
-    `quantize` is how models are loaded to be evaluated.
+    `quantize` is the number format of the weights in evaluations.
     """
     return {step.name: step for step in _steps(run, quantize)}
 
 
 def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
     config = run.config
+    # A reference that the recipe names by directory or hub id is not trained.
     trained = [name for name in run.references if not getattr(config.model, name)]
     for name in trained:
         yield Step(
@@ -63,6 +63,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
     vanilla = ("finetune vanilla",) if "vanilla" in trained else ()
     for name in run.references:
         yield _evaluation(run, name, quantize, needs=(f"finetune {name}",) if name in trained else ())
+    # Masks of different parts or thresholds share the squared gradients of a data set, so each pass is a step.
     passes = fisher_passes(run.masks.values())
     for fisher_pass in passes:
         yield Step(
@@ -79,12 +80,13 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             # A kill may come between the last mask and the removal of the squares.
             done=lambda: _are_masks_complete(run) and not run.all_squares.exists(),
             do=partial(steps.compute_masks, run),
-            work=lambda: 0,
+            work=lambda: 0,  # a division and a threshold, beside passes over the data
             needs=tuple(f"measure {fisher_pass.name}" for fisher_pass in passes),
         )
     # The longest first, so that no worker is left with a long step at the end.
     for name in sorted(config.methods, key=lambda name: -_unlearning_work(config, name)):
         method = config.methods[name]
+        # Trials and early stopping compare the model with the references' answers.
         judged = method.trials or train_config(config.train, method).stop_every
         yield Step(
             f"unlearn {name}",
@@ -113,7 +115,7 @@ def _evaluation(run: RunDir, name: str, quantize: Quantize, needs: tuple[str, ..
 
 
 def needed(plan: Plan, *targets: str) -> Plan:
-    """Return these steps and all that they need, in the plan's order."""
+    """Return the target steps and all steps that they need, in the plan's order."""
     names, waiting = set[str](), list(targets)
     while waiting:
         name = waiting.pop()
@@ -128,6 +130,7 @@ def _is_trained(run: RunDir, name: str) -> bool:
 
 
 def _is_measured(run: RunDir, fisher_pass: FisherPass) -> bool:
+    # The squares are removed after the last mask.
     return fisher_pass.path(run.all_squares).exists() or _are_masks_complete(run)
 
 
@@ -139,6 +142,7 @@ def _unlearning_work(config: RunConfig, name: str) -> int:
     method = config.methods[name]
     terms = resolve(method.method, METHODS)
     train = train_config(config.train, method)
+    # A method of both terms draws `retain_per_forget` retain batches to a forget batch; of retain alone, one a step.
     batches = (1 if terms.forget else 0) + ((train.retain_per_forget if terms.forget else 1) if terms.retain else 0)
     return _training_work(train, batches * max(1, len(method.trials)))
 

@@ -21,15 +21,15 @@ from mmunlearner.run.workers import execute
 
 
 def run(config: RunConfig) -> Path:
-    """Do everything that a recipe says, and return the path of its report.
+    """Carry out a recipe, and return the path of its report.
 
-    What is complete is skipped: called again, an interrupted run goes on and ends with the same weights and scores.
+    Complete steps are skipped: an interrupted run, called again, resumes and ends with the same weights and scores.
 
     Raises:
-        MMUnlearnerError: the user's data, options or models are not what they should be; nothing is half-written.
+        MMUnlearnerError: the data, an option or a model is wrong; no file is left half-written.
     """
     directory = open_run(check(config))
-    remove_unfinished(directory.path)
+    remove_unfinished(directory.path)  # of an earlier call that was killed
     overlap = prepare(directory)
     steps = plan(directory)
     references, squares, masks, models = _phases(directory, steps)
@@ -39,10 +39,16 @@ def run(config: RunConfig) -> Path:
                 progress.skip(name)
         progress.note(f"data: {overlap}")
         execute(directory, references, workers(config), progress)
-        progress.note(_memorisation(directory))
+        # Before hours of unlearning the user learns whether there is anything to forget.
+        if "oracle" in directory.references:
+            lines = {name: read_columns(directory.evaluation(name)) for name in REFERENCES}
+            progress.note(memorisation_gate(lines["vanilla"]["forget_vqa"], lines["oracle"]["forget_vqa"]).text)
+        else:
+            progress.note("No oracle: forgetting is compared with chance, and memorisation is not checked.")
         execute(directory, squares, workers(config), progress)
         execute(directory, masks, workers(config), progress)
         execute(directory, models, workers(config), progress)
+    # Cheap, and done again in every call: a report never lags behind the evaluations.
     collect(directory, directory.splits.evaluation, validation_items(directory))
     page = report.write(directory.path)
     write_json(directory.path / "manifest.json", manifest(directory))
@@ -52,30 +58,23 @@ def run(config: RunConfig) -> Path:
 def _phases(directory: RunDir, steps: Plan) -> Iterator[Plan]:
     """Yield the steps of the references, of the squared gradients, of the masks, and the rest.
 
-    Each phase has its own number of processes, and so of threads to each, on which the last bits depend.
+    Each phase has its own number of processes, and so of threads in each, on which the last bits of sums depend.
     """
     references = [f"evaluate {name}" for name in directory.references]
     masks = [name for name in steps if name == "masks"]
     squares = [need for name in masks for need in steps[name].needs]
     earlier: set[str] = set()
-    for targets in (references, squares, masks, steps):
+    for targets in (references, squares, masks, steps):  # `steps`: all that is left
         phase = needed(steps, *targets)
         yield {name: step for name, step in phase.items() if name not in earlier}
         earlier |= phase.keys()
 
 
 def workers(config: RunConfig) -> int:
-    """Return how many steps are done side by side: by default one per core on a CPU, one on an accelerator."""
+    """Return the number of steps to run at the same time: by default one per core on a CPU, one on an accelerator."""
     if config.jobs:
         return config.jobs
     import torch
 
     on_cpu = config.model.device == "cpu" or (config.model.device == "auto" and not torch.accelerator.is_available())
     return (os.cpu_count() or 1) if on_cpu else 1
-
-
-def _memorisation(directory: RunDir) -> str:
-    if "oracle" not in directory.references:
-        return "No oracle: what is forgotten is held against chance, and no memorisation gate was passed."
-    lines = {name: read_columns(directory.evaluation(name)) for name in REFERENCES}
-    return memorisation_gate(lines["vanilla"]["forget_vqa"], lines["oracle"]["forget_vqa"]).text

@@ -1,4 +1,4 @@
-"""The run directory: what each step of a run reads and writes, and so the interface between them."""
+"""The run directory: the files that the steps of a run read and write, and so the interface between them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from mmunlearner.data.load import find_format
 from mmunlearner.errors import ConfigError
 
 REFERENCES = ("vanilla", "oracle")
-PREPARED = {"config.yaml", "data", "data.json"}
-"""Content of a run directory before the first step."""
+PREPARED = {"config.yaml", "data", "data.json"}  # content of a run directory before the first step
 
 
 @dataclass(frozen=True)
 class RunDir:
     """A run's directory, its recipe and its data.
 
-    A model's name is that of a method of the recipe, `vanilla` or `oracle`, or whatever a step calls what it makes.
+    A model's name is that of a method of the recipe, `vanilla`, `oracle`, or another name that a step gives its result.
     """
 
     path: Path
@@ -56,13 +55,13 @@ class RunDir:
         """Return the directory or hub id of a model; empty for a reference that the run does not have."""
         if name in REFERENCES:
             reference: str = getattr(self.config.model, name)
-            if reference or not self.config.model.base:
+            if reference or not self.config.model.base:  # without a base none is trained
                 return reference
         return str(self.model(name))
 
     @property
     def references(self) -> list[str]:
-        """Those of `vanilla` and `oracle` that the run has."""
+        """The reference models that the run has: `vanilla`, and `oracle` where there is one."""
         return [name for name in REFERENCES if self.source(name)]
 
     @property
@@ -83,7 +82,7 @@ class RunDir:
 
     @property
     def all_squares(self) -> Path:
-        """Squared gradients, from which masks are computed; removed once all masks are there."""
+        """Folder of the squared gradients from which masks are computed; removed after the last mask."""
         return self.path / "masks" / "squares"
 
     def evaluation(self, name: str) -> Path:
@@ -104,7 +103,7 @@ class RunDir:
         return self.path / "logs" / f"{name}.jsonl"
 
     def work(self, name: str) -> Path:
-        """Return the directory for checkpoints; it is removed with the end of the step."""
+        """Return the directory for checkpoints; it is removed at the end of the step."""
         return self.path / "work" / name
 
     def method(self, name: str) -> MethodConfig:
@@ -123,12 +122,16 @@ def open_run(config: RunConfig, user_mask: Path | None = None) -> RunDir:
         earlier = load_config(recorded)
         if config_hash(earlier) == config_hash(config):
             return RunDir(path, config, user_mask)
-        # Before the first step, a recipe that was wrong can be put right under the same name.
+        # Before the first step, a wrong recipe can be corrected under the same name.
         if not {entry.name for entry in path.iterdir()} <= PREPARED:
+            before, now = dict(_flat(plain(earlier))), dict(_flat(plain(config)))
+            names = [n for n in {**before, **now} if n not in ("name", "out") and before.get(n) != now.get(n)]
+            difference = f"{names[0]}: {before.get(names[0])} there, {now.get(names[0])} here" if names else "unknown"
             raise ConfigError(
-                f"{path}: holds a run of another configuration ({_first_difference(plain(earlier), plain(config))}); "
+                f"{path}: holds a run of another configuration ({difference}); "
                 "choose another name, or remove the folder"
             )
+        # The corrected recipe may name other data.
         (path / "data.json").unlink(missing_ok=True)
     elif path.exists() and any(path.iterdir()):
         raise ConfigError(f"{path}: is not empty and holds no run; choose another name")
@@ -140,7 +143,7 @@ def find_run(path: Path | str) -> RunDir:
     """Return the run of a directory.
 
     Raises:
-        ConfigError: there is no run.
+        ConfigError: the directory holds no run.
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():
@@ -151,15 +154,15 @@ def find_run(path: Path | str) -> RunDir:
 def mask_name(mask: MaskConfig) -> str:
     """Return the name of a mask's file: its parts, and the options that differ from the defaults.
 
-    Options that the words do not tell in full end it with a hash of all, so that no two masks share a file.
+    Where the words do not express every option, it ends with a hash of all options: no two masks share a file.
     """
     default, beta, density = MaskConfig(), f"{mask.beta:g}", f"{mask.density:g}"
     words = list(mask.parts) + [f"beta{beta}"] * (mask.beta != default.beta) + ["random"] * mask.random
     words += [f"density{density}"] * (mask.density != default.density)
     unit = f"batch{mask.batch}" if mask.unit == "batch" else mask.unit
     words += [unit] * (mask.unit != default.unit) + [f"limit{mask.limit}"] * (mask.limit != default.limit)
-    # An option that is added to MaskConfig and forgotten here has its default in `named`, and so does not go unnoticed.
-    # `batch` is named where it matters: with `unit: batch` alone.
+    # An option that was added to MaskConfig but not here has its default in `named`, which then differs from `mask`. So
+    # has a beta or density with more digits than `:g` writes. `batch` matters with `unit: batch` alone.
     named = MaskConfig(
         parts=mask.parts, beta=float(beta), density=float(density), unit=mask.unit, batch=mask.batch,
         limit=mask.limit, random=mask.random,
@@ -167,12 +170,6 @@ def mask_name(mask: MaskConfig) -> str:
     if named != mask:
         words.append(hashlib.sha256(json.dumps(plain(mask), sort_keys=True).encode()).hexdigest()[:8])
     return "-".join(words)
-
-
-def _first_difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    before, now = dict(_flat(earlier)), dict(_flat(config))
-    names = [n for n in {**before, **now} if n not in ("name", "out") and before.get(n) != now.get(n)]
-    return f"{names[0]}: {before.get(names[0])} there, {now.get(names[0])} here" if names else "unknown"
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

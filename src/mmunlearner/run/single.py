@@ -1,6 +1,6 @@
 """One step on its own, by paths: the plan of one target in a hidden run directory beside the result.
 
-So a single command is resumed by the same command, and does exactly what the step does in a run.
+So a single command does exactly what the step does in a run, and resumes when it is called again.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ from mmunlearner.run.run_dir import RunDir, mask_name, open_run
 from mmunlearner.run.workers import execute
 
 _log = logging.getLogger(__name__)
-NAME = "model"
-"""Name of the single model in its run."""
+NAME = "model"  # of the single model in its run
 
 
 def finetune(
@@ -97,15 +96,21 @@ def unlearn(
     mask: Path | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write the unlearned model to the directory `out`, with what it took in its train.json.
+    """Write the unlearned model to the directory `out`; its train.json records steps, time and memory.
 
-    `mask` is a file that `mask` wrote; without one, a method that has mask options computes its own. With
+    `mask` is a file that `single.mask` wrote; without one, a method that has mask options computes its own. With
     `train.stop_every` training ends at the level of guessing, since there is no oracle.
 
     Raises:
         MMUnlearnerError: the model, the data, the mask or an option is wrong, or `out` exists.
     """
-    method = replace(method, mask=_mask_options(mask)) if mask else method
+    if mask:
+        # The file replaces the run's own mask, and its options take the place of the method's: they are recorded.
+        info = saliency.load(mask).info
+        try:
+            method = replace(method, mask=build(MaskConfig, {name: info[name] for name in asdict(MaskConfig())}))
+        except (KeyError, ConfigError) as error:
+            raise MaskError(f"mask {mask}: its metadata lack {error}; make it again with `mmunlearner mask`") from None
     config = RunConfig(data=data, train=train, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
     return _make(config, out, f"unlearn {NAME}", lambda run: run.model(NAME), user_mask=mask)
 
@@ -113,7 +118,7 @@ def unlearn(
 def evaluate(
     model: str, out: Path, *, data: DataConfig, evaluate: EvaluateConfig, load: LoadConfig, seed: int = 0
 ) -> Path:
-    """Ask a model everything; its answers and scores are written to the directory `out`.
+    """Evaluate a model on all questions; its answers and scores are written to the directory `out`.
 
     Raises:
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
@@ -121,7 +126,8 @@ def evaluate(
     config = RunConfig(data=data, evaluate=evaluate, model=_model(load, vanilla=model), seed=seed)
     trained = Path(model) / "train.json"
     if trained.is_file() and read_json(trained).get("look"):
-        _log.warning("%s: training was to end by half of the forget entities, which these scores are of, too", model)
+        # A run scores the other half alone.
+        _log.warning("%s: half of the forget entities decided when training ended; these scores include them", model)
     return _make(
         config, out, "evaluate vanilla", lambda run: run.evaluation("vanilla"), quantize=load.quantize
     )  # fmt: skip
@@ -143,7 +149,8 @@ def _make(
     """Do one step and those that it needs, then move its `result` to `out`."""
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
-    # Named by all that decides the result: other options, or another mask, never go on from its checkpoints.
+    # Its name has a hash of all that decides the result, so that a call with other options, or with another mask, never
+    # resumes from its checkpoints. Hidden and beside `out`: the result is moved within one file system.
     content = config_hash(config) + (hashlib.sha256(user_mask.read_bytes()).hexdigest()[:12] if user_mask else "")
     run = open_run(check(replace(config, out=str(out.parent), name=f".{out.name}.{content}")), user_mask)
     steps = needed(plan(run, quantize), target)
@@ -151,18 +158,10 @@ def _make(
         with ProgressBar({name: step.work() for name, step in steps.items()}) as progress:
             execute(run, steps, 1, progress)
         result(run).rename(out)
+    # Any other exception, an interrupt above all, leaves the run to be resumed.
     except MMUnlearnerError:
         if not (run.path / "work").exists():  # no checkpoint to go on from
             discard(run.path)
         raise
     discard(run.path)
     return out
-
-
-def _mask_options(mask: Path) -> MaskConfig:
-    """Return the options that a mask was made with."""
-    info = saliency.load(mask).info
-    try:
-        return build(MaskConfig, {name: info[name] for name in asdict(MaskConfig())})
-    except (KeyError, ConfigError) as error:
-        raise MaskError(f"mask {mask}: its metadata lack {error}; make it again with `mmunlearner mask`") from None

@@ -1,4 +1,4 @@
-"""The steps of a run. Each reads and writes the run directory and does nothing again that is there."""
+"""The steps of a run. Each reads and writes the run directory, and skips what it finds complete there."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
     if config.model.base == "tiny":
         from mmunlearner.models.tiny import from_oracle_weights
 
+        # Its tokenizer has a token for each word, so that it needs every text that it will ever read.
         questions = [*splits.vanilla_training, *chain.from_iterable(splits.evaluation.values())]
         texts = (text for example in questions for text in (prompt(example), target(example)))
         base = from_oracle_weights(texts, seed=config.seed)
@@ -57,6 +58,7 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
         base = load_model(run, config.model.base, quantize=config.model.quantize)
     with measured() as cost:
         trained = train(
+            # Fine-tuning is a method whose retain set has all the examples.
             base, Splits((), examples, (), {}), MethodConfig("finetune"), config.finetune, run.work(name),
             adapter=make_adapter(config.finetune_lora), dtype=config.model.dtype, seed=config.seed, progress=progress,
         )  # fmt: skip
@@ -65,12 +67,13 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
 
 def measure(run: RunDir, fisher_pass: FisherPass, progress: Progress) -> None:
     """Sum the squared gradients of one data set, for all masks of the run."""
+    # In the number format of computation: no weight is trained here, so that none needs the precision of `weights`.
     encoder = Encoder(load_model(run, run.source("vanilla"), run.config.model.dtype))
     fisher_pass.measure(encoder, run.splits, progress=progress, store=run.all_squares)
 
 
 def compute_masks(run: RunDir, progress: Progress) -> None:
-    """Compute the masks from the squares, which are 32 times as large and more, and are removed after the last mask."""
+    """Compute the masks from the stored squares."""
     encoder: Encoder | None = None
     for name, config in run.masks.items():
         path = run.mask(name)
@@ -81,12 +84,12 @@ def compute_masks(run: RunDir, progress: Progress) -> None:
                 store=run.all_squares,
             )  # fmt: skip
             write_json(path.with_suffix(".json"), {**saliency.statistics(mask), **asdict(mask.cost)})
-            mask.save(path)
-    discard(run.all_squares)
+            mask.save(path)  # last: the mask's file marks it as complete
+    discard(run.all_squares)  # at 32 bits or more for each bit of a mask
 
 
 def unlearn(run: RunDir, name: str, progress: Progress) -> None:
-    """Make one of the recipe's models; of several trials, the one that does best on the validation half."""
+    """Make one of the recipe's models; with trials, the best of them on the validation half."""
     if _is_trained(run, name):
         return
     method = run.method(name)
@@ -100,18 +103,19 @@ def unlearn(run: RunDir, name: str, progress: Progress) -> None:
 
 
 def evaluate(run: RunDir, name: str, progress: Progress, *, quantize: Quantize = "none") -> None:
-    """Ask one model every question, with its weights as they are saved, or quantised."""
+    """Evaluate one model on every question, with its weights as saved, or quantised."""
     with measured() as cost:
         evaluate_model(
             load_model(run, run.source(name), quantize=quantize), run.splits.evaluation, run.evaluation(name),
             config=run.config.evaluate, progress=progress,
         )  # fmt: skip
-    write_json(run.evaluated(name), asdict(cost))
+    write_json(run.evaluated(name), asdict(cost))  # marks the evaluation as complete
 
 
 def load_model(run: RunDir, source: str, dtype: str = "", *, quantize: Quantize = "none") -> Loaded:
     """Load a model as the recipe says, unquantised unless asked otherwise."""
     model = run.config.model
+    # `quantize` is not the recipe's by default: masks and evaluations take the weights as they are.
     return load(
         source, dtype=dtype or model.weights, device=model.device, device_map=model.device_map, quantize=quantize,
         compute_dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code,
@@ -124,6 +128,7 @@ def _train(run: RunDir, method: MethodConfig, work: Path, mask: Mask | None, pro
         load_model(run, run.source("vanilla"), quantize=config.model.quantize), run.splits, method, config.train, work,
         mask=mask, adapter=make_adapter(config.model.lora, config.model.adapter), dtype=config.model.dtype,
         seed=config.seed, progress=progress,
+        # Only where it is asked for: it reads the references' answers.
         stop_target=stop_target(run) if train_config(config.train, method).stop_every else None,
     )  # fmt: skip
 
@@ -132,13 +137,15 @@ def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None
     """Make the model of each trial, and save the best one as the method's."""
     trials = [_trial(run, name, number, mask, progress) for number in range(len(run.method(name).trials))]
     best = run.best_trial(name)
-    if not best.exists():  # it is written before the record of its trial, so somebody removed it
+    if not best.exists():  # it is written before the record of its trial, so it was removed by hand
         raise ConfigError(f"{best}: is missing although its trials are done; remove {best.parent} and run again")
     settings = min(trials, key=lambda trial: trial["objective"])["settings"]
+    # Tuning takes the time of all trials, but their memory one at a time.
     cost = Cost(sum(t["seconds"] for t in trials), max(t["peak_memory_bytes"] for t in trials))
     tuning = {**asdict(cost), "trials": trials}
     write_json(best / "train.json", {**read_json(best / "train.json"), "settings": settings, "tuning": tuning})
     _copy(best / "log.jsonl", run.log(name))
+    # The rename marks the model as complete, for its train.json comes with it; what follows may be repeated.
     discard(run.model(name))
     run.model(name).parent.mkdir(parents=True, exist_ok=True)
     best.rename(run.model(name))
@@ -148,18 +155,18 @@ def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None
 def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Progress) -> dict[str, Any]:
     """Return the record of one trial: its settings, and its distance to the goal on the validation half."""
     record = run.trial(name, number)
-    if record.exists():
+    if record.exists():  # done before a kill
         return read_json(record)
     method = run.method(name)
     settings, work = dict(method.trials[number]), run.work(name) / str(number)
-    # Trials may differ in their steps: progress counts as if they did not.
+    # A trial may set its own number of steps; progress counts each trial as long as the recipe's training.
     count = len(method.trials)
     steps = optimizer_steps(resolve(method.method, METHODS), train_config(run.config.train, method))
     progress = progress.child(f"trial {number + 1} of {count}")
     progress = progress.part(number * steps, (number + 1) * steps, count * steps)
     with measured() as cost:
         trained = _train(run, with_settings(method, settings), work, mask, progress)
-    if run.config.model.quantize != "none":  # adapters were merged in the host's memory
+    if run.config.model.quantize != "none":  # then the adapters were merged on the CPU
         trained.loaded.model.to(pick_device(run.config.model.device))  # pyright: ignore[reportArgumentType]
     items = trial_items(run)
     scores = quick_scores(trained.loaded, items, config=run.config.evaluate)
@@ -172,9 +179,10 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
         **asdict(cost),
     }
     best = run.best_trial(name)
+    # `<`: the first of equals, as `min` chooses in `_tune`. Only the best model so far is on the disk.
     if not best.exists() or result["objective"] < read_json(best / "train.json")["objective"]:
         _write(best, trained, cost, settings, log=work / "log.jsonl", objective=result["objective"])
-    write_json(record, result)
+    write_json(record, result)  # after the model: a kill in between repeats the trial from its last checkpoint
     discard(work)
     return result
 
@@ -188,7 +196,7 @@ def _is_trained(run: RunDir, name: str) -> bool:
 
 
 def _save(run: RunDir, name: str, trained: Trained, cost: Cost) -> None:
-    _copy(run.work(name) / "log.jsonl", run.log(name))
+    _copy(run.work(name) / "log.jsonl", run.log(name))  # before the model, which marks the step as complete
     _write(run.model(name), trained, cost, {})
     discard(run.work(name))
 
@@ -202,7 +210,7 @@ def _write(
     log: Path | None = None,
     **extra: float,
 ) -> None:
-    """Write a model directory that transformers reads, with train.json beside the weights: what training took."""
+    """Write a model directory that transformers reads, and in it train.json, the record of the training."""
     record = {"settings": dict(settings), "moved": asdict(trained.weight_changes), "steps": trained.steps}
     record |= {"look": trained.stop_check} if trained.stop_check else {}
     with staged_dir(path) as stage:

@@ -1,4 +1,4 @@
-"""Choosing a method's settings on the validation half: how far a model is from the run's goal."""
+"""Choice of a method's settings on the validation half, by the distance of a model to the run's goal."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def in_words(column: str) -> str:
 
 
 def objective(model: Values, vanilla: Values, target: Values, goal: Goal) -> float:
-    """Return the distance to the goal, lower is better: |model - target| of forgotten columns, plus what else was lost.
+    """Return the distance to the goal, lower is better: |model - target| of forgotten columns + loss of retained ones.
 
     `target` is the oracle's accuracy, or chance where there is no oracle. Each group of columns counts once.
     """
+    # Forgetting too much counts as a miss as well; more accuracy than vanilla on a retained column earns nothing.
     missed = {column: abs(model[column] - target[column]) for column in model if column in target}
     lost = {column: max(0.0, vanilla[column] - model[column]) for column in model if column in vanilla}
     return sum(_mean(missed, group) for group in FORGOTTEN[goal]) + sum(_mean(lost, group) for group in RETAINED[goal])
@@ -49,8 +50,8 @@ def _mean(values: Values, group: tuple[str, ...]) -> float:
     return sum(present) / len(present) if present else 0.0
 
 
+# A grid has numbers only, so that other training options cannot be tuned. Option -> int or float.
 TRAINING: Mapping[str, type] = {f.name: type(f.default) for f in fields(TrainConfig) if type(f.default) in (int, float)}
-"""Training option that is a number -> int or float."""
 
 
 def sweep(config: RunConfig) -> RunConfig:
@@ -71,6 +72,7 @@ def sweep(config: RunConfig) -> RunConfig:
             raise ConfigError(f"grid.{option}: no value to try")
     methods = {}
     for name, method in config.methods.items():
+        # A method is not tried at values of options that it does not have: these trials would all be equal.
         grid = {option: values for option, values in config.grid.items() if option in options_of[name]}
         trials = tuple(dict(zip(grid, values, strict=True)) for values in product(*grid.values())) if grid else ()
         methods[name] = replace(method, trials=trials)
@@ -90,7 +92,7 @@ def with_settings(method: MethodConfig, settings: Mapping[str, float]) -> Method
     for name, value in settings.items():
         group, _, option = name.rpartition(".")
         if not group:
-            if name in TRAINING and name in available:
+            if name in TRAINING and name in available:  # e.g. a method's own `steps`
                 raise ConfigError(
                     f"trials: {name} is an option of training and of method {method.method}; write train.{name} or "
                     f"options.{name}"
@@ -100,10 +102,11 @@ def with_settings(method: MethodConfig, settings: Mapping[str, float]) -> Method
             raise ConfigError(f"trials: {name} is neither train.NAME nor options.NAME")
         if group == "train" and option not in TRAINING:
             raise ConfigError(f"trials: {name} is no number of training; {did_you_mean(option, TRAINING)}")
+        # Grids are floats: `steps: 40.0` becomes the whole number that training expects.
         groups[group][option] = TRAINING[option](value) if group == "train" else value
     return replace(
         method,
         train={**method.train, **groups["train"]},
         options={**method.options, **groups["options"]},  # pyright: ignore[reportArgumentType]
-        trials=(),
+        trials=(),  # else the trial would be tuned again
     )

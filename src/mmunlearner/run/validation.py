@@ -1,4 +1,4 @@
-"""The validation half of the forget and retain entities: it chooses settings, and no score in the tables is of it."""
+"""The validation half of the forget and retain entities: it chooses settings, and the tables' scores leave it out."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Columns = Mapping[str, Sequence[Example]]
 def validation_items(run: RunDir) -> Columns:
     """Return the items of the validation half; none where the run neither tunes nor stops early."""
     config = run.config
+    # Where nothing is chosen, no entity needs to be left out of the scores.
     if not any(m.trials or train_config(config.train, m).stop_every for m in config.methods.values()):
         return {}
     columns = {column: items for column, items in run.splits.evaluation.items() if column in COLUMNS}
@@ -37,6 +38,7 @@ def trial_items(run: RunDir) -> Columns:
 
 def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, float]:
     """Return the accuracy of an evaluated model on the validation items, by column."""
+    # The references' answers to all questions are there already: nothing is evaluated here.
     lines = read_columns(run.evaluation(name))
     ids = {column: {item.id for item in items} for column, items in validation.items()}
     chosen = {c: [line for line in lines.get(c, []) if line["id"] in ids[c]] for c in validation}
@@ -44,7 +46,7 @@ def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, 
 
 
 def forget_target(run: RunDir, validation: Columns) -> tuple[dict[str, float], Literal["oracle", "chance"]]:
-    """Return the accuracy to which forgotten columns should come down, and whose it is: the oracle's, or chance."""
+    """Return the accuracy to which forgotten columns should come down, by column, and its source."""
     if (run.evaluation("oracle") / "scores.json").exists():
         return validation_values(run, "oracle", validation), "oracle"
     return {column: chance(items) for column, items in validation.items()}, "chance"
@@ -55,6 +57,7 @@ def chance(items: Sequence[Example]) -> float:
     answers: dict[str, set[str]] = defaultdict(set)
     for item in items:
         answers[item.attribute].add(item.answer)
+    # A free answer without an attribute cannot be guessed.
     guesses = [
         1 / len(i.choices) if i.choices else (1 / len(answers[i.attribute]) if i.attribute else 0.0) for i in items
     ]
@@ -62,12 +65,10 @@ def chance(items: Sequence[Example]) -> float:
 
 
 def stop_target(run: RunDir) -> StopTarget:
-    """Return where training may end early: forget columns of the validation half at the forget target.
-
-    The oracle's target is known for the items that it was asked, so that only those are asked here.
-    """
+    """Return the level at which training may end early: the forget target of the validation half's forget columns."""
     config, groups, items = run.config, FORGOTTEN[run.config.goal], trial_items(run)
     columns = [column for group in groups for column in group if column in items]
+    # With `evaluate.limit` the oracle has answered some of the items only: its target is known for no others.
     evaluated = {
         c: {item.id for item in sample_by_entity(run.splits.evaluation[c], config.evaluate.limit)} for c in columns
     }

@@ -1,4 +1,4 @@
-"""Steps done side by side, each in a process of its own: one thread per core suits small models better than many.
+"""Steps that run at the same time, each in its own process: small models run faster so than with many threads each.
 
 A worker is this module run with a run directory. It reads names of steps from its standard input, looks them up in the
 run's plan, and answers with lines of JSON, so that nothing is pickled. It ends at once when its standard input closes,
@@ -33,12 +33,12 @@ def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Prog
     """Do the steps that are not done, each after those that it needs, up to `workers` at a time.
 
     Raises:
-        MMUnlearnerError: what the first step that failed raised; the others are stopped.
+        MMUnlearnerError: the error of the first step that failed; the others are stopped.
     """
     waiting = {name: step for name, step in steps.items() if not step.done()}
-    # From all steps, done or not: sums depend on the number of threads, so that a resumed run must have as many.
+    # Of all steps, done or not: the last bits of sums depend on the number of threads, which a resumed run must repeat.
     workers = min(workers, _width(steps))
-    if workers <= 1 or not waiting:
+    if workers <= 1 or not waiting:  # in this process: no second one has to import torch
         for name, step in waiting.items():
             step.do(progress.child(name))
         return
@@ -48,7 +48,7 @@ def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Prog
     def do(name: str) -> None:
         worker = idle.get()
         worker.do(name, progress.child(name))
-        idle.put(worker)
+        idle.put(worker)  # not after an error, when `stack` is about to stop all workers
 
     with ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
         for _ in range(min(workers, len(waiting))):
@@ -62,12 +62,13 @@ def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Prog
                     del waiting[name]
                     running[pool.submit(do, name)] = name
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                future.result()
+                future.result()  # raises the step's error
                 del running[future]
 
 
 def _width(steps: Mapping[str, Step]) -> int:
-    """Return how many steps can be done at the same time, at most: those as far from the first step as each other."""
+    """Return the largest number of steps that can run at the same time."""
+    # Steps at the same depth never need each other.
     depth: dict[str, int] = {}
     for name, step in steps.items():
         depth[name] = 1 + max((depth[need] for need in step.needs if need in steps), default=0)
@@ -91,22 +92,22 @@ class _Worker:
         )
 
     def do(self, name: str, progress: Progress) -> None:
-        """Have a step done.
+        """Let the worker do a step, and report its progress.
 
         Raises:
-            MMUnlearnerError: what the step raised, or the worker ended.
+            MMUnlearnerError: the step's own error, or the worker ended.
         """
         try:
             _send(self.process.stdin, {"step": name})
             while "done" not in (message := _receive(self.process.stdout)):
-                if "error" in message:
+                if "error" in message:  # raised here as the same class, by name
                     raise getattr(errors, message["error"], errors.TrainingError)(message["text"])
                 progress.update(*message["progress"])
         except (EOFError, OSError, ValueError):
             raise errors.TrainingError(f"{name}: its process ended (code {self.process.wait()})") from None
 
     def stop(self) -> None:
-        self.process.kill()
+        self.process.kill()  # nothing to tidy up: results are written under another name, then renamed
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
@@ -121,7 +122,7 @@ def _send(stream: IO[str] | None, message: dict[str, Any]) -> None:
 
 def _receive(stream: IO[str] | None) -> dict[str, Any]:
     line = stream.readline() if stream is not None else ""
-    if not line:
+    if not line:  # the other process ended
         raise EOFError
     return json.loads(line)
 
@@ -139,9 +140,9 @@ class _Messages(Progress):
 def _work(directory: str) -> None:
     """Do steps until the standard input closes."""
     messages = _Messages(os.fdopen(os.dup(1), "w"))
-    os.dup2(2, 1)  # whatever libraries print goes to the standard error
+    os.dup2(2, 1)  # a library that prints would break the protocol: its text goes to the standard error
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # A thread of its own notices at once, also within a long step, that the run is gone.
+    # In its own thread, which notices at once that the run is gone, even during a long step.
     threading.Thread(target=_listen, args=(names,), daemon=True).start()
     logging.getLogger("mmunlearner.data").setLevel(logging.ERROR)  # the run has read the same data and reported on it
     steps = plan(find_run(directory))
@@ -152,14 +153,14 @@ def _work(directory: str) -> None:
             _send(messages.out, {"done": name})
         except errors.MMUnlearnerError as error:
             _send(messages.out, {"error": type(error).__name__, "text": str(error)})
-        except OSError as error:
+        except OSError as error:  # a full disk, above all; any other exception is a defect and ends the worker
             _send(messages.out, {"error": "TrainingError", "text": f"{name}: {error}"})
 
 
 def _listen(names: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         names.put(json.loads(line)["step"])
-    os._exit(1)
+    os._exit(1)  # `sys.exit` would end this thread alone
 
 
 if __name__ == "__main__":
