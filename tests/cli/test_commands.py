@@ -37,10 +37,10 @@ def command(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> int:
 
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """The configurations that would have been run."""
-    seen: list[RunConfig] = []
-    monkeypatch.setattr("mmunlearner.run.run.run", seen.append)
+    configs: list[RunConfig] = []
+    monkeypatch.setattr("mmunlearner.run.run.run", configs.append)
     monkeypatch.setattr("mmunlearner.cli.tables.report", lambda _: None)
-    return seen
+    return configs
 
 
 def child_seconds() -> float:
@@ -59,7 +59,7 @@ def test_help_is_fast() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["list"]])
-def test_telling_commands_load_nothing_heavy(arguments: list[str]) -> None:
+def test_printing_commands_load_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom mmunlearner import cli\ntry:\n    cli.main(sys.argv[1:])\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
@@ -85,7 +85,7 @@ def test_telling_commands_load_nothing_heavy(arguments: list[str]) -> None:
         (["run", "RECIPE", "--methods.npo.optio", "x"], "--methods.npo.optio: unknown option; did you mean options?"),
     ],
 )
-def test_what_the_user_typed_wrong_is_told_in_one_line(tmp_path, arguments: list[str], message: str) -> None:
+def test_a_typing_error_is_answered_in_one_line(tmp_path, arguments: list[str], message: str) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("methods: {npo: {method: npo}}", encoding="utf-8")
     done = run_cli(*(str(recipe) if word == "RECIPE" else word for word in arguments), cwd=tmp_path)
@@ -100,35 +100,35 @@ def test_flags_lie_over_the_recipe(tmp_path, monkeypatch: pytest.MonkeyPatch) ->
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("train: {steps: 5, clip: 2}\nmodel: {trust_remote_code: true}\nmethods: {npo: {}}")
     flags = ["--train.steps", "9", "--model.no-trust_remote_code", "--train.report_to", "a", "--train.report_to", "b"]
-    seen = ran(monkeypatch)
+    configs = ran(monkeypatch)
     with pytest.raises(SystemExit) as caught:
         cli.main(["run", str(recipe), *flags, "--methods.npo.options.beta", "0.5", "--seed=3"])
     assert not caught.value.code
-    [config] = seen
+    [config] = configs
     assert (config.train.steps, config.train.clip, config.train.report_to) == (9, 2.0, ("a", "b"))
     assert config.model.trust_remote_code is False
     assert config.methods["npo"].options == {"beta": 0.5}
     assert config.seed == 3
 
 
-def test_fine_tuning_has_adapters_of_its_own_where_they_are_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_tuning_can_have_its_own_adapters(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("model: {base: tiny, lora: {rank: 4}}")
-    seen = ran(monkeypatch)
+    configs = ran(monkeypatch)
     for flags in ([], ["--finetune.lora.rank", "0"], ["--finetune.lora.rank", "8", "--finetune.lora.alpha", "16"]):
         with pytest.raises(SystemExit):
             cli.main(["run", str(recipe), *flags])
-    assert [config.finetune.lora for config in seen] == [None, LoraConfig(), LoraConfig(8, 16)]
+    assert [config.finetune.lora for config in configs] == [None, LoraConfig(), LoraConfig(8, 16)]
 
 
 def test_a_flag_of_one_call_is_forgotten_in_the_next(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("seed: 4")
-    seen = ran(monkeypatch)
+    configs = ran(monkeypatch)
     for flags in (["--seed", "5"], []):
         with pytest.raises(SystemExit):
             cli.main(["run", str(recipe), *flags])
-    assert [config.seed for config in seen] == [5, 4]
+    assert [config.seed for config in configs] == [5, 4]
 
 
 def test_errors_of_the_package_are_one_line_and_exit_code_2(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_errors_of_the_package_are_one_line_and_exit_code_2(monkeypatch, capsys:
     assert capsys.readouterr().err == "error: faces.parquet, row 3: no answer\n"
 
 
-def test_the_user_s_interrupt_says_how_to_go_on(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_names_the_way_to_resume(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(monkeypatch, KeyboardInterrupt()) == 130
     assert "the same command resumes" in capsys.readouterr().err
 
@@ -156,12 +156,12 @@ def wrapped(text: str) -> Exception:
         wrapped("No space left on device"),
     ],
 )
-def test_a_full_disk_is_told_in_one_line(monkeypatch, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+def test_a_full_disk_is_one_line(monkeypatch, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
     assert command(monkeypatch, error) == 2
     assert capsys.readouterr().err.startswith("error: the disk is full (")
 
 
-def test_a_path_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = run_cli("people", "write", "--out", "file/below", cwd=tmp_path)
     assert done.returncode == 2

@@ -19,13 +19,13 @@ def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-def test_all_that_is_declared_is_looked_at() -> None:
-    found = by_name(examine())
+def test_every_dependency_is_checked() -> None:
+    checks = by_name(examine())
     declared = {Requirement(text) for text in metadata.requires("mmunlearner") or ()}
-    assert {r.name for r in declared if not r.marker} <= set(found)
-    assert "pytest" not in found
-    assert found["torch"].value == metadata.version("torch")
-    assert {"python", "disk", "cores", "hub", "LoRA", "bfloat16", "people:vanilla", "people:oracle"} <= set(found)
+    assert {r.name for r in declared if not r.marker} <= set(checks)
+    assert "pytest" not in checks
+    assert checks["torch"].value == metadata.version("torch")
+    assert {"python", "disk", "cores", "hub", "LoRA", "bfloat16", "people:vanilla", "people:oracle"} <= set(checks)
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_all_that_is_declared_is_looked_at() -> None:
     [("numpy>=1", "ok", metadata.version("numpy")), ("numpy<1", "wrong", metadata.version("numpy")),
      ("no-such-package>=2", "wrong", "missing")],
 )  # fmt: skip
-def test_a_package_is_held_against_its_range(requirement: str, verdict: str, found: str) -> None:
+def test_a_package_is_compared_with_its_range(requirement: str, verdict: str, found: str) -> None:
     check = _package(Requirement(requirement))
     assert (check.verdict, check.value) == (verdict, found)
     assert check.remedy == ("" if verdict == "ok" else f'pip install "{requirement}"')
 
 
-def test_what_is_noted_is_healthy_and_what_is_wrong_is_not() -> None:
+def test_a_note_is_healthy_and_an_error_is_not() -> None:
     assert healthy((Check("a", "", "ok"), Check("b", "", "note")))
     assert not healthy((Check("a", "", "ok"), Check("b", "", "wrong")))
 
@@ -63,7 +63,7 @@ def test_half_a_model_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     ]
 
 
-def test_torch_that_cannot_be_imported_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_that_cannot_be_imported_is_reported_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Check("torch", "cannot be imported (libcudart.so.13: no such file)", "wrong", "install torch again")
     monkeypatch.setattr(doctor, "_import_trouble", lambda: broken)
     checks = examine()
@@ -79,21 +79,23 @@ def test_the_exit_code_is_the_verdict(
     with pytest.raises(SystemExit) as caught:
         cli.main(["doctor"])
     assert caught.value.code == code
-    told = capsys.readouterr().out
-    assert all(word in told for word in ("thing", "1.0", "mend it"))
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("thing", "1.0", "mend it"))
 
 
 GIB = 2**30
 
 
-def told(folder: Path, monkeypatch: pytest.MonkeyPatch, there: int, **options: int) -> dict[str, Check]:
-    monkeypatch.setattr(doctor, "_memory_here", lambda: (there, True))
+def fit(folder: Path, monkeypatch: pytest.MonkeyPatch, available: int, **options: int) -> dict[str, Check]:
+    monkeypatch.setattr(doctor, "_memory_here", lambda: (available, True))
     return by_name(examine_model(str(folder), **options))
 
 
-def test_what_fits_of_a_model_is_told_without_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fitting_trainings_of_a_model_are_found_without_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
-    plenty, little = (told(tmp_path, monkeypatch, there) for there in (GIB, 2**20))
+    plenty, little = (fit(tmp_path, monkeypatch, available) for available in (GIB, 2**20))
     assert list(plenty) == [
         "weights", "mask of vision", "mask of language", "mask of all", "unlearning vision", "unlearning language",
         "unlearning all", "unlearning all, adapters of rank 16",
@@ -106,12 +108,12 @@ def test_what_fits_of_a_model_is_told_without_its_weights(tmp_path: Path, monkey
 
 def test_more_tokens_need_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
-    few = told(tmp_path, monkeypatch, 100 * 2**20, tokens=100, images=1)["unlearning all"]
-    many = told(tmp_path, monkeypatch, 100 * 2**20, tokens=10000, images=4)["unlearning all"]
+    few = fit(tmp_path, monkeypatch, 100 * 2**20, tokens=100, images=1)["unlearning all"]
+    many = fit(tmp_path, monkeypatch, 100 * 2**20, tokens=10000, images=4)["unlearning all"]
     assert (few.verdict, many.verdict) == ("ok", "note")
 
 
-def test_the_command_tells_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_checks_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
     with pytest.raises(SystemExit) as ended:
         cli.main(["doctor", "--model", str(tmp_path)])

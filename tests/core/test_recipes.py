@@ -181,7 +181,7 @@ def test_two_recipes_that_extend_each_other_end_in_an_error(tmp_path) -> None:
         load_config(tmp_path / "a.yaml")
 
 
-def test_hash_forgets_where_and_sees_what() -> None:
+def test_the_hash_depends_on_content_not_place() -> None:
     config = RunConfig()
     elsewhere = dataclasses.replace(config, name="other", out="elsewhere", jobs=3)
     assert config_hash(elsewhere) == config_hash(config)
@@ -189,7 +189,7 @@ def test_hash_forgets_where_and_sees_what() -> None:
     assert len(config_hash(config)) == 12
 
 
-def test_check_sees_what_python_let_through() -> None:
+def test_check_validates_configurations_built_in_python() -> None:
     with pytest.raises(ConfigError, match=r"^train.warmup: expected 1 or less, found 2.0$"):
         check(RunConfig(train=TrainConfig(warmup=2.0)))
 

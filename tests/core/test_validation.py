@@ -1,4 +1,4 @@
-"""Plain values as typed ones: what passes, and what an error says."""
+"""Validation of plain values: conversions and errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_options_are_converted_by_their_type(content: dict[str, Any], expected: 
         (None, "expected the options learning_rate, "),
     ],
 )
-def test_what_is_wrong_is_told(content: Any, problem: str) -> None:
+def test_errors_name_the_problem(content: Any, problem: str) -> None:
     with pytest.raises(InvalidError) as error:
         validate(content, TrainConfig, OPTIONS)
     assert str(error.value).startswith(problem)
@@ -70,7 +70,7 @@ def test_values_are_shown_in_one_short_line(value: object) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["train", "mask", "options", "trials", "role", "title", "x"]), JSON))
-def test_any_content_is_taken_or_refused_in_one_line(content: dict[str, Any]) -> None:
+def test_any_content_is_accepted_or_refused_in_one_line(content: dict[str, Any]) -> None:
     message = ""
     try:
         validate(content, MethodConfig, OPTIONS)

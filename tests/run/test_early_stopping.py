@@ -1,4 +1,4 @@
-"""Stopping in whole runs and in the single command: what is looked at is in no score."""
+"""Early stopping in runs and in the single command; no score includes the items that decide it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from mmunlearner.run import run as pipeline
 
 
 def stopping(folder: Path, trials: int) -> RunConfig:
-    """One method, its vanilla model and its oracle given: the base model, which knows nothing, is both."""
+    """One method with the base model, which knows nothing, as vanilla model and as oracle."""
     config = recipe(folder, trials=trials)
-    given = replace(config.model, vanilla=config.model.base, oracle=config.model.base, base="")
+    model = replace(config.model, vanilla=config.model.base, oracle=config.model.base, base="")
     train = TrainConfig(steps=4, batch_size=3, retain_per_forget=2, stop_every=2)
-    return replace(config, train=train, model=given, methods={"npo": config.methods["npo"]})
+    return replace(config, train=train, model=model, methods={"npo": config.methods["npo"]})
 
 
 @pytest.mark.parametrize("trials", [0, 2])
-def test_a_run_stops_by_the_half_that_its_tables_leave_out(tmp_path: Path, trials: int) -> None:
+def test_early_stopping_uses_only_the_validation_half(tmp_path: Path, trials: int) -> None:
     config = stopping(tmp_path, trials)
     page = pipeline.run(config)
     run = page.parent
-    made, results = read_json(run / "models" / "npo" / "train.json"), read_json(run / "results.json")
-    look = made["look"]
+    record, results = read_json(run / "models" / "npo" / "train.json"), read_json(run / "results.json")
+    look = record["look"]
     assert (look["source"], look["of"], look["step"]) == ("oracle", 4, 2)
-    assert made["steps"] == (2 if look["reached"] else 4)
+    assert record["steps"] == (2 if look["reached"] else 4)
     judged = set(results["judged"])
     for column in ("forget_vqa", "forget_vqa_test"):
         lines = [
@@ -44,31 +44,31 @@ def test_a_run_stops_by_the_half_that_its_tables_leave_out(tmp_path: Path, trial
         (model,) = [model for model in results["models"] if model["name"] == "npo"]
         assert model["scores"][column]["accuracy"]["n"] == len(lines)
         assert {line["entity"] for line in lines} < {"ann", "ben"}
-    said = (run / "models" / "npo" / "README.md").read_text()
-    assert ("stopped at step 2 of 4" if look["reached"] else "not stopped in 4 steps") in said
-    assert "on the validation half, forget VQA" in said
+    card = (run / "models" / "npo" / "README.md").read_text()
+    assert ("stopped at step 2 of 4" if look["reached"] else "not stopped in 4 steps") in card
+    assert "on the validation half, forget VQA" in card
 
 
 def test_the_single_command_stops_at_chance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     models.save(llava(VOCABULARY), tmp_path / "vanilla")
-    asked = [*examples(4, 1), *examples(4, 1, images=False)]
+    items = [*examples(4, 1), *examples(4, 1, images=False)]
     rows.write(
         tmp_path / "data",
-        [rows.as_row(replace(e, id=f"{split}/{e.id}"), split) for split in ("train", "eval") for e in asked],
+        [rows.as_row(replace(e, id=f"{split}/{e.id}"), split) for split in ("train", "eval") for e in items],
     )
-    told = ["unlearn", "--model", "vanilla", "--out", "out", "--method", "ga_diff", "--train.stop_every", "1"]
+    command = ["unlearn", "--model", "vanilla", "--out", "out", "--method", "ga_diff", "--train.stop_every", "1"]
     data = ["--data.format", "rows", "--data.root", "data", "--data.forget_entities", "ann"]
     budget = ["--train.steps", "3", "--train.batch_size", "2", "--train.retain_per_forget", "1", "--device", "cpu"]
     with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as alone:
-        cli.main([*told, *data, *budget])
+        cli.main([*command, *data, *budget])
     assert alone.value.code == 2
     assert "forget: ann cannot be halved to tune and to test; leave out trials and train.stop_every" in (
         capsys.readouterr().err.replace("\n", " ")
     )
     with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as ended:
-        cli.main([*told, *data, "--data.forget_entities", "ben", *budget])
+        cli.main([*command, *data, "--data.forget_entities", "ben", *budget])
     assert not ended.value.code
     look = read_json(tmp_path / "out" / "train.json")["look"]
     assert look["source"] == "chance"

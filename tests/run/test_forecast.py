@@ -1,4 +1,4 @@
-"""What a recipe would do, told without doing it."""
+"""Forecasts of recipes: counts, steps, memory and time, without weights."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_there_is_a_recipe_for_each_model_benchmark_and_share() -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_experiment_holds_what_its_name_says(name: str) -> None:
+def test_a_published_experiment_matches_its_name(name: str) -> None:
     config = load_config(name)
     benchmark, share, model = name.split("-", 2)
     assert config.name == name
@@ -78,35 +78,35 @@ def test_a_published_experiment_holds_what_its_name_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_budgets_are_one_epoch_of_the_published_sets(name: str) -> None:
-    """8,204 questions over 500 people; 3,768 captions of which 35, 188 or 379 are to be forgotten."""
+    """8,204 questions over 500 people; 3,768 captions, of these 35, 188 or 379 to forget."""
     config = load_config(name)
     share = config.data.forget
     forget = 8204 * share / 100 if config.data.format == "mllmu" else {1: 35, 5: 188, 10: 379}[share]
-    whole = 8204 if config.data.format == "mllmu" else 3768
+    questions = 8204 if config.data.format == "mllmu" else 3768
     assert 4 * config.train.steps == pytest.approx(forget, abs=4)
-    assert config.train.retain_per_forget == int((whole - forget) / forget)
+    assert config.train.retain_per_forget == int((questions - forget) / forget)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_experiment_is_told_without_its_weights(name: str, model: Path, benchmarks: Path) -> None:
+def test_every_published_experiment_is_estimated_without_weights(name: str, model: Path, benchmarks: Path) -> None:
     config = load_config(name)
     data = replace(config.data, root=str(benchmarks / config.data.format))
-    found = forecast(replace(config, data=data, model=replace(config.model, base=str(model))), speed=SPEED)
-    assert found.unknown == ()
-    steps = {step.name: step for step in found.steps}
+    estimate = forecast(replace(config, data=data, model=replace(config.model, base=str(model))), speed=SPEED)
+    assert estimate.unknown == ()
+    steps = {step.name: step for step in estimate.steps}
     assert set(steps) == {
         "finetune vanilla", "finetune oracle", "measure retain-question-2000", "measure forget-question-2000",
         "measure text-question-2000", *(f"unlearn {name}" for name in METHODS),
         *(f"evaluate {name}" for name in ("vanilla", "oracle", *METHODS)),
     }  # fmt: skip
-    each = config.train.retain_per_forget
-    assert [(steps[f"unlearn {n}"].steps or 0) / config.train.steps for n in METHODS] == [1, 1, 1, 1, each, each, each]
-    assert all(step.tokens and step.operations for step in found.steps)
+    ratios = [(steps[f"unlearn {name}"].steps or 0) / config.train.steps for name in METHODS]
+    assert ratios == [1] * 4 + [config.train.retain_per_forget] * 3
+    assert all(step.tokens and step.operations for step in estimate.steps)
     assert all(step.memory or name.startswith("evaluate") for name, step in steps.items())
-    counts = {each.name: each for each in found.sets}
+    counts = {count.name: count for count in estimate.sets}
     assert counts["forget"].entities == 1
     assert counts["retain"].entities == 3
-    assert 0 < (found.seconds or 0) < 3600
+    assert 0 < (estimate.seconds or 0) < 3600
 
 
 @pytest.mark.parametrize("tokens", [0, 50])
@@ -116,8 +116,8 @@ def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path, tokens: int) -> N
     train = TrainConfig(steps=1, batch_size=3, retain_per_forget=2, tokens_per_batch=tokens)
     methods = {name: config.methods[name] for name in ("npo", "vision")} | {"diff": MethodConfig("ga_diff")}
     methods["anchor"] = replace(methods["vision"], options={"anchor": 1.0, "retain_weight": 0.0})
-    given = replace(config.model, vanilla=config.model.base, base="")
-    config = replace(config, train=train, methods=methods, model=given)
+    model = replace(config.model, vanilla=config.model.base, base="")
+    config = replace(config, train=train, methods=methods, model=model)
     costs = {step.name: step for step in forecast(config, speed=SPEED).steps}
     run = open_run(config)
     execute(run, needed(plan(run), *(f"unlearn {name}" for name in methods)), 1, Progress())
@@ -135,22 +135,22 @@ def test_smaller_passes_take_less_memory(model: Path, benchmarks: Path) -> None:
     overrides = {"model.base": str(model), "data.root": str(benchmarks / "clear")}
     overrides |= {"train.batch_size": "8", "methods.ga_diff.train.tokens_per_batch": "40"}
     costs = {s.name: s for s in forecast(load_config("clear-10-llava-1.5-7b", overrides), speed=SPEED).steps}
-    small, whole = costs["unlearn ga_diff"].memory, costs["unlearn kl_min"].memory
+    small, large = costs["unlearn ga_diff"].memory, costs["unlearn kl_min"].memory
     assert small is not None
-    assert whole is not None
-    assert small.activations < 0.8 * whole.activations
-    assert replace(small, activations=0) == replace(whole, activations=0)
+    assert large is not None
+    assert small.activations < 0.8 * large.activations
+    assert replace(small, activations=0) == replace(large, activations=0)
 
 
-def test_what_is_not_at_hand_is_said_and_the_rest_told(
+def test_missing_inputs_are_named_and_the_rest_is_estimated(
     tmp_path: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither hub nor data; then a configuration without a processor."""
-    found = forecast(load_config("mllmu-5-llava-1.5-7b"), speed=SPEED)
-    assert [reason.split(":")[0] for reason in found.unknown] == ["data", "memory and time"]
-    steps = {step.name: step.steps for step in found.steps}
+    estimate = forecast(load_config("mllmu-5-llava-1.5-7b"), speed=SPEED)
+    assert [reason.split(":")[0] for reason in estimate.unknown] == ["data", "memory and time"]
+    steps = {step.name: step.steps for step in estimate.steps}
     assert [steps[f"unlearn {name}"] for name in METHODS] == [103, 103, 103, 103, 1957, 1957, 1957]
-    assert (found.sets, found.seconds) == ((), None)
+    assert (estimate.sets, estimate.seconds) == ((), None)
     assert {steps[name] for name in steps if name.startswith(("measure", "evaluate"))} == {None}
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
     overrides = {"model.base": str(tmp_path), "data.root": str(benchmarks / "mllmu")}
@@ -166,9 +166,11 @@ def test_fine_tuning_by_adapters_takes_less_memory(model: Path, benchmarks: Path
     data = replace(config.data, root=str(benchmarks / "clear"))
     config = replace(config, data=data, model=replace(config.model, base=str(model)))
     full = replace(config, finetune=replace(config.finetune, lora=LoraConfig()))
-    adapted, whole = ({s.name: s.memory for s in forecast(each, speed=SPEED).steps} for each in (config, full))
-    assert adapted["finetune vanilla"].optimizer < whole["finetune vanilla"].optimizer
-    assert adapted["unlearn ga"] == whole["unlearn ga"]
+    adapted, full_tuning = (
+        {s.name: s.memory for s in forecast(recipe, speed=SPEED).steps} for recipe in (config, full)
+    )
+    assert adapted["finetune vanilla"].optimizer < full_tuning["finetune vanilla"].optimizer
+    assert adapted["unlearn ga"] == full_tuning["unlearn ga"]
 
 
 def test_wrong_options_are_errors_as_in_a_run() -> None:
@@ -180,7 +182,7 @@ def test_wrong_options_are_errors_as_in_a_run() -> None:
         forecast(RunConfig(), speed=SPEED)
 
 
-def test_the_command_tells_and_leaves_nothing(
+def test_the_command_prints_and_writes_no_file(
     tmp_path: Path, model: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -189,9 +191,9 @@ def test_the_command_tells_and_leaves_nothing(
         cli.main(["run", "clear-5-qwen2-vl-7b", "--dry-run", *flags])
     assert not ended.value.code
     assert os.listdir(tmp_path) == []
-    told = capsys.readouterr().out
-    assert all(words in told for words in ("finetune oracle", "mmunlearner_both", "at declared: 1e+12 FLOP/s"))
-    assert "of the evaluated image questions are in the forget or retain set" in told
+    output = capsys.readouterr().out
+    assert all(words in output for words in ("finetune oracle", "mmunlearner_both", "at declared: 1e+12 FLOP/s"))
+    assert "of the evaluated image questions are in the forget or retain set" in output
 
 
 def test_speed_is_measured_where_none_is_declared() -> None:

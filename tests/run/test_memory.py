@@ -45,36 +45,36 @@ def loaded():
 
 
 def test_sizes_are_those_of_the_weights_on_any_device(loaded, tmp_path):
-    found = sizes(loaded.model)
-    assert found.total == sum(p.numel() for p in loaded.model.parameters())
+    counts = sizes(loaded.model)
+    assert counts.total == sum(p.numel() for p in loaded.model.parameters())
     weights = dict(loaded.model.named_parameters())
-    assert sum(found.candidates.values()) == sum(weights[name].numel() for name in models.candidates(loaded.model))
+    assert sum(counts.candidates.values()) == sum(weights[name].numel() for name in models.candidates(loaded.model))
     loaded.model.config.save_pretrained(tmp_path)
     on_meta = meta_model(str(tmp_path))
     assert {p.device.type for p in on_meta.parameters()} == {"meta"}
-    assert sizes(on_meta) == found
+    assert sizes(on_meta) == counts
 
 
 def saved_bytes(loaded, batch, parts) -> int:
-    """What autograd keeps of a forward pass beside the weights themselves."""
+    """Return the bytes that autograd stores of a forward pass, the weights themselves not counted."""
     owner = part_of(loaded.model)
     for name, parameter in loaded.model.named_parameters():
         parameter.requires_grad_(owner[name] in parts)
     weights = {p.untyped_storage().data_ptr() for p in loaded.model.parameters()}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
     alive = []
 
     def keep(tensor):
         storage = tensor.untyped_storage()
         alive.append(storage)  # or another tensor could be given its place
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         answers(loaded.model, batch).nll.mean()
     loaded.model.requires_grad_(True)
-    return sum(kept.values())
+    return sum(saved.values())
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -91,13 +91,13 @@ def test_activations_are_within_a_quarter_of_what_autograd_saves(loaded, parts):
 def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
     loaded, monkeypatch, parts, kept, recompute_from
 ):
-    encoder, asked, size = Encoder(loaded), examples(8, 3), sizes(loaded.model)
-    batch = share_prefixes(encoder.rows(asked), encoder)
+    encoder, questions, size = Encoder(loaded), examples(8, 3), sizes(loaded.model)
+    batch = share_prefixes(encoder.rows(questions), encoder)
     load = ForwardSize(batch.size, len(batch.images) * patches(loaded.model, 4), len(batch.tokens))
     monkeypatch.setattr("mmunlearner.saliency.fisher.RECOMPUTE_FROM", recompute_from)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        squared_gradients(encoder, [asked], candidate_names(loaded.model, parts))
-    events: Any = found.profiler
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        squared_gradients(encoder, [questions], candidate_names(loaded.model, parts))
+    events: Any = profiled.profiler
     changes = sorted((e.start_ns(), e.nbytes()) for e in events.kineto_results.events() if e.name() == "[memory]")
     peak = max(accumulate(change for _, change in changes))
     needed = saliency(size, load, parts)
@@ -106,7 +106,7 @@ def test_a_pass_of_saliency_is_within_a_quarter_of_what_torch_allocates(
     )
 
 
-def test_nothing_is_kept_of_what_comes_before_the_first_part_that_trains(loaded):
+def test_no_activation_is_stored_before_the_first_part_that_trains(loaded):
     size = sizes(loaded.model)
     assert activations(size, ForwardSize(0, vision=1000), ("language",)) == 0
     assert activations(size, ForwardSize(100, vision=0), ()) == 0
@@ -118,18 +118,18 @@ def test_gradients_and_states_are_exact(loaded, optimizer: str):
     needed = training(sizes(loaded.model), ForwardSize(0), TrainConfig(optimizer=optimizer), parts=("language",))
     owner = part_of(loaded.model)
     chosen = [p for name, p in loaded.model.named_parameters() if owner[name] == "language"]
-    made = torch.optim.AdamW(chosen) if optimizer == "adamw" else torch.optim.SGD(chosen)
+    trainer = torch.optim.AdamW(chosen) if optimizer == "adamw" else torch.optim.SGD(chosen)
     for parameter in chosen:
         parameter.grad = torch.zeros_like(parameter)
-    made.step()
-    states = sum(v.nbytes for state in made.state.values() for v in state.values() if v.dim())
+    trainer.step()
+    states = sum(v.nbytes for state in trainer.state.values() for v in state.values() if v.dim())
     assert needed.gradients == sum(p.nbytes for p in chosen)
     assert needed.optimizer == states
     for parameter in chosen:
         parameter.grad = None
 
 
-def test_adapters_train_in_the_place_of_weights(loaded):
+def test_adapters_train_in_place_of_weights(loaded):
     size = sizes(loaded.model)
     full = training(size, ForwardSize(0), TrainConfig(), masked=True)
     low = training(size, ForwardSize(0), TrainConfig(), LoadConfig(lora=LoraConfig(rank=2)), masked=True)
@@ -144,19 +144,19 @@ def test_adapters_train_in_the_place_of_weights(loaded):
     util.find_spec("bitsandbytes") is None, reason='no bitsandbytes: pip install "mmunlearner[quantize]"'
 )
 @pytest.mark.parametrize("quantize", ["int8", "nf4"])
-def test_quantised_weights_take_what_they_take(quantize, tmp_path):
-    """Within 2 %: each layer has a table of levels too, which of real models is nothing."""
+def test_quantised_weights_are_counted(quantize, tmp_path):
+    """Within 2 %: each layer also has a table of levels, negligible in real models."""
     models.save(llava(VOCABULARY, width=512), tmp_path / "model")
     model = models.load(tmp_path / "model", quantize=quantize).model
-    there = sum(p.numel() * p.element_size() for p in model.parameters())
+    stored_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     for weight in model.parameters():
         if (state := getattr(weight, "quant_state", None)) is not None:
-            kept = (state.absmax, state.state2.absmax, state.state2.code, state.code)
-            there += sum(tensor.numel() * tensor.element_size() for tensor in kept)
+            tensors = (state.absmax, state.state2.absmax, state.state2.code, state.code)
+            stored_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         elif (scales := getattr(weight, "SCB", None)) is not None:
-            there += 4 * scales.numel()
+            stored_bytes += 4 * scales.numel()
     size = sizes(meta_model(str(tmp_path / "model")))
-    assert weight_bytes(size, "float32", quantize) == pytest.approx(there, rel=0.02)
+    assert weight_bytes(size, "float32", quantize) == pytest.approx(stored_bytes, rel=0.02)
     assert (
         weight_bytes(size, "bfloat16", quantize)
         < weight_bytes(size, "float32", quantize)
@@ -166,16 +166,16 @@ def test_quantised_weights_take_what_they_take(quantize, tmp_path):
 
 def test_adapters_on_quantised_weights_save_the_weights_alone(loaded):
     size, load = sizes(loaded.model), ForwardSize(100, 10)
-    whole, small = (
-        training(size, load, TrainConfig(), LoadConfig(quantize=each, lora=LoraConfig(rank=2)), masked=True)
-        for each in ("none", "nf4")
+    full, small = (
+        training(size, load, TrainConfig(), LoadConfig(quantize=quantize, lora=LoraConfig(rank=2)), masked=True)
+        for quantize in ("none", "nf4")
     )
     assert (
-        whole.weights - small.weights
+        full.weights - small.weights
         == weight_bytes(size, "float32") - weight_bytes(size, "float32", "nf4") - 4 * size.largest
     )
-    assert replace(small, weights=whole.weights, copy=whole.copy) == whole
-    assert small.copy == 2 * whole.copy
+    assert replace(small, weights=full.weights, copy=full.copy) == full
+    assert small.copy == 2 * full.copy
 
 
 def test_the_copy_counts_where_the_device_is_the_cpu():
@@ -191,12 +191,12 @@ def test_saliency_holds_one_accumulator_per_candidate(loaded):
     assert (half.saliency, 2 * half.weights) == (0, alone.weights)
 
 
-def test_of_large_models_what_layers_hand_on_is_kept(loaded, monkeypatch):
+def test_large_models_store_only_the_inputs_of_layers(loaded, monkeypatch):
     size, load = sizes(loaded.model), ForwardSize(100, vision=10)
     assert (size.hidden_widths["language"], size.hidden_widths["vision"]) == (2 * 128, 2 * 128)
-    kept = saliency(size, load, ORDER).activations
+    stored = saliency(size, load, ORDER).activations
     monkeypatch.setattr("mmunlearner.run.memory.RECOMPUTE_FROM", 0)
-    assert saliency(size, load, ORDER).activations < kept
+    assert saliency(size, load, ORDER).activations < stored
 
 
 def test_published_models_have_their_published_sizes(tmp_path):
@@ -214,14 +214,14 @@ def test_published_models_have_their_published_sizes(tmp_path):
         vision_config={"hidden_size": 3584},
     )  # fmt: skip
     llava_config = LlavaConfig(vision_config=vision, text_config=text)
-    for name, config, billions, seen in (("llava", llava_config, 7.063, 577), ("qwen", qwen, 8.291, 4 * 576)):
+    for name, config, billions, positions in (("llava", llava_config, 7.063, 577), ("qwen", qwen, 8.291, 4 * 576)):
         config.save_pretrained(tmp_path / name)
         model = meta_model(str(tmp_path / name))
         assert sizes(model).total / 1e9 == pytest.approx(billions, abs=1e-3)
-        assert patches(model, 576) == seen
+        assert patches(model, 576) == positions
 
 
-def test_a_folder_without_a_configuration_is_told(tmp_path):
+def test_a_folder_without_a_configuration_is_an_error(tmp_path):
     with pytest.raises(ModelError, match="no configuration found"):
         meta_model(str(tmp_path))
 

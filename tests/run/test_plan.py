@@ -18,15 +18,15 @@ def test_every_step_comes_after_those_that_it_needs(tmp_path: Path) -> None:
     assert not any(step.done() for step in steps.values())
 
 
-def test_a_target_takes_with_it_what_it_needs(tmp_path: Path) -> None:
+def test_a_target_includes_the_steps_that_it_needs(tmp_path: Path) -> None:
     config = recipe(tmp_path, trials=0)
     names = set(needed(plan(RunDir(tmp_path, config)), "unlearn vision"))
     assert names == {
         "finetune vanilla", "measure retain-image-512", "measure forget-image-512", "measure text-image-512", "masks",
         "unlearn vision",
     }  # fmt: skip
-    given = replace(config, model=replace(config.model, vanilla="people:vanilla", base=""))
-    assert set(needed(plan(RunDir(tmp_path, given)), "unlearn npo")) == {"unlearn npo"}
+    shipped = replace(config, model=replace(config.model, vanilla="people:vanilla", base=""))
+    assert set(needed(plan(RunDir(tmp_path, shipped)), "unlearn npo")) == {"unlearn npo"}
 
 
 def test_trials_need_the_references_that_judge_them(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whole runs: what they leave, that they can be killed at any moment, and what they refuse."""
+"""Runs: their files, kills at any moment, and refusals."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from mmunlearner.run.run_dir import open_run
 
 VOLATILE = {"seconds", "peak_memory_bytes", "created"}
 PATHS = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-"""Where worker processes find the loader of the miniature benchmark."""
+"""Folder in which worker processes find the loader of the miniature benchmark."""
 
 
 def outcome(run: Path) -> dict[str, object]:
-    """What must not depend on how a run came to its end: weights, masks, answers, scores, settings, losses."""
-    found: dict[str, object] = {}
+    """Return what must be equal in an interrupted run: weights, masks, answers, scores, settings, losses."""
+    files: dict[str, object] = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         if path.suffix == ".safetensors" or (path.suffix == ".jsonl" and name.startswith("evaluation")):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif name.startswith("logs/"):
-            found[name] = [{k: v for k, v in line.items() if k not in VOLATILE} for line in read_jsonl(path)]
+            files[name] = [{k: v for k, v in line.items() if k not in VOLATILE} for line in read_jsonl(path)]
         elif path.name in ("train.json", "scores.json", "summary.json", "results.json") or name.startswith("trials/"):
-            found[name] = without_volatile(read_json(path)) if path.suffix == ".json" else None
-    return found
+            files[name] = without_volatile(read_json(path)) if path.suffix == ".json" else None
+    return files
 
 
 def without_volatile(value: object) -> object:
@@ -54,14 +54,14 @@ def without_volatile(value: object) -> object:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def finished(tmp_path_factory) -> Path:
     """An uninterrupted run."""
     config = recipe(tmp_path_factory.mktemp("whole"))
     pipeline.run(config)
     return Path(config.out) / config.name
 
 
-def test_run_leaves_everything_that_it_promises(whole):
+def test_run_writes_all_its_files(finished):
     for name in (
         "config.yaml",
         "results.json",
@@ -71,33 +71,33 @@ def test_run_leaves_everything_that_it_promises(whole):
         "table.tex",
         "manifest.json",
     ):
-        assert (whole / name).stat().st_size > 0, name
-    summary = read_json(whole / "summary.json")
+        assert (finished / name).stat().st_size > 0, name
+    summary = read_json(finished / "summary.json")
     assert {"vanilla", "oracle", "npo", "mmunlearner", "vision", "language", "random"} <= set(summary["models"])
     for model in summary["models"].values():
         assert set(model["forget_vqa"]) == {"value", "stderr", "n"}
-    assert not list(whole.glob("work/*"))
-    assert not (whole / "masks" / "squares").exists()
-    assert (whole / "models" / "vision" / "README.md").exists()
+    assert not list(finished.glob("work/*"))
+    assert not (finished / "masks" / "squares").exists()
+    assert (finished / "models" / "vision" / "README.md").exists()
 
 
-def test_nothing_outside_the_mask_was_reached_by_the_forget_term(whole):
+def test_nothing_outside_the_mask_was_reached_by_the_forget_term(finished):
     for name in ("vision", "language", "random"):
-        made = read_json(whole / "models" / name / "train.json")
-        assert made["moved"]["forget_outside"] == 0
-        assert made["moved"]["inside"] > 0
+        record = read_json(finished / "models" / name / "train.json")
+        assert record["moved"]["forget_outside"] == 0
+        assert record["moved"]["inside"] > 0
 
 
-def test_every_method_had_the_same_number_of_trials_and_the_best_was_taken(whole):
+def test_every_method_had_the_same_number_of_trials_and_the_best_was_taken(finished):
     for name in ("npo", "vision", "language", "random"):
-        trials = [read_json(path) for path in sorted((whole / "trials" / name).glob("*.json"))]
+        trials = [read_json(path) for path in sorted((finished / "trials" / name).glob("*.json"))]
         assert len(trials) == 2
         best = min(trials, key=lambda trial: trial["objective"])
-        assert read_json(whole / "models" / name / "train.json")["settings"] == best["settings"]
+        assert read_json(finished / "models" / name / "train.json")["settings"] == best["settings"]
 
 
-def test_scores_are_of_the_half_that_chose_nothing(whole):
-    results = read_json(whole / "results.json")
+def test_scores_leave_out_the_validation_half(finished):
+    results = read_json(finished / "results.json")
     for model in results["models"]:
         test, half = model["scores"], model["scores_validation"]
         assert test["forget_vqa"]["accuracy"]["n"] == half["forget_vqa"]["accuracy"]["n"] == 9
@@ -105,27 +105,27 @@ def test_scores_are_of_the_half_that_chose_nothing(whole):
         assert "neighbour_vqa" not in half
 
 
-def test_run_that_is_done_does_nothing_again(whole):
-    config = recipe(whole.parents[1])
-    before = {path: path.stat().st_mtime_ns for path in (whole / "models").rglob("model.safetensors")}
+def test_a_complete_run_repeats_no_step(finished):
+    config = recipe(finished.parents[1])
+    before = {path: path.stat().st_mtime_ns for path in (finished / "models").rglob("model.safetensors")}
     pipeline.run(config)
-    assert before == {path: path.stat().st_mtime_ns for path in (whole / "models").rglob("model.safetensors")}
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "models").rglob("model.safetensors")}
 
 
-def test_another_configuration_is_not_overwritten(whole):
-    config = recipe(whole.parents[1])
+def test_another_configuration_is_not_overwritten(finished):
+    config = recipe(finished.parents[1])
     with pytest.raises(ConfigError, match=r"train\.steps: 4 there, 5 here"):
         pipeline.run(replace(config, train=replace(config.train, steps=5)))
 
 
 @pytest.mark.slow
-def test_side_by_side_equals_one_after_another(whole, tmp_path, monkeypatch):
+def test_parallel_equals_serial(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", PATHS)
     config = recipe(tmp_path, jobs=2)
     pipeline.run(config)
-    assert outcome(tmp_path / "runs" / "mini").keys() == outcome(whole).keys()
-    mine, theirs = (read_json(run / "summary.json")["models"] for run in (tmp_path / "runs" / "mini", whole))
-    assert mine == theirs
+    assert outcome(tmp_path / "runs" / "mini").keys() == outcome(finished).keys()
+    parallel, serial = (read_json(run / "summary.json")["models"] for run in (tmp_path / "runs" / "mini", finished))
+    assert parallel == serial
 
 
 def start(folder: Path, jobs: int) -> subprocess.Popen[bytes]:
@@ -139,7 +139,7 @@ def start(folder: Path, jobs: int) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.core)])
-def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
+def test_killed_run_ends_as_an_uninterrupted_one(finished, tmp_path, jobs):
     """SIGKILL at moments spread over the whole run, then the same command again: the same bits."""
     moments = random.Random(jobs)
     for _ in range(6):
@@ -147,12 +147,12 @@ def test_killed_run_ends_as_an_uninterrupted_one(whole, tmp_path, jobs):
             time.sleep(moments.uniform(6.0, 16.0))
             process.send_signal(signal.SIGKILL)
     process = start(tmp_path, jobs)
-    _, said = process.communicate()
-    assert process.returncode == 0, said.decode()
-    assert outcome(tmp_path / "runs" / "mini") == outcome(whole)
+    _, output = process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert outcome(tmp_path / "runs" / "mini") == outcome(finished)
 
 
-def test_masks_share_their_passes_and_go_on_from_them(tmp_path, monkeypatch):
+def test_masks_share_their_passes_and_resume_from_them(tmp_path, monkeypatch):
     """Killed after the passes, a run measures nothing again; the model is read once for all cuts."""
     config = recipe(tmp_path, trials=0)
     folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
@@ -173,10 +173,10 @@ def test_masks_share_their_passes_and_go_on_from_them(tmp_path, monkeypatch):
     assert all(read_json(path)["seconds"] > 0 for path in (folder.path / "masks").glob("*.json"))
 
 
-def test_a_run_without_candidates_says_what_it_cannot_say(tmp_path):
+def test_a_run_without_candidates_names_the_missing_scores(tmp_path):
     config = recipe(tmp_path, trials=1)
-    asked = replace(config.evaluate, candidates=False)
-    pipeline.run(replace(config, evaluate=asked, methods={"npo": config.methods["npo"]}))
+    generated_only = replace(config.evaluate, candidates=False)
+    pipeline.run(replace(config, evaluate=generated_only, methods={"npo": config.methods["npo"]}))
     run = tmp_path / "runs/mini"
     assert "Candidate answers were not weighed" in (run / "report.md").read_text()
     scores = read_json(run / "evaluation/npo/scores.json")["columns"]["forget_vqa"]
@@ -205,7 +205,7 @@ def test_failing_method_is_named_and_the_rest_is_kept(tmp_path):
         ({"model": {"base": ""}}, "no model to unlearn"),
     ],
 )
-def test_mistakes_are_found_before_anything_long_begins(tmp_path, change, message):
+def test_mistakes_are_found_before_any_long_work(tmp_path, change, message):
     from mmunlearner.config import RunConfig
     from mmunlearner.core.recipes import build, plain
     from mmunlearner.errors import MMUnlearnerError
@@ -223,13 +223,13 @@ def test_mistakes_are_found_before_anything_long_begins(tmp_path, change, messag
     util.find_spec("bitsandbytes") is None, reason='no bitsandbytes: pip install "mmunlearner[quantize]"'
 )
 def test_a_run_on_few_bits(tmp_path):
-    """Taught and unlearned by adapters on 4-bit weights; the mask is of whole weights, and whole ones are written."""
+    """Adapters on 4-bit weights; the mask is computed from unquantised weights, and these are written."""
     steps = TrainConfig(steps=2, batch_size=2, retain_per_forget=1)
     rates = ({"learning_rate": 1e-2}, {"learning_rate": 1e-3})
     methods = {"one": MethodConfig(mask=MaskConfig(limit=2), trials=rates)}
     config = recipe(tmp_path, finetune=FinetuneConfig(steps=2), train=steps, methods=methods)
     config = replace(config, model=replace(config.model, quantize="nf4", lora=LoraConfig(rank=2)))
     page = pipeline.run(config)
-    made = load(page.parent / "models" / "one").model
-    assert {p.dtype for p in made.parameters()} == {torch.float32}
+    model = load(page.parent / "models" / "one").model
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert read_json(page.parent / "evaluation" / "one" / "scores.json")

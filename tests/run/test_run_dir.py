@@ -21,7 +21,7 @@ def test_a_run_is_found_again_with_its_configuration(config: RunConfig) -> None:
     assert open_run(config) == opened == find_run(opened.path)
 
 
-def test_a_recipe_that_was_wrong_can_be_put_right_under_its_name(config: RunConfig) -> None:
+def test_a_wrong_recipe_can_be_corrected_under_its_name(config: RunConfig) -> None:
     folder = open_run(config)
     (folder.path / "data.json").write_text("{}")
     (folder.path / "data").mkdir()
@@ -33,7 +33,7 @@ def test_a_recipe_that_was_wrong_can_be_put_right_under_its_name(config: RunConf
 
 
 @pytest.mark.parametrize("begun", ["evaluation", "models", "masks", "work", "logs"])
-def test_a_run_that_has_begun_is_never_taken_over(config: RunConfig, begun: str) -> None:
+def test_a_run_that_has_begun_is_not_overwritten(config: RunConfig, begun: str) -> None:
     folder = open_run(config)
     (folder.path / begun).mkdir()
     with pytest.raises(ConfigError, match=r"holds a run of another configuration \(seed: 0 there, 1 here\)"):

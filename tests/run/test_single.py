@@ -25,13 +25,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("single")
     models.save(llava(VOCABULARY), folder / "vanilla")
     models.save(llava(VOCABULARY, seed=1), folder / "other")
-    asked = [*examples(4, 2), *examples(4, 1, images=False)]
-    found = [
+    items = [*examples(4, 2), *examples(4, 1, images=False)]
+    records = [
         rows.as_row(replace(example, id=f"{split}/{example.id}"), split)
         for split in ("train", "eval")
-        for example in asked
+        for example in items
     ]
-    rows.write(folder / "data", found)
+    rows.write(folder / "data", records)
     return folder
 
 
@@ -44,24 +44,25 @@ def run(work: Path, *arguments: str) -> int:
 
 @pytest.fixture(scope="module")
 def mask(work: Path) -> Path:
-    told = ["--parts", "vision", "--parts", "language", "--beta", "1.5", "--limit", "4", "--device", "cpu"]
+    options = ["--parts", "vision", "--parts", "language", "--beta", "1.5", "--limit", "4", "--device", "cpu"]
     assert (
-        run(work, "mask", "--model", "vanilla", "--out", "mask.safetensors", *DATA, "--data.root", "data", *told) == 0
+        run(work, "mask", "--model", "vanilla", "--out", "mask.safetensors", *DATA, "--data.root", "data", *options)
+        == 0
     )
     return work / "mask.safetensors"
 
 
 @pytest.fixture(scope="module")
 def unlearned(work: Path, mask: Path) -> Path:
-    told = ["--model", "vanilla", "--mask", "mask.safetensors", "--out", "unlearned", "--options.bound", "3"]
-    assert run(work, "unlearn", *told, *DATA, "--data.root", "data", *BUDGET) == 0
+    options = ["--model", "vanilla", "--mask", "mask.safetensors", "--out", "unlearned", "--options.bound", "3"]
+    assert run(work, "unlearn", *options, *DATA, "--data.root", "data", *BUDGET) == 0
     return work / "unlearned"
 
 
-def test_weights_are_held_as_asked(work: Path) -> None:
+def test_weights_have_the_chosen_number_format(work: Path) -> None:
     """In bfloat16, with activations computed again; the model that is written is of that format."""
-    told = ["--model", "vanilla", "--out", "short", "--method", "ga_diff", "--weights", "bfloat16"]
-    assert run(work, "unlearn", *told, *DATA, "--data.root", "data", *BUDGET, "--train.checkpointing") == 0
+    options = ["--model", "vanilla", "--out", "short", "--method", "ga_diff", "--weights", "bfloat16"]
+    assert run(work, "unlearn", *options, *DATA, "--data.root", "data", *BUDGET, "--train.checkpointing") == 0
     assert models.load(work / "short", dtype="bfloat16").model.dtype == torch.bfloat16
     assert json.loads((work / "short" / "config.json").read_text())["dtype"] == "bfloat16"
 
@@ -70,7 +71,7 @@ def hidden(work: Path) -> list[str]:
     return [path.name for path in work.iterdir() if path.name.startswith(".")]
 
 
-def test_a_mask_says_what_it_was_made_with(mask: Path) -> None:
+def test_a_mask_records_its_options(mask: Path) -> None:
     info = saliency.load(mask).info
     assert (info["parts"], info["beta"], info["limit"]) == (["vision", "language"], 1.5, 4)
     assert json.loads(mask.with_suffix(".json").read_text())["density"] > 0
@@ -78,20 +79,20 @@ def test_a_mask_says_what_it_was_made_with(mask: Path) -> None:
     assert hidden(mask.parent) == []
 
 
-def test_a_mask_is_told_by_part_and_layer(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mask_is_printed_by_part_and_layer(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from mmunlearner.cli import tables as show
 
     show.mask(mask)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     statistics = json.loads(mask.with_suffix(".json").read_text())
     assert set(statistics["parts_density"]) == {"vision", "language"}
-    assert f"{statistics['density']:.1%} of vision, language" in told
+    assert f"{statistics['density']:.1%} of vision, language" in output
 
 
-def test_what_is_outside_the_mask_is_not_moved_by_the_forget_term(unlearned: Path) -> None:
-    made = json.loads((unlearned / "train.json").read_text())
-    assert made["moved"]["forget_outside"] == 0
-    assert made["moved"]["inside"] > 0
+def test_the_forget_term_moves_nothing_outside_the_mask(unlearned: Path) -> None:
+    record = json.loads((unlearned / "train.json").read_text())
+    assert record["moved"]["forget_outside"] == 0
+    assert record["moved"]["inside"] > 0
     assert models.load(unlearned, device="cpu").model.num_parameters() > 0
     assert hidden(unlearned.parent) == []
 
@@ -99,8 +100,8 @@ def test_what_is_outside_the_mask_is_not_moved_by_the_forget_term(unlearned: Pat
 def test_scores_are_read_again_without_the_model(
     work: Path, unlearned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = ["--model", "unlearned", "--out", "scores", *DATA, "--data.root", "data", "--device", "cpu"]
-    assert run(work, "evaluate", *told, "--max_new_tokens", "3") == 0
+    options = ["--model", "unlearned", "--out", "scores", *DATA, "--data.root", "data", "--device", "cpu"]
+    assert run(work, "evaluate", *options, "--max_new_tokens", "3") == 0
     shutil.move(unlearned / "model.safetensors", work / "elsewhere")
     first = (work / "scores" / "scores.json").read_bytes()
     (work / "scores" / "scores.json").unlink()
@@ -112,29 +113,29 @@ def test_scores_are_read_again_without_the_model(
 
 def test_the_distance_to_the_oracle_s_answers_is_shown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for model in ("vanilla", "other"):
-        told = ["--model", model, "--out", f"few-{model}", *DATA, "--data.root", "data", "--device", "cpu"]
-        assert run(work, "evaluate", *told, "--max_new_tokens", "3", "--shots", "1") == 0
+        options = ["--model", model, "--out", f"few-{model}", *DATA, "--data.root", "data", "--device", "cpu"]
+        assert run(work, "evaluate", *options, "--max_new_tokens", "3", "--shots", "1") == 0
     assert "Answer: " in (work / "few-other" / "forget_vqa.jsonl").read_text()
     capsys.readouterr()
     assert run(work, "evaluate", "--out", "few-vanilla", "--oracle", "few-other") == 0
-    told = capsys.readouterr().out
-    assert "forget_vqa, multiple choice" in told
-    assert "harmonic means (CLEAR)" in told
-    told = ["--model", "vanilla", "--out", "said", *DATA, "--data.root", "data", "--device", "cpu", "--limit", "2"]
-    assert run(work, "evaluate", *told, "--no-candidates", "--oracle", "few-other") == 0
+    output = capsys.readouterr().out
+    assert "forget_vqa, multiple choice" in output
+    assert "harmonic means (CLEAR)" in output
+    options = ["--model", "vanilla", "--out", "said", *DATA, "--data.root", "data", "--device", "cpu", "--limit", "2"]
+    assert run(work, "evaluate", *options, "--no-candidates", "--oracle", "few-other") == 0
     assert "no distance to the oracle" in capsys.readouterr().out
 
 
-def test_a_model_is_taught_a_benchmark(work: Path) -> None:
-    told = ["--model", "vanilla", "--out", "taught", *DATA, "--data.root", "data", *BUDGET]
-    assert run(work, "finetune", *told, "--oracle") == 0
+def test_a_model_is_fine_tuned(work: Path) -> None:
+    options = ["--model", "vanilla", "--out", "taught", *DATA, "--data.root", "data", *BUDGET]
+    assert run(work, "finetune", *options, "--oracle") == 0
     assert json.loads((work / "taught" / "train.json").read_text())["steps"] == 2
 
 
-def test_a_model_is_taught_by_adapters(work: Path) -> None:
+def test_a_model_is_fine_tuned_by_adapters(work: Path) -> None:
     """Every matrix moves by one of the adapters' rank; what is written is an ordinary model."""
-    told = ["--model", "vanilla", "--out", "adapted", *DATA, "--data.root", "data", *BUDGET, "--lora.rank", "2"]
-    assert run(work, "finetune", *told) == 0
+    options = ["--model", "vanilla", "--out", "adapted", *DATA, "--data.root", "data", *BUDGET, "--lora.rank", "2"]
+    assert run(work, "finetune", *options) == 0
     before, after = (
         dict(models.load(work / name, device="cpu").model.named_parameters()) for name in ("vanilla", "adapted")
     )
@@ -168,7 +169,7 @@ def test_a_model_is_taught_by_adapters(work: Path) -> None:
         (["evaluate", "--model", "vanilla", "--out", "m", "--data.forget_entities", "zoe"], "zoe"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_leaves_nothing(
+def test_an_error_is_one_line_and_leaves_no_file(
     work: Path, mask: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     before = sorted(work.rglob("*"))
@@ -178,17 +179,17 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(
         else [*DATA[:2], "--data.root", "data"]
     )
     assert run(work, *arguments, *(data if "nowhere" not in arguments else [])) == 2
-    told = capsys.readouterr().err
-    assert told.count("error: ") == 1
-    assert message in told
+    output = capsys.readouterr().err
+    assert output.count("error: ") == 1
+    assert message in output
     assert sorted(work.rglob("*")) == before
 
 
-def test_an_interrupted_step_goes_on_with_the_same_command(
+def test_an_interrupted_step_is_resumed_by_the_same_command(
     work: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its weights are those of a step that was not interrupted."""
-    told = [
+    options = [
         "--model",
         "vanilla",
         "--method",
@@ -200,15 +201,15 @@ def test_an_interrupted_step_goes_on_with_the_same_command(
         "--train.save_every",
         "1",
     ]
-    assert run(work, "unlearn", *told, "--out", "whole") == 0
+    assert run(work, "unlearn", *options, "--out", "whole") == 0
 
     def interrupt(*what: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("mmunlearner.core.progress.ProgressBar.show", interrupt)
-        assert run(work, "unlearn", *told, "--out", "halves") == 130
+        assert run(work, "unlearn", *options, "--out", "halves") == 130
     assert len(hidden(work)) == 1
-    assert run(work, "unlearn", *told, "--out", "halves") == 0
+    assert run(work, "unlearn", *options, "--out", "halves") == 0
     assert hidden(work) == []
     assert (work / "halves" / "model.safetensors").read_bytes() == (work / "whole" / "model.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""Choosing settings: the grid, and on which half of whom."""
+"""Choice of settings: the grid, and the half of the entities that decides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmunlearner.run.tuning import objective, sweep, with_settings
 METHODS = {"npo": MethodConfig("npo"), "mine": MethodConfig(mask=MaskConfig(), trials=({"bound": 1.0},))}
 
 
-def test_every_method_is_tried_with_all_combinations_of_what_it_has() -> None:
+def test_every_method_is_tried_with_all_combinations_of_its_options() -> None:
     grid = {"learning_rate": (1e-5, 3e-5), "bound": (2.0, 3.0)}
     config = sweep(RunConfig(name="r", methods=METHODS, grid=grid))
     assert config.methods["npo"].trials == ({"learning_rate": 1e-5}, {"learning_rate": 3e-5})
@@ -30,7 +30,7 @@ def test_every_method_is_tried_with_all_combinations_of_what_it_has() -> None:
     assert (config.name, config.grid) == ("r-sweep", {})
 
 
-def test_a_method_that_has_none_of_it_is_not_tuned() -> None:
+def test_a_method_without_any_option_of_the_grid_is_not_tuned() -> None:
     assert sweep(RunConfig(methods=METHODS, grid={"bound": (1.0,)})).methods["npo"].trials == ()
 
 
@@ -68,7 +68,7 @@ AMBIGUOUS = Method("own", forget=steps_loss, retain=None, paper="")  # pyright: 
 """A method with an option that training has, too."""
 
 
-def test_a_name_that_training_and_the_method_share_is_refused_until_it_says_which() -> None:
+def test_a_name_of_both_training_and_the_method_needs_a_prefix() -> None:
     method = MethodConfig(f"{__name__}:AMBIGUOUS")
     with pytest.raises(
         ConfigError, match=r"steps is an option of training and of method .*; write train.steps or opti"
@@ -95,7 +95,7 @@ def test_trials_are_read_flat_or_by_group(tmp_path: Path) -> None:
         load_config(path)
 
 
-def test_the_objective_is_what_was_not_forgotten_and_what_was_lost() -> None:
+def test_the_objective_adds_missed_forgetting_and_losses() -> None:
     vanilla, floor = {"forget_vqa": 1.0, "retain_vqa": 1.0}, {"forget_vqa": 0.25, "retain_vqa": 1.0}
     assert objective({"forget_vqa": 0.25, "retain_vqa": 1.0}, vanilla, floor, "visual") == 0
     assert objective({"forget_vqa": 0.75, "retain_vqa": 0.9}, vanilla, floor, "visual") == pytest.approx(0.6)
@@ -109,9 +109,9 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(
     config = recipe(tmp_path, trials=0)
     train = TrainConfig(steps=2, batch_size=3, retain_per_forget=1)
     methods = {"npo": config.methods["npo"], "vision": config.methods["vision"]}
-    given = replace(config.model, vanilla=config.model.base, oracle=config.model.base, base="")
+    model = replace(config.model, vanilla=config.model.base, oracle=config.model.base, base="")
     path = tmp_path / "mini.yaml"
-    path.write_text(to_yaml(replace(config, train=train, methods=methods, model=given)))
+    path.write_text(to_yaml(replace(config, train=train, methods=methods, model=model)))
     with pytest.raises(SystemExit) as ended:
         cli.main(["sweep", str(path), "--grid.learning_rate", "1e-3,1e-2", "--grid.bound", "3"])
     assert not ended.value.code
@@ -120,17 +120,17 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(
     judged = set(results["judged"])
     counts = {column["name"]: column["n"] for column in results["columns"]}
     for name in ("npo", "vision"):
-        made = read_json(run / "models" / name / "train.json")
-        tried = made["tuning"]["trials"]
+        record = read_json(run / "models" / name / "train.json")
+        tried = record["tuning"]["trials"]
         assert len(tried) == 2
-        assert made["settings"] == min(tried, key=lambda trial: trial["objective"])["settings"]
+        assert record["settings"] == min(tried, key=lambda trial: trial["objective"])["settings"]
         assert set(tried[0]["accuracy"]) <= {"forget_vqa", "forget_vqa_test", "forget_qa", "retain_vqa", "retain_qa"}
         lines = (run / "evaluation" / name / "forget_vqa.jsonl").read_text().splitlines()
         assert 0 < counts["forget_vqa"] < len(lines)
         assert counts["forget_vqa"] == len(lines) - sum(any(f'"id": "{i}"' in line for i in judged) for line in lines)
-    told = capsys.readouterr().out
-    assert "learning_rate 0.001, bound 3" in told
-    assert "chosen" in told
+    output = capsys.readouterr().out
+    assert "learning_rate 0.001, bound 3" in output
+    assert "chosen" in output
     general = {"pope": {"pope_accuracy": {"value": 0.5, "stderr": 0.0, "n": 3}}}
     write_json(run / "evaluation" / "npo" / "lmms.json", {"columns": general})
     with pytest.raises(SystemExit):

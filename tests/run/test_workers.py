@@ -38,7 +38,7 @@ def test_steps_that_are_done_are_skipped(tmp_path: Path) -> None:
     assert titles == ["b: b", "c: c"]
 
 
-def test_width_is_the_number_of_steps_that_can_go_side_by_side() -> None:
+def test_width_is_the_number_of_steps_that_can_run_at_the_same_time() -> None:
     assert _width(table(row("a"), row("b", "a"), row("c", "a"), row("d", "b", "c"), row("e", "elsewhere"))) == 2
     assert _width({}) == 0
 
