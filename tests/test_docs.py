@@ -175,6 +175,7 @@ def test_guide_method(repository: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.core
 def test_readme_python(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [code] = blocks(repository / "README.md", "python")
     monkeypatch.chdir(tmp_path)

@@ -231,7 +231,8 @@ def test_a_folder_without_a_configuration_is_an_error(tmp_path):
 def test_the_estimate_is_within_a_quarter_of_the_measured_peak(parts: str):
     """A training run of a model of some 40 million weights in a process of its own, by the system's own counter."""
     done = subprocess.run(
-        [sys.executable, str(TESTS / "support" / "measure_memory.py"), parts],
+        [sys.executable, "-m", "support.measure_memory", parts],
+        cwd=TESTS,
         capture_output=True,
         text=True,
         check=True,

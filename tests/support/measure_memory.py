@@ -1,4 +1,4 @@
-"""Print a training run's estimated and measured peak in bytes: run as a script, in a process of its own."""
+"""Print a training run's estimated and measured peak in bytes: `python -m support.measure_memory PARTS`, in `tests`."""
 
 from __future__ import annotations
 
