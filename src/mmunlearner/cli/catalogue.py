@@ -38,7 +38,7 @@ def _method(method: Method) -> Entry:
     needs = [
         word for word, needed in (("a mask", method.needs_mask), ("a reference", method.needs_reference)) if needed
     ]
-    source = method.paper or _first_line(method.retain)  # a method without a paper: by its retain loss
+    source = method.paper or _first_line(method.retain or method.edit)  # a method of no paper, by its function
     options = ", ".join(f"{name}={default}" for name, default in method.options.items())
     return Entry(method.name, options, f"{source}; needs {' and '.join(needs)}" if needs else source)
 

@@ -17,4 +17,4 @@ def cross_entropy(answers: Answers, reference: Reference | None) -> Tensor:
     return mean_nll(answers)
 
 
-METHOD = Method("finetune", retain=cross_entropy, paper="")
+METHOD = Method("finetune", retain=cross_entropy, paper="ordinary fine-tuning")

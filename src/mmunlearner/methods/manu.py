@@ -99,11 +99,12 @@ def prune(
         "retain texts": [text for text in splits.text if text.entity not in forget],
     }
     measured: dict[str, dict[str, Activations]] = {}
-    for kind, examples in kinds.items():
+    for number, (kind, examples) in enumerate(kinds.items()):
         if not examples:
             raise DataError(f"method manu: there are no {kind} to compare activations on")
         questions = entities_in_turn([example] for example in examples)[: int(limit) or None]
-        measured[kind] = measure(encoder, questions, layers, active_from, progress, kind)
+        quarter = progress.part(number, number + 1, len(kinds))
+        measured[kind] = measure(encoder, questions, layers, active_from, quarter, kind)
     scores = {
         name: importance(measured["forget images"][name], measured["forget texts"][name])
         / (importance(measured["retain images"][name], measured["retain texts"][name]) + EPS)

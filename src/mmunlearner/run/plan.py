@@ -20,6 +20,7 @@ from mmunlearner.saliency import FisherPass, fisher_passes
 from mmunlearner.unlearn import train_config
 
 WITH_GRADIENT = 3  # work of a question with its gradient, against 1 for reading it: a backward pass costs two forward
+EDIT_QUESTIONS = 2048  # that an edit reads, about: only the edit itself knows how many
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def _unlearning_work(config: RunConfig, name: str) -> int:
     method = config.methods[name]
     terms = resolve(method.method, METHODS)
     train = train_config(config.train, method)
+    if terms.edit:
+        return EDIT_QUESTIONS * max(1, len(method.trials))
     # A method of both terms draws `retain_per_forget` retain batches to a forget batch; of retain alone, one a step.
     batches = (1 if terms.forget else 0) + ((train.retain_per_forget if terms.forget else 1) if terms.retain else 0)
     return _training_work(train, batches * max(1, len(method.trials)))
