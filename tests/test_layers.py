@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -90,7 +90,12 @@ def test_no_module_is_part_of_a_circle(modules: dict[str, Path]) -> None:
         for module, file in modules.items()
         if not packaged(file)
     }
-    list(TopologicalSorter(graph).static_order())
+    try:
+        TopologicalSorter(graph).prepare()
+        circle = []
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle == []
 
 
 def packaged(file: Path) -> bool:

@@ -25,7 +25,8 @@ from mmunlearner.report import results
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
-from mmunlearner.run.validation import chance
+from mmunlearner.run.validation import chance, validation_items
+from mmunlearner.unlearn import train_config
 
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12  # pictures at most: more would make the report heavy
@@ -36,14 +37,13 @@ NOT_WEIGHED = (
 )
 
 
-def collect(
-    run: RunDir, evaluation: Mapping[str, Sequence[Example]], validation: Mapping[str, Sequence[Example]]
-) -> Path:
+def collect(run: RunDir) -> Path:
     """Write results.json. Its scores leave out the validation half, which chose settings.
 
     Raises:
         DataError: an evaluation is missing or broken.
     """
+    evaluation, validation = run.splits.evaluation, validation_items(run)
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
     all_columns = {name: read_columns(run.evaluation(name)) for name in names}
     judged = frozenset(item.id for items in validation.values() for item in items)
@@ -157,7 +157,7 @@ def free(run: RunDir, method: MethodConfig) -> str:
         "parts": f"the rest of {', '.join(method.mask.parts)}, by the retain term",
         "mask": "nothing",
     }
-    return words[{**plain(run.config.train), **method.train}["free"]]
+    return words[train_config(run.config.train, method).free]
 
 
 def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from mmunlearner.run.collect import collect, manifest
 from mmunlearner.run.plan import Plan, needed, plan
 from mmunlearner.run.run_dir import REFERENCES, RunDir, open_run
 from mmunlearner.run.steps import prepare
-from mmunlearner.run.validation import validation_items
 from mmunlearner.run.workers import execute
 
 
@@ -49,7 +48,7 @@ def run(config: RunConfig) -> Path:
         execute(directory, masks, workers(config), progress)
         execute(directory, models, workers(config), progress)
     # Cheap, and done again in every call: a report never lags behind the evaluations.
-    collect(directory, directory.splits.evaluation, validation_items(directory))
+    collect(directory)
     page = report.write(directory.path)
     write_json(directory.path / "manifest.json", manifest(directory))
     return page
