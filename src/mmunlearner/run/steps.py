@@ -74,13 +74,14 @@ def measure(run: RunDir, fisher_pass: FisherPass, progress: Progress) -> None:
 
 def compute_masks(run: RunDir, progress: Progress) -> None:
     """Compute the masks from the stored squares."""
-    encoder: Encoder | None = None
-    for name, config in run.masks.items():
-        path = run.mask(name)
-        if not path.exists():
-            encoder = encoder or Encoder(load_model(run, run.source("vanilla")))  # read once for all masks
+    missing = {name: config for name, config in run.masks.items() if not run.mask(name).exists()}
+    if missing:
+        # The model is read, and the data are hashed, once for all masks.
+        encoder, hashes = Encoder(load_model(run, run.source("vanilla"))), _data_hashes(run)
+        for name, config in missing.items():
+            path = run.mask(name)
             mask = saliency.compute(
-                encoder, run.splits, config, seed=run.config.seed, data_hashes=_data_hashes(run), progress=progress,
+                encoder, run.splits, config, seed=run.config.seed, data_hashes=hashes, progress=progress,
                 store=run.all_squares,
             )  # fmt: skip
             write_json(path.with_suffix(".json"), {**saliency.statistics(mask), **asdict(mask.cost)})
