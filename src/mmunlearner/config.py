@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 FLAG_TEXTS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -19,10 +21,23 @@ def parse_flag(value: object) -> object:
 
 
 def split_at_commas(value: object) -> object:
-    """Return a list, or a text of items between commas, as a tuple; any other value as it is."""
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return tuple(value) if isinstance(value, list) else value
+    """Return a list, or a text of items between commas, as a tuple; any other value as it is.
+
+    An item that holds a comma stands in double quotes, and a quote within these is doubled: `"Doe, Jane",Bob`.
+
+    Raises:
+        PydanticCustomError: a quote is not closed, or text stands beside it.
+    """
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str):
+        return value
+    try:  # the rules of CSV, which a quote within a word obeys too: Dwayne "The Rock" Johnson
+        row = next(csv.reader([value.replace("\n", " ")], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        expected = 'items between commas, with "..." around an item that holds a comma'
+        raise PydanticCustomError("refusal", "{expected}", {"expected": expected, "found": repr(value)}) from None
+    return tuple(item.strip() for item in row if item.strip())
 
 
 def flatten_trial(value: object) -> object:
@@ -56,7 +71,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]
 SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
-"""Marker of a list that may be written as one text, as on the command line: `vision,projector`."""
+"""Marker of a list that may be written as one text, as on the command line: `vision,projector`, `"Doe, Jane",Bob`."""
 Augment = Literal["none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]

@@ -11,7 +11,7 @@ import pytest
 
 from mmunlearner import cli
 from mmunlearner.cli import commands
-from mmunlearner.config import LoraConfig, RunConfig
+from mmunlearner.config import DataConfig, LoraConfig, RunConfig
 from mmunlearner.errors import DataError
 
 HEAVY = ("torch", "transformers", "matplotlib", "datasets")
@@ -109,6 +109,53 @@ def test_flags_lie_over_the_recipe(tmp_path, monkeypatch: pytest.MonkeyPatch) ->
     assert config.model.trust_remote_code is False
     assert config.methods["npo"].options == {"beta": 0.5}
     assert config.seed == 3
+
+
+LISTS = [
+    (['"Doe, Jane",Bob'], ("Doe, Jane", "Bob")),
+    (["Ada , Bob", "Cy"], ("Ada", "Bob", "Cy")),
+    (['Dwayne "The Rock" Johnson,"O""Neill, Ann"'], ('Dwayne "The Rock" Johnson', 'O"Neill, Ann')),
+    (["[Ada, 'Li, Wei']"], ("Ada", "Li, Wei")),
+    (['"Doe, Jane"', "Bob,O'Brien"], ("Doe, Jane", "Bob", "O'Brien")),
+]
+
+
+@pytest.mark.parametrize(("texts", "items"), LISTS)
+def test_every_command_has_one_rule_for_lists(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, texts: list[str], items: tuple[str, ...]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("seed: 4")
+    flags = [word for text in texts for word in ("--data.forget_entities", text)]
+    configs, singles = ran(monkeypatch), list[DataConfig]()
+    monkeypatch.setattr("mmunlearner.run.single.mask", lambda *_, data, **__: singles.append(data))
+    monkeypatch.setattr("mmunlearner.run.single.unlearn", lambda *_, data, **__: singles.append(data))
+    monkeypatch.setattr("mmunlearner.cli.tables.mask", lambda _: None)
+    monkeypatch.setattr("mmunlearner.cli.tables.weight_changes", lambda *_, **__: None)
+    for name in (["run", str(recipe)], ["mask", "--model", "m", "--out", "o"], ["unlearn", "--model=m", "--out=o"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*name, *flags])
+        assert not caught.value.code
+    assert [data.forget_entities for data in (configs[0].data, *singles)] == [items] * 3
+
+
+@pytest.mark.parametrize("name", [["run", "demo"], ["mask", "--model", "m", "--out", "o"]])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('"Doe, Jane', 'items between commas, with "..." around an item that holds a comma, found \'"Doe, Jane\''),
+        ('"The Rock" Johnson', 'items between commas, with "..." around an item'),
+        ("[Ada", "a list or a group as YAML writes them, found '[Ada'"),
+        ("{Ada: Bob}", "a list, found {'Ada': 'Bob'}"),
+    ],
+)
+def test_a_text_that_is_no_list_is_one_line(
+    name: list[str], text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*name, "--data.forget_entities", text])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: --data.forget_entities: expected {message}")
 
 
 def test_fine_tuning_can_have_its_own_adapters(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

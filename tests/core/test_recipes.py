@@ -157,6 +157,15 @@ def test_overrides_win_and_errors_name_the_flag(tmp_path) -> None:
         load_config(recipe(tmp_path, "train: {steps: x}"), {"train.clip": "1"})
 
 
+names = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1).map(str.strip).filter(bool)
+
+
+@given(st.lists(names, min_size=1))
+def test_a_list_in_one_text_holds_any_name(items: list[str]) -> None:
+    text = ",".join(f'"{name.replace(chr(34), 2 * chr(34))}"' for name in items)
+    assert build(DataConfig, {"forget_entities": text}).forget_entities == tuple(items)
+
+
 def test_extends_merges_options_replaces_lists_and_null_takes_out(tmp_path) -> None:
     recipe(
         tmp_path,

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_origin
 
 from cyclopts import App, CycloptsError, Parameter, ValidationError
 from cyclopts.argument import ArgumentCollection
@@ -14,6 +14,7 @@ from cyclopts.utils import UNSET
 
 from mmunlearner import __version__
 from mmunlearner.config import (
+    SPLIT_AT_COMMAS,
     DataConfig,
     EvaluateConfig,
     JudgeConfig,
@@ -25,14 +26,43 @@ from mmunlearner.config import (
 )
 from mmunlearner.core import recipes
 from mmunlearner.core.recipes import load_config
-from mmunlearner.core.validation import out_of_bounds
-from mmunlearner.errors import MMUnlearnerError
+from mmunlearner.core.validation import OPTIONS, InvalidError, out_of_bounds, validate
+from mmunlearner.errors import ConfigError, MMUnlearnerError
 
+TextList = Annotated[tuple[str, ...], SPLIT_AT_COMMAS]
 # Errors of the operating system that the user can put right; all others are defects of this package.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 PATH_ERRORS = (
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 )  # fmt: skip
+
+
+def _split_lists(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Split the text of each option that is a list, by the rule of recipes.
+
+    Raises:
+        ConfigError: the text is no list, or the list is empty.
+    """
+    for argument in arguments:
+        named = argument.name.startswith("--")  # and not a row of paths without an option
+        if not (named and argument.tokens and get_origin(argument.resolved_hint) in (tuple, list)):
+            continue
+        tokens = list(argument.tokens)
+        argument.tokens.clear()
+        for token in tokens:
+            items = _items(argument.name, token.value)
+            if not items:  # cyclopts would take the default
+                raise ConfigError(f"{argument.name}: expected a list, found {token.value!r}; leave the option out")
+            for item in items:
+                argument.append(token.evolve(value=item))
+
+
+def _items(option: str, text: str) -> tuple[str, ...]:
+    try:
+        return validate(recipes.parse_text(text), TextList, OPTIONS)
+    except (ConfigError, InvalidError) as error:
+        raise ConfigError(f"{option}: {error}") from None
+
 
 app = App(
     name="mmunlearner",
@@ -41,6 +71,11 @@ app = App(
     default_parameter=Parameter(name_transform=lambda name: name, negative_iterable=(), negative_none=()),
     help_format="markdown",
     suppress_keyboard_interrupt=False,
+    config=_split_lists,
+    help_epilogue=(
+        "A list is written with commas, and an item that holds a comma in double quotes: `'\"Doe, Jane\",Bob'`. "
+        "The option may also be given again for each item."
+    ),
 )
 
 
@@ -67,7 +102,11 @@ class _Flags:
                     option = ".".join((argument.name.removeprefix("--"), *token.keys))
                     values.setdefault(option, []).append(value)
                 argument.tokens.clear()  # else cyclopts would convert them, by other rules than those of recipes
-        self.texts = {option: texts[0] if len(texts) == 1 else texts for option, texts in values.items()}
+        self.texts = {
+            # A repeated flag is a list, and each of its texts may hold several items.
+            option: texts[0] if len(texts) == 1 else [item for text in texts for item in _items(f"--{option}", text)]
+            for option, texts in values.items()
+        }
 
 
 _flags = _Flags()
@@ -226,7 +265,7 @@ def evaluate(
     out: Path,
     model: str = "",
     oracle: Path | None = None,
-    lmms: str = "",
+    lmms: tuple[str, ...] = (),
     lmms_python: str = "",
     lmms_model: str = "",
     data: DataConfig = DataConfig(),
@@ -251,8 +290,7 @@ def evaluate(
     if lmms:
         from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
 
-        tasks = [task.strip() for task in lmms.split(",") if task.strip()]
-        show.lmms(evaluate_lmms(model, tasks, out, Lmms(lmms_python, lmms_model, evaluate.limit)), out)
+        show.lmms(evaluate_lmms(model, lmms, out, Lmms(lmms_python, lmms_model, evaluate.limit)), out)
         return
     if model:
         from mmunlearner.run import single

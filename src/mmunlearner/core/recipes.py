@@ -13,7 +13,7 @@ import yaml
 
 from mmunlearner.config import RunConfig
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.core.validation import OPTIONS, InvalidError, validate
+from mmunlearner.core.validation import OPTIONS, InvalidError, shorten, validate
 from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
@@ -171,8 +171,26 @@ def _override(content: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(content.get(group), dict):
             content[group] = {}
         content = content[group]
-    # A list or a group in YAML's own notation, as in `--methods.NAME.trials '[{steps: 10}]'`.
-    content[last] = yaml.load(value, _TextLoader) if isinstance(value, str) and value[:1] in ("[", "{") else value
+    try:
+        content[last] = parse_text(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise InvalidError(name, str(error)) from None
+
+
+def parse_text(text: str) -> Any:
+    """Return what a flag's text means: a list or a group in YAML's own notation, any other text as it is.
+
+    So `--methods.NAME.trials '[{steps: 10}]'` is written.
+
+    Raises:
+        ConfigError: the text begins like a list or a group, and is none.
+    """
+    if text[:1] not in ("[", "{"):
+        return text
+    try:
+        return yaml.load(text, _TextLoader)
+    except yaml.YAMLError:
+        raise ConfigError(f"expected a list or a group as YAML writes them, found {shorten(text)}") from None
 
 
 def _within(option: str, group: str) -> bool:
