@@ -69,6 +69,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]
 SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 """Marker of a list that may be written as one text, as on the command line: `vision,projector`, `"Doe, Jane",Bob`."""
@@ -311,6 +312,9 @@ class RunConfig:
     """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Models to make and compare: name -> method."""
+    bounds: dict[str, Percent] = field(default_factory=dict)
+    """Points that a column may lose against vanilla, or end away from the oracle, e.g. `{neighbour_vqa: 3}`; without a
+    bound here 2 and 5. Bounds decide the words of the report, and nothing that is computed."""
     grid: dict[str, Annotated[tuple[float, ...], SPLIT_AT_COMMAS]] = field(default_factory=dict)
     """Values that `mmunlearner sweep` tries: option -> values, of training or of methods; `run` tries none."""
     jobs: Count = 0

@@ -192,7 +192,7 @@ def test_two_recipes_that_extend_each_other_end_in_an_error(tmp_path) -> None:
 
 def test_the_hash_depends_on_content_not_place() -> None:
     config = RunConfig()
-    elsewhere = dataclasses.replace(config, name="other", out="elsewhere", jobs=3)
+    elsewhere = dataclasses.replace(config, name="other", out="elsewhere", jobs=3, bounds={"general": 1.0})
     assert config_hash(elsewhere) == config_hash(config)
     assert config_hash(dataclasses.replace(config, seed=1)) != config_hash(config)
     assert len(config_hash(config)) == 12

@@ -72,3 +72,9 @@ def test_masks_that_differ_in_a_forgotten_option_do_not_share_a_file() -> None:
         forgotten: int = 0
 
     assert mask_name(Later(forgotten=1)) != mask_name(Later(forgotten=2))
+
+
+def test_a_bound_of_a_column_that_the_data_do_not_have_is_refused(config: RunConfig) -> None:
+    people = replace(config, data=DataConfig(forget_entities=()), bounds={"forget_vqa": 5, "neighbor_vqa": 3})
+    with pytest.raises(ConfigError, match=r"^bounds.neighbor_vqa: .* did you mean neighbour_vqa\?$"):
+        _ = open_run(people).splits

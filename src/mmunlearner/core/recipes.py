@@ -17,7 +17,7 @@ from mmunlearner.core.validation import OPTIONS, InvalidError, shorten, validate
 from mmunlearner.errors import ConfigError
 
 T = TypeVar("T")
-NOT_CONTENT = ("name", "out", "jobs")  # options that change nothing in a run's results
+NOT_CONTENT = ("name", "out", "jobs", "bounds")  # options that change nothing in a run's results
 
 
 def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) -> RunConfig:

@@ -43,6 +43,9 @@ class Column:
     """Accuracy of guessing."""
     n: int = 0
     """Items that were scored."""
+    bound: float | None = None
+    """Largest loss against vanilla (`kept`), or distance from the oracle, that is allowed (a fraction); None: the
+    report's default."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Model:
     """Name of its mask's file (masks/NAME.json); empty: none."""
     mask_config: MaskConfig | None = None
     """Options of its mask; None in files of earlier versions too."""
+    forget_share: float | None = None
+    """Share of the forget set's saliency (sum of squared gradients at vanilla) that lies inside its mask; None: no
+    mask, or an earlier version's file."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[Mapping[str, Any], ...] = ()
     """Settings that were tried, each with its `settings` and `objective` (distance to the goal, validation half)."""

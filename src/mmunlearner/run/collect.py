@@ -93,6 +93,7 @@ def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) 
         good="kept" if column not in to_forget else "oracle" if run.evaluation("oracle").exists() else "down",
         chance=chance([item for item in items if item.id in ids]),  # of the same items as the scores
         n=len(ids),
+        bound=run.config.bounds[column] / 100 if column in run.config.bounds else None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mmunlearner import data
 from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
 from mmunlearner.core.files import write_text
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.recipes import config_hash, load_config, plain, to_yaml
 from mmunlearner.data import Splits
 from mmunlearner.data.load import find_format
@@ -46,9 +47,14 @@ class RunDir:
 
         Raises:
             DataError: the data cannot be read, or there are too few shots.
+            ConfigError: a bound is of a column that the data do not have.
         """
         config = self.config
         splits = data.load(replace(config.data, root=self.root), seed=config.seed)
+        for column in config.bounds:
+            if column not in splits.evaluation:
+                suggestion = did_you_mean(column, sorted(splits.evaluation))
+                raise ConfigError(f"bounds.{column}: the data have no such column; {suggestion}")
         return replace(splits, evaluation=data.with_shots(splits.evaluation, config.evaluate.shots, seed=config.seed))
 
     def source(self, name: str) -> str:
