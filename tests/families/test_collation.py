@@ -142,7 +142,7 @@ def test_special_token_in_a_text(encoder):
     """A placeholder that a data set has left in its questions would be taken for a second image."""
     for token in (encoder.loaded.processor.image_token, encoder.tokenizer.eos_token):
         for question, answer in ((f"{token} What is it?", "red"), ("What is it?", f"red {token}")):
-            with pytest.raises(DataError, match=f"has {re.escape(token)} in it, which is a special token"):
+            with pytest.raises(DataError, match=f"has {re.escape(token)} in it, a control token"):
                 encoder.conversation(question, answer, (picture(0),))
 
 

@@ -20,13 +20,12 @@ from mmunlearner import models
 from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import LoadConfig, LoraConfig, TrainConfig
 from mmunlearner.errors import ModelError
-from mmunlearner.models import part_of
+from mmunlearner.models import meta_model, part_of
 from mmunlearner.run.memory import (
     ORDER,
     ForwardSize,
     Memory,
     activations,
-    meta_model,
     patches,
     saliency,
     sizes,

@@ -2,6 +2,7 @@
 
 from mmunlearner.batches.batch import Batch, ForwardInputs, pad, share_prefixes, tree
 from mmunlearner.batches.encoder import Encoder
+from mmunlearner.batches.fit import check_fit
 from mmunlearner.batches.forward import Answers, answers, image_features
 from mmunlearner.batches.micro_batch import MicroBatch, bucket_by_length, micro_batches
 from mmunlearner.batches.padding import compatible_rows, pad_left, prompt_inputs
@@ -18,6 +19,7 @@ __all__ = [
     "answers",
     "bucket_by_length",
     "can_share",
+    "check_fit",
     "common_prefix_length",
     "compatible_rows",
     "image_features",

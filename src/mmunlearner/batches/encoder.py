@@ -15,7 +15,7 @@ from mmunlearner.batches.encoding_cache import fingerprint, shared_cache
 from mmunlearner.batches.rows import Fields, Row, common_prefix_length
 from mmunlearner.data import Example, image_keys, prompt, target
 from mmunlearner.errors import DataError, ModelError
-from mmunlearner.models import Loaded, end_token_ids, longest_row
+from mmunlearner.models import Loaded, control_tokens, end_token_ids, longest_row
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Encoder:
         self.chat = ChatTemplate(self.loaded, self.cache)
         self.processor = CachedProcessor(self.loaded, self.chat, self.cache)
         self.tokenizer: Any = self.processor.tokenizer
+        self.control_tokens = control_tokens(self.loaded)
 
     @property
     def pad_id(self) -> int:
@@ -68,14 +69,14 @@ class Encoder:
         """Return the row of one user turn and one assistant turn, ended.
 
         Raises:
-            DataError: the answer leaves no token of its own, the model takes no row of that length, one of its special
+            DataError: the answer leaves no token of its own, the model takes no row of that length, one of its control
                 tokens stands in the texts, or its processor does not take the images.
             ModelError: its chat template does not take so many.
         """
         key = (question, answer, image_keys(images))
         if key in self.cache.rows:
             return self.cache.rows[key]
-        self._check_no_special_token(answer)
+        self._check_no_control_token(answer, answer=True)
         beginning = self.prompt(question, images)
         text = self.chat.conversation(question, answer, len(images))
         ids = self.processor.tokens(text, question, images).ids
@@ -102,11 +103,11 @@ class Encoder:
         """Return the row up to where the assistant starts to speak, without an answer.
 
         Raises:
-            DataError: the model takes no row of that length, one of its special tokens stands in the question, or its
+            DataError: the model takes no row of that length, one of its control tokens stands in the question, or its
                 processor does not take the images.
             ModelError: its chat template does not take so many.
         """
-        self._check_no_special_token(question)
+        self._check_no_control_token(question)
         ids, fields = self.processor.tokens(self.chat.prompt(question, len(images)), question, images)
         return self._check_length(Row(ids, len(ids), images, fields), question)
 
@@ -124,13 +125,10 @@ class Encoder:
         """Return what the processor makes of a row's images beside tokens (`pixel_values`; by family, sizes, grids)."""
         return self.processor.pixels(images)
 
-    def _check_no_special_token(self, text: str) -> None:
+    def _check_no_control_token(self, text: str, *, answer: bool = False) -> None:
         """Refuse a text with a token that would be taken for an image or the end of a turn."""
-        special = next((token for token in self.processor.special_tokens if token in text), None)
-        if special:
-            raise DataError(
-                f"{text[:60]!r} has {special} in it, which is a special token of {self.loaded.source}: remove it"
-            )
+        if token := self.control_tokens.first(text, answer=answer):
+            raise DataError(f"{text[:60]!r} has {token} in it, a control token of {self.loaded.source}; remove it")
 
     def _check_length(self, row: Row, question: str) -> Row:
         """Return the row, or refuse it if it is too long."""

@@ -47,9 +47,10 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
     Raises:
         ModelError: no configuration of the model is found.
     """
+    from mmunlearner.models.skeleton import meta_model
     from mmunlearner.run import memory
 
-    model = memory.meta_model(source)
+    model = meta_model(source)
     sizes = memory.sizes(model)
     available, on_cpu = _memory_here()
     checks = [Check("weights", f"{sizes.total / 1e9:.2f} billion, {4 * sizes.total / GIB:.1f} GiB", "ok")]

@@ -1,5 +1,6 @@
 """Any vision-language model: where it is read from, how it is loaded and saved, and its parts."""
 
+from mmunlearner.models.control_tokens import ControlTokens, control_tokens
 from mmunlearner.models.load import (
     Loaded,
     check_not_offloaded,
@@ -13,17 +14,22 @@ from mmunlearner.models.load import (
     save,
 )
 from mmunlearner.models.parts import candidates, part_of, parts
+from mmunlearner.models.skeleton import load_skeleton, meta_model
 from mmunlearner.models.sources import resolve_source
 
 __all__ = [
+    "ControlTokens",
     "Loaded",
     "candidates",
     "check_not_offloaded",
+    "control_tokens",
     "end_token_ids",
     "fetch_weight",
     "input_device",
     "load",
+    "load_skeleton",
     "longest_row",
+    "meta_model",
     "part_of",
     "parts",
     "pick_device",

@@ -49,7 +49,11 @@ def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMi
             return _load_without_videos(pil_processor_class(kind), name)
         if kind is not None and "video_processor" in kind.get_attributes():
             return _load_without_videos(kind, name)
-    return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+    processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+    # transformers falls back to a bare tokenizer where a model has no processor of its own.
+    if not isinstance(processor, ProcessorMixin):
+        raise ValueError(f"{type(processor).__name__} is no processor of images and text")
+    return processor
 
 
 def pil_processor_class(placeholder: Any) -> Any:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ProcessorMixin
 
 from mmunlearner import data
 from mmunlearner.batches import Encoder
@@ -22,6 +21,7 @@ from mmunlearner.data import Example, Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device, resolve_source
 from mmunlearner.models.processor import load_processor
+from mmunlearner.models.skeleton import meta_model
 from mmunlearner.run import memory
 from mmunlearner.run.checks import check
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
@@ -132,7 +132,7 @@ def _model(config: RunConfig, unknown: list[str]) -> Any:
         unknown.append("model: `tiny` is made with the data's own words; it has two million weights")
         return None
     try:
-        return memory.meta_model(_source(config), trust_remote_code=config.model.trust_remote_code)
+        return meta_model(_source(config), trust_remote_code=config.model.trust_remote_code)
     except MMUnlearnerError as error:
         unknown.append(f"memory and time: {error}")
         return None
@@ -144,9 +144,6 @@ def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | Non
     source = _source(config)
     try:
         processor = load_processor(resolve_source(source), trust_remote_code=config.model.trust_remote_code)
-        # transformers falls back to a bare tokenizer where a model has no processor of its own.
-        if not isinstance(processor, ProcessorMixin):
-            raise ValueError(f"{type(processor).__name__} is no processor of images and text")
         return Encoder(Loaded(model, processor, source))
     except (OSError, ValueError, KeyError, ImportError, MMUnlearnerError) as error:
         unknown.append(f"tokens, activations and time: no processor of {source} ({reason(error)})")

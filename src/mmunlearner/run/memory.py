@@ -12,14 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
-import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.config import LoadConfig, LoraConfig, Part, Quantize, TrainConfig
-from mmunlearner.errors import ModelError, reason
-from mmunlearner.models import candidates, part_of, resolve_source
+from mmunlearner.models import candidates, part_of
 from mmunlearner.saliency.fisher import RECOMPUTE_FROM
 
 FLOAT = 4  # bytes: weights, gradients, states and accumulators are float32
@@ -105,21 +102,6 @@ class Memory:
     def total(self) -> int:
         """All bytes, with the copy: the need of a machine whose device is the CPU."""
         return self.on_device + self.copy
-
-
-def meta_model(source: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Build a model without weights, from the configuration of any source that `models.load` takes.
-
-    Raises:
-        ModelError: there is no configuration, or it is not that of an image-text-to-text model.
-    """
-    name = resolve_source(source)
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-        with torch.device("meta"):
-            return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"model {source}: no configuration found ({reason(error)})") from None
 
 
 def sizes(model: nn.Module) -> Sizes:

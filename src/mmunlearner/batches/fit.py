@@ -1,0 +1,93 @@
+"""Whether a model can take the questions of a run: texts, lengths, and the shapes of pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from PIL import Image
+
+from mmunlearner.batches.encoder import Encoder
+from mmunlearner.data import Example, ImageRef, prompt, target
+from mmunlearner.data.prompts import open_question
+from mmunlearner.errors import DataError
+from mmunlearner.models import longest_row
+
+_ORIENTATION = 0x0112  # the EXIF entry: a camera held upright writes the same size as one on its side
+
+
+class _Pictures(NamedTuple):
+    """Pictures that stand for all of their shapes: these have equally many tokens, whatever they show."""
+
+    images: tuple[ImageRef, ...]
+    tokens: int
+    """Tokens of a prompt with these pictures and an empty question."""
+
+
+def check_fit(encoder: Encoder, sets: Mapping[str, Sequence[Example]]) -> None:
+    """Refuse sets of questions that a model cannot take. The encoder's model may be one without weights.
+
+    No control token stands in a text, every distinct shape of pictures passes through the processor once, and no
+    question with its longest answer has more tokens than the model takes.
+
+    Raises:
+        DataError: a question that the model cannot take, with its set, its `id`, and the column.
+        ModelError: the chat template does not take so many images.
+    """
+    pictures: dict[Hashable, _Pictures] = {}
+    for name, examples in sets.items():
+        for example in examples:
+            with _named(name, example):
+                _check_texts(encoder, example)
+                shapes = tuple(picture_shape(image) for image in example.images)
+                if shapes not in pictures:
+                    tokens = len(encoder.prompt("", example.images).input_ids)
+                    pictures[shapes] = _Pictures(example.images, tokens)
+                _check_length(encoder, example, pictures[shapes])
+
+
+def picture_shape(image: ImageRef) -> Hashable:
+    """Return what a processor's treatment of a picture depends on: its size, orientation and mode.
+
+    Raises:
+        DataError: the picture cannot be read.
+    """
+    try:
+        with Image.open(io.BytesIO(image.data) if image.data is not None else image.path) as header:
+            return header.size, header.mode, header.getexif().get(_ORIENTATION)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {image.path or '(bytes)'}: cannot be read ({error})") from None
+
+
+def _check_texts(encoder: Encoder, example: Example) -> None:
+    questions = {"question": [example.question], "choices": example.choices}
+    answers = {"answer": [example.answer], "paraphrase": [example.paraphrase], "perturbed": example.perturbed}
+    for column, texts in (questions | answers).items():
+        for text in texts:
+            if token := encoder.control_tokens.first(text, answer=column in answers):
+                raise DataError(
+                    f"column {column}: {text[:60]!r} has {token} in it, a control token of {encoder.loaded.source}; "
+                    "remove it"
+                )
+
+
+def _check_length(encoder: Encoder, example: Example, pictures: _Pictures) -> None:
+    """Encode a question with its answers, where they could be longer than the model takes."""
+    limit = longest_row(encoder.loaded)
+    asked = [(prompt(example), target(example))]
+    asked += [(open_question(example), text) for text in (example.paraphrase, *example.choices, *example.perturbed)]
+    for question, answer in asked:
+        # A token has one byte at least, so that nearly all texts need not be tokenized.
+        if answer and limit is not None and pictures.tokens + len(f"{question}{answer}".encode()) >= limit:
+            encoder.conversation(question, answer, pictures.images)
+
+
+@contextmanager
+def _named(name: str, example: Example) -> Iterator[None]:
+    """Name the set and the question in errors of the block."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}, {example.id}: {error}") from error
