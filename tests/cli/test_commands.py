@@ -229,3 +229,30 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         check=True,
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ask", "--model", "people:vanilla"], 'no question given; write it behind the options, e.g. "Who is this?"'),
+        (["ask", "Who?", "--model", "people:vanilla,no/such/folder"], "model no/such/folder: no such directory"),
+        (["ask", "Who?", "--model", "people:vanilla", "--image", "absent.png"], "absent.png"),
+        (["ask", " ", "--model", "people:vanilla"], "the question is empty"),
+    ],
+)
+def test_wrong_inquiry(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two models' columns under each question, an option with its likelihood, one that holds a comma."""
+    cli.main([
+        "ask", "--model", "people:vanilla,people:oracle", "--option", 'teacher,"pilot, cook"', "Who is this?", "Where?"
+    ])  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith("?")] == ["Who is this?", "Where?"]
+    assert sum(line.split() == ["people:vanilla", "people:oracle"] for line in lines) == 2
+    assert sum(line.startswith("  pilot, cook ") and line.count("%") == 4 for line in lines) == 2

@@ -11,6 +11,7 @@ from typing import Annotated, get_origin
 from cyclopts import App, CycloptsError, Parameter, ValidationError
 from cyclopts.argument import ArgumentCollection
 from cyclopts.utils import UNSET
+from pydantic import Field
 
 from mmunlearner import __version__
 from mmunlearner.config import (
@@ -306,6 +307,35 @@ def evaluate(
     show.scores(rescore(out), out)
     if oracle is not None:
         show.distances(out, oracle)
+
+
+@app.command
+def ask(
+    *questions: str,
+    model: tuple[str, ...],
+    image: tuple[Path, ...] = (),
+    option: tuple[str, ...] = (),
+    max_new_tokens: Annotated[int, Field(ge=1)] = EvaluateConfig.max_new_tokens,
+    load: Load = LoadConfig(),
+) -> None:
+    """Ask models questions of your own, about pictures or without any, and read their answers side by side.
+
+    `mmunlearner ask --model people:vanilla --model people:oracle --image face.png "Who is this?"`.
+    The models are loaded one after the other, so that memory for one suffices.
+
+    Args:
+        questions: Questions; each is asked about each picture.
+        model: Directory or hub id of a model, or `people:vanilla` or `people:oracle`.
+        image: File of a picture; without one the questions are asked in words alone.
+        option: Possible answer whose likelihood is shown too.
+        max_new_tokens: Most tokens of an answer.
+    """
+    from mmunlearner.cli import tables as show
+    from mmunlearner.run.side_by_side import ask, inquiries
+
+    asked = inquiries(questions, image)
+    config = EvaluateConfig(max_new_tokens=max_new_tokens)
+    show.replies(asked, model, ask(model, asked, option, load=load, config=config))
 
 
 @app.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
 
 if TYPE_CHECKING:
-    from mmunlearner.evaluate import ModelScores
+    from mmunlearner.data import Example
+    from mmunlearner.evaluate import ModelScores, Reply
     from mmunlearner.run.forecast import Forecast
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -114,6 +116,26 @@ def scores(model: ModelScores, folder: Path) -> None:
     columns = ("", *(metric.replace("_", " ") for metric in metrics), "n")
     table("per cent, ± standard error clustered by entity", columns, rows, numbers=True)
     print(f"these and all other metrics: {folder / 'scores.json'}")
+
+
+def replies(inquiries: Sequence[Example], models: Sequence[str], answers: Sequence[Sequence[Reply]]) -> None:
+    """Print the models' replies to each inquiry side by side: `answers[m][i]` is that of model m to inquiry i."""
+    for inquiry, by_model in zip(inquiries, zip(*answers, strict=True), strict=True):
+        print(f"{inquiry.image.path}: {inquiry.question}" if inquiry.image else inquiry.question)
+        rows = [("answer", *(reply.answer or "(nothing)" for reply in by_model))]
+        for option in by_model[0].options:
+            rows.append((f"  {option}", *(likelihood(reply, option) for reply in by_model)))
+        table("", ("", *models), rows)
+        print()
+    if any(reply.options for of_model in answers for reply in of_model):
+        print("An option's figure is its likelihood as the whole answer; in brackets, its share among the options.")
+
+
+def likelihood(reply: Reply, option: str) -> str:
+    """Return an option's likelihood, and where there are several its share: `12.5 % (97.1 %)`."""
+    percent = 100 * exp(reply.options[option])
+    share = f" ({100 * reply.shares[option]:.1f} %)" if len(reply.options) > 1 else ""
+    return (f"{percent:.2f} %" if percent >= 0.01 else "< 0.01 %") + share
 
 
 def lmms(model: ModelScores, folder: Path) -> None:

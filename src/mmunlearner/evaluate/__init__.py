@@ -1,11 +1,13 @@
 """Answers of a model, their scores with uncertainty, and the gate that allows or forbids claims.
 
 Scores come from saved answers alone, so this half imports no torch (`metrics`, `scores`, `clear`, `judge`, `lmms`).
-`evaluate_model` and `quick_scores` ask a model: they live in `answer`, which is imported at their first use.
+What asks a model is imported at its first use: `evaluate_model` and `quick_scores` of `answer`, `inquiry` and `replies`
+of `dialogue`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mmunlearner.evaluate.metrics import METRICS, Metric
@@ -24,6 +26,16 @@ from mmunlearner.evaluate.scores import (
 # Editors and type checkers find the definition here; at run time `__getattr__` below does it.
 if TYPE_CHECKING:
     from mmunlearner.evaluate.answer import evaluate_model, quick_scores
+    from mmunlearner.evaluate.dialogue import Reply, inquiry, replies
+
+_ASKING = {
+    "Reply": "dialogue",
+    "evaluate_model": "answer",
+    "inquiry": "dialogue",
+    "quick_scores": "answer",
+    "replies": "dialogue",
+}
+"""Public name -> module of this room that imports torch."""
 
 __all__ = [
     "METRICS",
@@ -32,20 +44,21 @@ __all__ = [
     "Gate",
     "Metric",
     "ModelScores",
+    "Reply",
     "Score",
     "distance_to_oracle",
     "evaluate_model",
+    "inquiry",
     "memorisation_gate",
     "quick_scores",
     "read_columns",
+    "replies",
     "rescore",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `answer`, and with it torch, when one of its two functions is first used."""
-    if name not in {"evaluate_model", "quick_scores"}:
+    """Import a module that asks models, and with it torch, when one of its names is first used."""
+    if name not in _ASKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mmunlearner.evaluate import answer
-
-    return getattr(answer, name)
+    return getattr(import_module(f"{__name__}.{_ASKING[name]}"), name)

@@ -67,6 +67,13 @@ def encode_briefly(item: Example, encoder: Encoder) -> Question:
     return Question(item, encoder.prompt(prompt(item), item.images), {}, {target(item): encoder.row(item)})
 
 
+def encode_with_options(item: Example, encoder: Encoder, options: Sequence[str]) -> Question:
+    """Encode an item whose truth is not known, with answers in words whose likelihoods are wanted."""
+    question = prompt(item)
+    candidates = {option: encoder.conversation(question, option, item.images) for option in options}
+    return Question(item, encoder.prompt(question, item.images), {}, candidates)
+
+
 def candidate_fields(question: Question, scores: Mapping[RowKey, TokenScores]) -> dict[str, Any]:
     """Return the fields of an item's line that hold the log-likelihoods of its candidates."""
     item, fields = question.item, {}

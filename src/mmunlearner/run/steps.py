@@ -11,7 +11,7 @@ from typing import Any
 
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MethodConfig, Quantize
+from mmunlearner.config import LoadConfig, MethodConfig, Quantize
 from mmunlearner.core.cost import Cost, measured
 from mmunlearner.core.files import discard, read_json, staged_dir, write_json
 from mmunlearner.core.progress import Progress
@@ -115,11 +115,16 @@ def evaluate(run: RunDir, name: str, progress: Progress, *, quantize: Quantize =
 
 def load_model(run: RunDir, source: str, dtype: str = "", *, quantize: Quantize = "none") -> Loaded:
     """Load a model as the recipe says, unquantised unless asked otherwise."""
-    model = run.config.model
     # `quantize` is not the recipe's by default: masks and evaluations take the weights as they are.
+    return load_as(run.config.model, source, dtype, quantize=quantize)
+
+
+def load_as(options: LoadConfig, source: str, dtype: str = "", *, quantize: Quantize = "none") -> Loaded:
+    """Load a model with these options, but for the number format (empty: theirs) and the quantisation."""
     return load(
-        source, dtype=dtype or model.weights, device=model.device, device_map=model.device_map, quantize=quantize,
-        compute_dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code,
+        source, dtype=dtype or options.weights, device=options.device, device_map=options.device_map,
+        quantize=quantize, compute_dtype=options.dtype, attention=options.attention,
+        trust_remote_code=options.trust_remote_code,
     )  # fmt: skip
 
 
