@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 # Set before torch or transformers is imported: both read their environment once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", MPLBACKEND="agg")
+# The package remembers there which images it has decoded; a test must not find what another session wrote.
+os.environ["HF_ASSETS_CACHE"] = tempfile.mkdtemp(prefix="mmunlearner-assets-")
 
 import pytest
 from hypothesis import settings

@@ -133,7 +133,7 @@ def test_a_pil_image_is_taken_with_its_pixels():
     [
         (None, "expected this column, found nothing"),
         ({"bytes": None, "path": None}, "expected an image (bytes, or the path of a file), found {"),
-        (b"not an image", "expected an image, found not decodable (12 bytes, no known image format)"),
+        (b"not an image", "expected an image, found not decodable (12 bytes, no known image format; AVIF,"),
         (png(1)[:-20], "expected an image, found not decodable"),
         ("gone.png", "gone.png: No such file or directory"),
     ],

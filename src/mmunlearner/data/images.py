@@ -1,21 +1,27 @@
-"""Images: references to encoded pictures; decoding, checking and encoding them."""
+"""Images: references to encoded pictures; checking them once and encoding them."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+import PIL
+from PIL import Image
 from pydantic import ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from mmunlearner.core.validation import refusal, shorten
-from mmunlearner.errors import DataError
+from mmunlearner.data.decoding import UndecodableError, decode, normalise, on_white
+from mmunlearner.errors import DataError, reason
+
+RULES = 1
+"""Number of the decoder's rules: a change of what it accepts gives another number, so that images are checked again."""
 
 
 @dataclass(frozen=True)
@@ -60,27 +66,30 @@ class ImageRef:
         Raises:
             DataError: the file is missing or is no readable image.
         """
+        return on_white(self.decode())
+
+    def decode(self) -> Image.Image:
+        """Decode to RGB, or to RGBA where pixels are transparent.
+
+        Raises:
+            DataError: the file is missing or is no readable image.
+        """
         try:
-            with Image.open(io.BytesIO(self.data) if self.data is not None else self.path) as image:
-                if not image.has_transparency_data:
-                    return image.convert("RGB")
-                # `convert` alone would show the colour stored under transparent pixels, which is often black.
-                white = Image.new("RGBA", image.size, "white")
-                return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-        except FileNotFoundError:
-            raise DataError(f"image {self.path}: no such file") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow raises all of these
+            return decode(self.read_bytes())
+        except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+            raise DataError(f"image {self.path}: {getattr(error, 'strerror', None) or reason(error)}") from None
+        except UndecodableError as error:
             raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
 
     def problem(self) -> str:
         """Return the reason why the image cannot be decoded; empty if it can."""
         if self.data is not None:
-            return _decoding_problem(io.BytesIO(self.data))
+            return _decoding_problem(self.data)
         try:
             status = Path(self.path).stat()
-        except OSError as error:
-            return f"{self.path}: {error.strerror}"
-        return _file_problem(self.path, status.st_mtime_ns, status.st_size)
+            return _file_problem(self.path, status.st_mtime_ns, status.st_size)
+        except (OSError, ValueError) as error:
+            return f"{self.path}: {getattr(error, 'strerror', None) or reason(error)}"
 
 
 def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
@@ -98,14 +107,16 @@ def encode_png(image: Image.Image, *, compress_level: int = 1) -> bytes:
 def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
     """Return the image in a table's cell: {bytes, path}, bytes, the path of a file beside the table, or a PIL image."""
     cell: Any = info.context  # `tables.check` passes the cell on: paths are relative to its file
-    if isinstance(value, ImageRef):
-        return value
     if isinstance(value, Image.Image):
-        # Alpha is kept, as `ImageRef.open` lays it on white; palettes, greys and CMYK become RGB.
-        return ImageRef.from_image(value if value.has_transparency_data else value.convert("RGB"), str(cell))
+        try:
+            return ImageRef.from_image(normalise(value), str(cell))
+        except Exception as error:  # of any kind: an image that was opened, but not yet decoded
+            raise refusal("an image", f"not decodable ({reason(error)})") from None
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, value)
     # Bytes before the path: `datasets` stores both, and the path is one of the machine that wrote the table.
-    if isinstance(data, bytes) and data:
+    if isinstance(value, ImageRef):
+        image = value
+    elif isinstance(data, bytes) and data:
         image = ImageRef(str(cell), data)
     elif isinstance(path, str) and path:
         image = ImageRef(str(cell.file.parent / path))
@@ -120,22 +131,44 @@ def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
 def _file_problem(path: str, _modified_ns: int, _size: int) -> str:
     # Thousands of questions share a file, so the result is cached. Time and size of the file are parts of the cache's
     # key: a file that changes is checked again.
-    problem = _decoding_problem(path)
+    problem = _decoding_problem(Path(path).read_bytes())
     return f"{path}: {problem}" if problem else ""
 
 
-def _decoding_problem(source: io.BytesIO | str) -> str:
-    try:
-        with Image.open(source) as image:
-            if image.format == "PNG":
-                image.verify()  # compares the checksums of all chunks, which is faster than decompressing the pixels
-                return ""
-            # Other formats have no checksums, so the file is decoded. In a draft at an eighth of the size, a JPEG is
-            # read completely, but few pixels are computed; other formats ignore the draft.
-            image.draft("L", (image.width // 8 or 1, image.height // 8 or 1))
-            image.load()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        size = f"{source.getbuffer().nbytes} bytes, " if isinstance(source, io.BytesIO) else ""
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-        return f"not decodable ({size}{reason})"
+def _decoding_problem(content: bytes) -> str:
+    """Return the reason why bytes cannot be decoded; empty if they can. Only once are they decoded for it."""
+    key = hashlib.sha1(content).hexdigest()
+    if key not in _sound_images():
+        try:
+            decode(content)
+        except UndecodableError as error:
+            return f"not decodable ({len(content)} bytes, {error})"
+        _sound_images().add(key)
+        with suppress(OSError), _sound_file().open("a", encoding="ascii") as file:  # the next start only takes longer
+            file.write(f"{key}\n")
     return ""
+
+
+@cache
+def _sound_images() -> set[str]:
+    """Return the SHA-1 of all images that were decoded on this machine without a problem.
+
+    A large PNG takes as long to decode as to read fifty times, and a start reads all images of a benchmark: the next
+    starts know them by their content.
+    """
+    try:
+        return set(_sound_file().read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # there is none yet, or it is damaged: the images are decoded again
+        return set()
+
+
+def _sound_file() -> Path:
+    """Return the file of `_sound_images`, one for each release of the decoder.
+
+    Raises:
+        OSError: its folder cannot be made.
+    """
+    from huggingface_hub import cached_assets_path
+
+    # In the hub's folder for the files of other libraries: HF_HOME and HF_ASSETS_CACHE move it.
+    return cached_assets_path("mmunlearner", "images", f"{RULES}-pillow-{PIL.__version__}") / "sound.txt"

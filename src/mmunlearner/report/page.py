@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import yaml
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
 
 from mmunlearner import __version__
+from mmunlearner.data import ImageRef
+from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import METRICS
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
@@ -232,12 +233,11 @@ def thumbnail(directory: Path, relative: str) -> str:
     path = (directory / relative).resolve()
     if not relative or not path.is_relative_to(directory.resolve()):
         return ""
-    stream = io.BytesIO()
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")  # a palette or CMYK could not be scaled or saved well
-            small.thumbnail((THUMBNAIL, THUMBNAIL))
-            small.save(stream, "PNG", optimize=True)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):  # Pillow raises SyntaxError for broken PNGs
+        small = ImageRef(str(path)).open()
+    except DataError:
         return ""
+    stream = io.BytesIO()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.save(stream, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

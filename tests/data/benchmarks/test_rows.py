@@ -167,7 +167,7 @@ def test_a_wrong_row_leaves_what_was_there(tmp_path: Path):
         ({"task": "choice"}, "column task: expected one of generation, cloze, multiple_choice, found 'choice'"),
         ({"entity": ""}, "column entity: expected a text, found an empty one"),
         ({"image": "images/z.png"}, "column image: expected an image, found "),
-        ({"image": FILE}, "questions.jsonl: not decodable (no known image format)"),
+        ({"image": FILE}, "questions.jsonl: not decodable (205 bytes, no known image format; "),
         ({"task": "cloze"}, "column question: expected a blank written `__` (task is cloze), found 'Q of a?'"),
         ({"task": "cloze", "choices": ["yes"]}, "column question: expected a blank"),
         (

@@ -28,6 +28,7 @@ from mmunlearner.core.validation import Text
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.benchmarks.people import general
 from mmunlearner.data.benchmarks.rows import Row, as_row
+from mmunlearner.data.decoding import on_white
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.tables import Cell, read_table
@@ -162,11 +163,9 @@ def look_alikes(root: Path, countries: Sequence[Country]) -> dict[str, str]:
 
 def _thumbnail(path: Path) -> NDArray[np.float64]:
     """Return the flag in 24 x 18 pixels as numbers from 0 to 1, [24 * 18 * 3]."""
-    with Image.open(path) as opened:
-        flag = opened.convert("RGBA")
+    flag = ImageRef(str(path)).decode().convert("RGBA")
     flag = flag.crop(flag.getbbox())  # without the margin, which is equal in all flags and would hide differences
-    white = Image.alpha_composite(Image.new("RGBA", flag.size, "white"), flag)
-    return np.asarray(white.convert("RGB").resize((24, 18), Image.Resampling.BOX), float).ravel() / 255
+    return np.asarray(on_white(flag).resize((24, 18), Image.Resampling.BOX), float).ravel() / 255
 
 
 def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> Image.Image:
