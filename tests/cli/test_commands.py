@@ -249,9 +249,10 @@ def test_wrong_inquiry(arguments: list[str], message: str, capsys: pytest.Captur
 
 def test_ask(capsys: pytest.CaptureFixture[str]) -> None:
     """Two models' columns under each question, an option with its likelihood, one that holds a comma."""
-    cli.main([
-        "ask", "--model", "people:vanilla,people:oracle", "--option", 'teacher,"pilot, cook"', "Who is this?", "Where?"
-    ])  # fmt: skip
+    models, options = "people:vanilla,people:oracle", 'teacher,"pilot, cook"'
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["ask", "--model", models, "--option", options, "Who is this?", "Where?"])
+    assert caught.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.endswith("?")] == ["Who is this?", "Where?"]
     assert sum(line.split() == ["people:vanilla", "people:oracle"] for line in lines) == 2
