@@ -88,7 +88,9 @@ def test_wrong_options_are_named(config: DataConfig, message: str):
 
 def test_what_any_loader_returns_is_checked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "own", sys.modules[__name__])
-    with pytest.raises(DataError, match="here: b is both in the forget set and in the retain set"):
+    with pytest.raises(
+        DataError, match=r"here: b is both in the forget set \(a\) and in the retain set \(b\); it must be in one"
+    ):
         load(DataConfig("own:loader", "here", forget_entities=("b",)))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,13 +80,65 @@ def test_overlap_is_found_by_wording_and_image():
         ),
         (
             Splits((item("a"), item("c")), (item("b"), item("c"), item("a")), (), {}),
-            "here: a and 1 more is both in the forget set and in the retain set",
+            r"here: a and 1 more is both in the forget set \(a/\?/\) and in the retain set \(a/\?/\); it must",
         ),
     ],
 )
 def test_splits_that_cannot_be_used(splits: Splits, message: str):
     with pytest.raises(DataError, match=message):
         check_splits(splits, "here")
+
+
+FORGET, RETAIN = (item("Ada"),), (item("Bob"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "places"),
+    [
+        ({"evaluation": {"neighbour_qa": (item("Ada", "Who?"),)}}, "the forget set .* and in the column neighbour_qa"),
+        ({"evaluation": {"retain_vqa_test": (item("Ada"),)}}, "the forget set .* and in the column retain_vqa_test"),
+        ({"background": (item("Ada", image=IMAGE),)}, "the forget set .* and in the background set"),
+        ({"evaluation": {"forget_qa": (item("Bob"),)}}, "the column forget_qa .* and in the retain set"),
+        ({"evaluation": {"neighbour_vqa": (item("Bob"),)}}, "the retain set .* and in the column neighbour_vqa"),
+    ],
+)
+def test_nobody_is_forgotten_and_kept(change: dict[str, Any], places: str):
+    with pytest.raises(DataError, match=rf"here: (Ada|Bob) is both in {places} .*; it must be in one"):
+        check_splits(replace(Splits(FORGET, RETAIN, (), {}), **change), "here")
+
+
+def test_texts_are_about_everybody():
+    splits = Splits(FORGET, RETAIN, (item("Ada"),), {"general": (item("Ada"),)}, (item("Ada"),))
+    assert check_splits(splits, "here") is splits
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("José", "Jose\u0301"), ("Li Wei", "Li  Wei"), ("Ada ", "Ada"), ("Bob", "Bo\u200bb"), ("Ｘ", "X")],
+)
+@pytest.mark.parametrize("place", ["retain", "text", "background", "neighbour_vqa", "forget_qa"])
+def test_names_that_look_the_same_are_one_or_an_error(one: str, other: str, place: str):
+    items = (item("x"), item(other))
+    sets = {place: items} if place in ("retain", "text", "background") else {"evaluation": {place: items}}
+    with pytest.raises(DataError) as error:
+        check_splits(replace(Splits((item(one),), (item("y"),), (), {}), **sets), "here")
+    assert str(error.value).startswith(f"here: the names {one!a} (")
+    assert f"and {other!a} (" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (Example("1", "a", "\u200b", "yes"), "question"),
+        (Example("1", "a", "?", " \ufeff"), "answer"),
+        (Example("1", "\u2060", "?", "yes"), "entity"),
+        (Example("1", "a", "?", "y", choices=("y", "\u3164")), r"choices\[1\]"),
+        (Example("1", "a", "?", "y", perturbed=("\udc00",)), r"perturbed\[0\]"),
+    ],
+)
+def test_items_of_any_loader_have_words(wrong: Example, field: str):
+    with pytest.raises(DataError, match=rf"^here: general: 1: {field} is no text that can be read: '"):
+        check_splits(Splits(FORGET, RETAIN, (), {"general": (wrong,)}), "here")
 
 
 def test_a_limit_is_spread_over_the_entities():

@@ -17,6 +17,7 @@ from PIL import Image
 from support.layouts import png
 from typing_extensions import TypedDict
 
+from mmunlearner.core.texts import is_blank
 from mmunlearner.core.validation import Json, Text
 from mmunlearner.data import ImageRef
 from mmunlearner.data.tables import Cell, Images, check, has_table, read_table
@@ -50,6 +51,13 @@ def test_a_fitting_row_comes_back_parsed_and_without_strange_columns():
     [
         ({"name": 7}, "column name: expected a text, found 7"),
         ({"name": " "}, "column name: expected a text, found an empty one"),
+        ({"name": "\u200b\u3164 "}, "column name: expected a text, found nothing visible in '\\u200b\\u3164 '"),
+        ({"name": "a\ud83d"}, "column name: expected Unicode text, found half of a surrogate pair"),
+        (
+            {"inner": [{"word": "\udc80"}]},
+            "column inner[0].word: expected Unicode text, found half of a surrogate pair",
+        ),
+        ({"notes": '{"a": "\\ud83d"}'}, "column notes: expected Unicode text, found half of a surrogate pair"),
         ({"name": None}, "column name: expected a text, found nothing"),
         ({"count": True}, "column count: expected a whole number, found True"),
         ({"count": 1.5}, "column count: expected a whole number, found 1.5"),
@@ -261,7 +269,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path: Path):
         ("t.json", b"[1,", "not valid JSON"),
         ("t.json", b"[1]", "row 1: expected the columns name, numbers, found 1"),
         ("t.jsonl", b'"x"', "row 1: expected the columns name, numbers, found 'x'"),
-        ("t.jsonl", b"\xff\xfe", "not UTF-8 text"),
+        ("t.jsonl", b"\xff\xfd", "line 1: not UTF-8 text (byte 0, invalid start byte); save the file as UTF-8"),
         ("t.parquet", b"PAR1 but no more", "row 1 or later: broken parquet"),
         ("t.parquet", b"", "row 1 or later: broken parquet"),
         ("t.csv", b"a,b", "not a table this package reads; give .parquet, .jsonl, .json"),
@@ -296,7 +304,9 @@ def test_a_missing_table_is_named(tmp_path: Path):
 
 @given(
     rows=st.lists(
-        st.fixed_dictionaries({"name": st.text(min_size=1).filter(str.strip), "numbers": st.lists(st.integers(-9, 9))})
+        st.fixed_dictionaries(
+            {"name": st.text().filter(lambda text: not is_blank(text)), "numbers": st.lists(st.integers(-9, 9))}
+        )
     )
 )
 def test_jsonl_reads_what_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]):

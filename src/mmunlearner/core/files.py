@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmunlearner.errors import DataError
+from mmunlearner.errors import DataError, reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,23 +61,36 @@ def write_json(path: Path | str, value: Any) -> Path:
     Raises:
         ValueError: it holds a NaN or an infinity, which are not JSON.
     """
-    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return write_bytes(path, _json_bytes(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"))
+
+
+def _json_bytes(text: str) -> bytes:
+    """Return JSON text in UTF-8; half of a surrogate pair, which UTF-8 has no bytes for, becomes JSON's `\\ud83d`."""
+    return text.encode(errors="backslashreplace")
 
 
 def read_text(path: Path | str) -> str:
-    """Read a file in UTF-8.
+    """Read a file in UTF-8, or in UTF-16 if it begins with that mark; line ends stay as they are.
 
     Raises:
-        DataError: it is missing, cannot be read or is not UTF-8.
+        DataError: it is missing, cannot be read or is in another encoding.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    # Editors and spreadsheets put a byte order mark before the text, which is no part of it.
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        # Never read as Windows-1252 by a guess: every wrong guess would change names and answers without a word.
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: not UTF-8 text (byte {error.start}, {error.reason}); save the file as UTF-8"
+        ) from None
 
 
 def read_json(path: Path | str) -> Any:
@@ -85,11 +99,16 @@ def read_json(path: Path | str) -> Any:
     Raises:
         DataError: it cannot be read or is not JSON.
     """
-    text = read_text(path)
+    return _parse_json(read_text(path), str(path))
+
+
+def _parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
+        raise DataError(f"{where}: not valid JSON ({error if chr(10) in text else error.msg})") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets in thousands of brackets
+        raise DataError(f"{where}: not JSON that can be read ({reason(error)})") from None
 
 
 def iterate_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
@@ -100,11 +119,8 @@ def iterate_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
     """
     # Lines end at a line feed alone: JSON texts may hold the other separators of `str.splitlines`.
     for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+        if text := line.removeprefix("\ufeff").strip():  # the mark of a file that was joined to another one
+            yield number, _parse_json(text, f"{path}, line {number}")
 
 
 def read_jsonl(path: Path | str) -> list[Any]:
@@ -118,14 +134,32 @@ def read_jsonl(path: Path | str) -> list[Any]:
 
 def write_jsonl(path: Path | str, values: list[Any]) -> Path:
     """Write one JSON value per line, as `write_bytes` does."""
-    return write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+    return write_bytes(path, b"".join(_json_line(value) for value in values))
+
+
+def _json_line(value: Any) -> bytes:
+    return _json_bytes(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def append_jsonl(path: Path | str, value: Any) -> None:
     """Append one line to a log."""
     # Not staged, as the other files are: that would copy the whole log at every step.
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    with Path(path).open("ab") as file:
+        file.write(_json_line(value))
+
+
+def repair_jsonl(path: Path | str) -> list[Any]:
+    """Drop a last line that a kill cut short while it was appended; return the values of the whole lines.
+
+    Raises:
+        DataError: the file cannot be read, or a whole line is not JSON.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    # A whole line ends with a line feed: nothing is left behind the last one. Bytes, as the cut may be within a letter.
+    if not content.endswith(b"\n"):
+        write_bytes(path, content[: content.rfind(b"\n") + 1])
+    return read_jsonl(path)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from typing_extensions import is_typeddict
 
 from mmunlearner.config import PartOf
 from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.texts import canonical, is_blank, unwritable
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -61,6 +62,9 @@ COLUMNS_ONLY = Rules("column", unknown="forbid")
 FIELDS = Rules("field", source="json")
 
 
+BROKEN = "half of a surrogate pair"
+
+
 class InvalidError(Exception):
     """A value that does not fit its type. The caller of `validate` knows which file or flag it came from."""
 
@@ -81,6 +85,8 @@ def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -
     content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
     if content is None:  # the adapter would accept it
         raise InvalidError("", f"expected {_expected(kind, rules)}, found nothing")
+    if (broken := unwritable(content)) is not None:  # pydantic would accept it too, and no file could hold it
+        raise InvalidError(_dotted(broken), f"expected Unicode text, found {BROKEN}")
     try:
         if rules.source == "json":
             # By way of a text, since only there does strict pydantic take a list for a tuple.
@@ -144,8 +150,8 @@ def refusal(expected: str, found: str) -> PydanticCustomError:
 
 
 def _check_not_empty(text: str) -> str:
-    if not text.strip():
-        raise refusal("a text", "an empty one")
+    if is_blank(text):
+        raise refusal("a text", "an empty one" if not text.strip() else f"nothing visible in {text!a}")
     return text
 
 
@@ -154,14 +160,21 @@ def _parse_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return without_nulls(json.loads(value))  # nulls within the text count as absent, too
-    except json.JSONDecodeError as error:
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            return without_nulls(ast.literal_eval(value))
-        raise refusal("JSON", f"{shorten(value)} ({error.msg} at character {error.pos})") from None
+        content = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        try:
+            content = ast.literal_eval(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            problem = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise refusal("JSON", f"{shorten(value)} ({problem})") from None
+    if unwritable(content) is not None:
+        raise refusal("Unicode text", BROKEN)
+    return without_nulls(content)  # nulls within the text count as absent, too
 
 
 Text = Annotated[str, AfterValidator(_check_not_empty)]
+Name = Annotated[Text, AfterValidator(canonical)]
+"""Text that names an entity: spellings that are the same text to Unicode become one."""
 Json = BeforeValidator(_parse_json)
 """Marker of a value that is written as JSON text."""
 

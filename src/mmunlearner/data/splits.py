@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 from zlib import crc32
 
+from mmunlearner.core.texts import appearance, is_blank, unwritable
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.errors import DataError
 
 GENERAL = "general"
 """Column of general ability, whose items are about no entity."""
+
+TRAINING_SETS = ("forget", "retain", "text", "background")
 
 
 class Overlap(NamedTuple):
@@ -116,7 +119,8 @@ def check_splits(splits: Splits, source: str) -> Splits:
     """Return the splits unchanged after checking that a run can use them.
 
     Raises:
-        DataError: a set is empty, two items of a column have the same id, or an entity is in forget and in retain.
+        DataError: a set is empty, two items of a column have the same id, an item lacks words, two entities have names
+            that look the same, or an entity is to be forgotten and kept.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
@@ -126,16 +130,53 @@ def check_splits(splits: Splits, source: str) -> Splits:
             raise DataError(f"{source}: the evaluation column {column} is empty")
         if repeated := [id_ for id_, count in Counter(item.id for item in items).items() if count > 1]:
             raise DataError(f"{source}: two items of the column {column} have the id {repeated[0]}")
-    check_disjoint({e.entity for e in splits.forget}, {e.entity for e in splits.retain}, source)
+    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | splits.evaluation
+    for name, items in sets.items():
+        for item in items:
+            _check_words(item, f"{source}: {name}: {item.id}")
+    _check_names({name: items for name, items in sets.items() if name != GENERAL}, source)
+    _check_apart(sets, source)
     return splits
 
 
-def check_disjoint(forget: Iterable[str], retain: Iterable[str], source: str) -> None:
-    """Check that no entity is in the forget set and in the retain set.
+def _check_words(item: Example, where: str) -> None:
+    """Raise an error if a text of an item shows nothing, or cannot be written to a file."""
+    # Readers of tables have checked it and named row and column; this is for loaders of the user's own.
+    texts = {"entity": item.entity, "question": item.question, "answer": item.answer}
+    texts |= {f"choices[{k}]": choice for k, choice in enumerate(item.choices)}
+    texts |= {f"perturbed[{k}]": answer for k, answer in enumerate(item.perturbed)}
+    for field, text in texts.items():
+        if unwritable(text) is not None or is_blank(text):
+            raise DataError(f"{where}: {field} is no text that can be read: {text!a}")
 
-    Raises:
-        DataError: an entity is in both.
-    """
-    if both := sorted(set(forget) & set(retain)):
-        more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-        raise DataError(f"{source}: {both[0]}{more} is both in the forget set and in the retain set; it must be in one")
+
+def _check_names(sets: Mapping[str, Sequence[Example]], source: str) -> None:
+    """Raise an error if two entities have different names that look the same."""
+    first_of: dict[str, Example] = {}
+    entities = {item.entity: item for items in sets.values() for item in reversed(items)}  # each with its first item
+    for name, item in entities.items():
+        first = first_of.setdefault(appearance(name), item)
+        if first.entity != name:
+            raise DataError(
+                f"{source}: the names {first.entity!a} ({first.id}) and {name!a} ({item.id}) look the same; "
+                "write one entity in one way"
+            )
+
+
+def _check_apart(sets: Mapping[str, Sequence[Example]], source: str) -> None:
+    """Raise an error if an entity to forget is kept somewhere, or a neighbour is retained; name both places."""
+    first: defaultdict[str, dict[str, str]] = defaultdict(dict)  # side -> entity -> its first place
+    for name, items in sets.items():
+        side, place = _group(name), f"the {name} set" if name in TRAINING_SETS else f"the column {name}"
+        for item in items:
+            # The oracle must not see whom it should not know; texts of the background show nobody.
+            if side != "background" or item.images:
+                first[side].setdefault(item.entity, f"{place} ({item.id})")
+    # The text set is about everybody, and questions of general ability are about nobody.
+    for one, other in (
+        ("forget", "retain"), ("forget", "neighbour"), ("forget", "background"), ("retain", "neighbour"),
+    ):  # fmt: skip
+        if both := sorted(first[one].keys() & first[other].keys()):
+            more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+            places = " and in ".join(first[side][both[0]] for side in (one, other))
+            raise DataError(f"{source}: {both[0]}{more} is both in {places}; it must be in one")

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmunlearner.config import JudgeConfig
-from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
+from mmunlearner.core.files import append_jsonl, read_jsonl, repair_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import ConfigError, JudgeError
 from mmunlearner.evaluate.metrics import Line
@@ -53,7 +53,9 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
     if not config.model:
         raise ConfigError("judge.model: name the judge, as the endpoint knows it")
     folder = Path(out_dir) / JUDGE
-    _repair(folder)
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.jsonl"):
+        repair_jsonl(path)  # before `read_columns`, which reads them too
     sent = 0
     for column, lines in read_columns(out_dir).items():
         # Letters and gaps have one right answer, which needs no judge.
@@ -96,16 +98,6 @@ def unscored(out_dir: Path | str) -> Sequence[str]:
     """Return the ids of the answers whose judgement holds no number."""
     files = sorted((Path(out_dir) / JUDGE).glob("*.jsonl"))
     return [line["id"] for file in files for line in read_jsonl(file) if line["score"] is None]
-
-
-def _repair(folder: Path) -> None:
-    """Make the folder, and drop a last line that was cut short when a pass was killed."""
-    # A whole line ends with a newline, so that behind the last one nothing is left.
-    folder.mkdir(exist_ok=True)
-    for path in folder.glob("*.jsonl"):
-        *lines, rest = path.read_text(encoding="utf-8").split("\n")
-        if rest:
-            write_jsonl(path, [json.loads(line) for line in lines])
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mmunlearner.core.files import append_jsonl, read_jsonl, write_jsonl
+from mmunlearner.core.files import append_jsonl, read_jsonl, repair_jsonl, write_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import TrainingError
 
@@ -36,9 +35,7 @@ class StepLog(TrainerCallback):
         self.started = time.monotonic()
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-            # A kill may have cut the last line short: only lines that end are read.
-            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+            lines = repair_jsonl(self.path) if self.path.exists() else []
             write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
 
     def on_log(

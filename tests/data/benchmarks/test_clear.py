@@ -86,7 +86,11 @@ def test_absent_evaluation_has_no_column(root: Path, tmp_path: Path):
     ("split", "rows", "message"),
     [
         ("forget05", [], "/forget05: an empty configuration"),
-        ("forget05", [picture_of(1)], ": Person B is both in the forget set and in the retain set"),
+        (
+            "forget05",
+            [picture_of(1)],
+            ": Person B is both in the forget set (forget05/1/caption) and in the retain set (retain95/",
+        ),
         ("forget05", [picture_of(0) | {"caption": ""}], "row 1, column caption: expected a text, found an empty one"),
         (
             "full+tofu",

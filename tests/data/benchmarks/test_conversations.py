@@ -156,6 +156,16 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         ),
         (
             load_conversations,
+            {"image": "x.png", "conversations": turns("<image>\n\u200b", "A")},
+            "column conversations[0]: expected a question in words, found none",
+        ),
+        (
+            load_chat,
+            {"prompt": [{"role": "user", "content": [{"type": "text", "text": " "}]}], "completion": "A"},
+            "column prompt[0]: expected a question in words, found none",
+        ),
+        (
+            load_conversations,
             {"conversations": turns("<image> Q", "A")},
             "column conversations[0]: expected a place for each image of the row (0), or for none, found 1",
         ),

@@ -157,6 +157,14 @@ def test_blanks_are_written_alike(root: Path, tmp_path: Path, blank: str, standa
     assert clozes[0].question == f"A {standard} of B"
 
 
+def test_neighbours_whose_numbers_are_counted_anew_are_other_people(root: Path, tmp_path: Path):
+    shutil.copytree(root, tmp_path / "b")
+    stranger = person(0) | {"biography": {"Name": "Somebody Else"}}
+    write_split(tmp_path / "b", "Retain_Set", [stranger])
+    splits = load(tmp_path / "b", forget=25)
+    assert {e.entity for e in splits.evaluation["neighbour_vqa"]} == {"Retain_Set/001"}
+
+
 def break_bench(root: Path, change: Callable[[Path], object]) -> str:
     """The error of a benchmark that was changed."""
     change(root)
@@ -181,7 +189,12 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "in both sets",
         lambda r: write_split(r, "retain_75", [person(n) for n in range(4)]),
-        "{root}: 001 is both in the forget set and in the retain set; it must be in one",
+        "{root}: 001 is both in forget_25 and in retain_75; it must be in one",
+    ),
+    (
+        "a person to forget among the neighbours",
+        lambda r: write_split(r, "Retain_Set", [person(0)]),
+        "{root}: 001 is both in the forget set (ft_Data/001/0) and in the column neighbour_vqa (Retain_Set/001/",
     ),
     ("nothing to train on", lambda r: shutil.rmtree(r / "ft_Data"), "{root}: no split ft_Data; there are Full_Set"),
     (

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.layouts import image_bytes, png
 
+from mmunlearner.core.texts import appearance, canonical, is_blank
 from mmunlearner.data import Example, ImageRef
 from mmunlearner.data.benchmarks.rows import FILE, as_row, load, load_general, read, write
 from mmunlearner.errors import DataError
@@ -99,12 +100,16 @@ def test_what_is_absent_is_made_up(tmp_path: Path):
     assert plain == Example("eval/a/2", "a", "Q of a?", "yes", paraphrase="aye")
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=8)
+WORDS = (
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=8)
+    .map(canonical)
+    .filter(lambda text: not is_blank(text))
+)
 
 
 @st.composite
 def examples(draw: st.DrawFn, number: int) -> tuple[Example, str, str | None]:
-    choices = tuple(draw(st.lists(WORDS, min_size=2, max_size=5, unique=True)))
+    choices = tuple(draw(st.lists(WORDS, min_size=2, max_size=5, unique_by=appearance)))
     task = draw(st.sampled_from(["generation", "cloze", "multiple_choice"]))
     example = Example(
         f"{number}", draw(WORDS), draw(WORDS) + (" __" if task == "cloze" else ""), choices[0],
@@ -175,6 +180,8 @@ def test_a_wrong_row_leaves_what_was_there(tmp_path: Path):
             "column task: expected multiple_choice (there are choices)",
         ),
         ({"task": "multiple_choice"}, "column choices: expected 2 to 26 different texts (task is multiple_choice)"),
+        ({"choices": ["yes", "yes\u200b"]}, "column choices: expected 2 to 26 different texts"),
+        ({"question": "\u200b"}, "column question: expected a text, found nothing visible in '\\u200b'"),
         ({"choices": ["yes", "yes"]}, "column choices: expected 2 to 26 different texts"),
         ({"choices": ["no", "maybe"]}, "column answer: expected one of the choices no, maybe, found 'yes'"),
         ({"id": "first"}, "column id: expected an id of its own, found first, which row 1 has"),
@@ -223,6 +230,25 @@ def test_whom_to_forget_must_be_known(tmp_path: Path, forget: tuple[str, ...], m
     root = folder(tmp_path / "r", ROWS)
     with pytest.raises(DataError, match=message):
         load(root, forget_entities=forget)
+
+
+def test_one_name_in_two_unicode_forms_is_one_entity(tmp_path: Path):
+    rows = [
+        row("Jose\u0301  Li", "train", "images/a.png"),
+        row(" Jos\u00e9 Li", "eval"),
+        row("b", "train", "images/b.png"),
+    ]
+    for name in ("José Li", "Jose\u0301 Li "):
+        splits = load(folder(tmp_path / name, rows), forget_entities=(name,))
+        assert {e.entity for e in (*splits.forget, *splits.evaluation["forget_qa"])} == {"Jos\u00e9 Li"}
+
+
+def test_an_entity_to_forget_is_no_neighbour(tmp_path: Path):
+    rows = [*ROWS, row("a", "train", "images/c.png", group="neighbour")]
+    with pytest.raises(
+        DataError, match=r"a is both in the forget set \(train/a/1\) and in the background set \(train/a/18"
+    ):
+        load(folder(tmp_path / "r", rows), forget_entities=("a",))
 
 
 def test_a_folder_without_questions(tmp_path: Path):

@@ -22,10 +22,11 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mmunlearner.core.validation import Text
+from mmunlearner.core.texts import appearance, canonical, is_blank
+from mmunlearner.core.validation import Name, Text
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
-from mmunlearner.data.splits import check_disjoint
+from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, Checked, has_table, read_table
 from mmunlearner.errors import DataError
 
@@ -47,7 +48,7 @@ class Picture(TypedDict):
 
     image: ImageRef
     caption: Text
-    name: Text
+    name: Name
 
 
 class PerturbedPicture(Picture):
@@ -96,7 +97,6 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     names = {"forget": f"forget{forget:02d}", "retain": f"retain{100 - forget}"}
     pictures = {group: _read(root, name) for group, name in names.items()}
     authors = {group: list(dict.fromkeys(row["name"] for _, row in rows)) for group, rows in pictures.items()}
-    check_disjoint(authors["forget"], authors["retain"], str(root))
     # The rows of full+tofu may be about an author of either group.
     everybody = [*authors["forget"], *authors["retain"]]
     columns: dict[str, tuple[Example, ...]] = {}
@@ -108,12 +108,13 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     for column, split in (("neighbour_vqa", "real_faces"), ("general", "real_world")):
         if has_table(root / split):
             columns[column] = tuple(_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split))
-    return Splits(
+    splits = Splits(
         forget=tuple(_captions(pictures["forget"], names["forget"])),
         retain=tuple(_captions(pictures["retain"], names["retain"])),
         text=tuple(_texts(_read(root, "full+tofu"), "full+tofu", everybody)),
         evaluation=columns,
     )
+    return check_splits(splits, str(root))
 
 
 def _read(root: Path, split: str) -> list[Checked]:
@@ -146,8 +147,8 @@ def _perturbed(rows: Sequence[Checked], split: str) -> Iterator[Example]:
 
 
 def _choice(row: Choice, name: str) -> Example:
-    # Some files list the right name among the options and some do not, hence a set.
-    texts = {row["answer"], *row["options"]}
+    # Some files list the right name among the options and some do not, perhaps in another Unicode form.
+    texts = {appearance(text): text for text in (*row["options"], row["answer"])}.values()
     # Ordered by a hash of item and text: the right option has no fixed place, and the order is the same everywhere.
     options = tuple(sorted(texts, key=lambda text: hashlib.sha256(f"{name} {text}".encode()).digest()))
     wrong = tuple(text for text in options if text != row["answer"])
@@ -161,7 +162,7 @@ def _texts(rows: Iterable[Checked], split: str, authors: Sequence[str]) -> Itera
     """Yield the rows without an image."""
 
     def filled(row: PictureOrText, column: Literal["question", "answer"], cell: Cell) -> str:
-        if not (text := row.get(column)):
+        if is_blank(text := row.get(column) or ""):
             raise cell.inside(column).error("a text (the row has no image)", "nothing")
         return text
 
@@ -170,5 +171,6 @@ def _texts(rows: Iterable[Checked], split: str, authors: Sequence[str]) -> Itera
         if row.get("image") is None:
             question, answer = filled(row, "question", cell), filled(row, "answer", cell)
             # A question without a name goes on about the author of the question before.
-            author = next((name for name in authors if name in f"{question} {answer}"), author)
-            yield Example(f"{split}/{cell.row}", author or "unknown", question, answer)
+            text = canonical(f"{question} {answer}")  # as the names are
+            author = next((name for name in authors if name in text), author)
+            yield Example(f"{split}/{cell.row}", author or f"unknown ({split})", question, answer)

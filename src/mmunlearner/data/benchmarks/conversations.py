@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, NotRequired
 from typing_extensions import TypedDict
 
 from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.texts import canonical, is_blank
 from mmunlearner.core.validation import Text
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
@@ -146,7 +147,7 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
         # Relative to the folder, so that moving the folder changes no entity; an absolute path may lie elsewhere.
         path, folder = Path(images[0].path), cell.file.parent
         image_file = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-    entity = row.get("entity") or image_file or id_ or f"{name} {cell.row}"
+    entity = canonical(row.get("entity") or image_file) or id_ or f"{name} {cell.row}"
     pairs = _pairs(turns, cell)
     counts = list(accumulate(question.images for question, _ in pairs))
     if counts[-1] not in (0, len(images)):
@@ -173,6 +174,8 @@ def _pairs(turns: Sequence[Turn], cell: Cell) -> list[tuple[Turn, Turn]]:
         if ROLES.get(turn.role) != expected:
             roles = " or ".join(role for role, use in ROLES.items() if use == expected)
             raise turn.cell.error(f"a turn of {roles}", turn.role)
+        if is_blank(turn.text):
+            raise turn.cell.error(f"{'a question' if expected == 'question' else 'an answer'} in words", "none")
         if expected == "answer" and turn.images:
             raise turn.cell.error("an answer in words", "an image's place in it")
     if not turns or len(turns) % 2:

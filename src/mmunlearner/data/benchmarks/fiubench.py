@@ -14,10 +14,11 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from mmunlearner.core.files import read_json
-from mmunlearner.core.validation import Text
+from mmunlearner.core.validation import Name, Text
 from mmunlearner.data.benchmarks.person_rows import NAME, fact_questions, phrase
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
+from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, check, read_table
 from mmunlearner.errors import DataError
 
@@ -36,7 +37,7 @@ class QuestionAnswer(TypedDict):
 
 
 class Identity(TypedDict):
-    unique_id: Text
+    unique_id: Name
     image_path: ImageRef
     """Relative to the folder."""
     metadata: NotRequired[dict[str, object] | None]
@@ -51,7 +52,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     """
     root = Path(root)
     people = {row["unique_id"]: row for _, row in list(read_table(root / FULL, Identity))[:PEOPLE]}
-    shares = check(read_json(root / SPLIT), dict[str, list[str]], Cell(root / SPLIT, 1))
+    shares = check(read_json(root / SPLIT), dict[str, list[Name]], Cell(root / SPLIT, 1))
     if (name := f"forget{forget}") not in shares:
         names = ", ".join(sorted(shares)) or "none"
         raise DataError(f"{root / SPLIT}: no set {name}; there are {names} (other shares: --data.forget)")
@@ -73,12 +74,13 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
         if names := [key for key in metadata if phrase(key) in ("name", "full name")]:
             metadata[NAME] = metadata.pop(names[0])
             text += fact_questions(entity, metadata, f"text/{entity}")
-    return Splits(
+    splits = Splits(
         forget=tuple(e for entity in forgotten for e in _training(people[entity])),
         retain=tuple(e for entity in retained for e in _training(people[entity])),
         text=tuple(text),
         evaluation={column: items for column, items in columns.items() if items},
     )
+    return check_splits(splits, str(root))
 
 
 def _training(person: Identity) -> list[Example]:

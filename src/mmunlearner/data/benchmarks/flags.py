@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typing_extensions import TypedDict
 
-from mmunlearner.core.validation import Text
+from mmunlearner.core.validation import Name, Text
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.benchmarks.people import general
 from mmunlearner.data.benchmarks.rows import Row, as_row
@@ -67,7 +67,7 @@ class Country(TypedDict):
     """An entry of `facts.json`."""
 
     code: Text
-    name: Text
+    name: Name
     capital: list[str]
     region: str
     subregion: str

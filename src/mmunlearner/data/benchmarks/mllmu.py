@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mmunlearner.core.validation import Json, Text
+from mmunlearner.core.validation import Json, Name, Text
 from mmunlearner.data.benchmarks.person_rows import (
     PersonBenchmark,
     Split,
@@ -62,7 +62,7 @@ HINTS: Mapping[str, str] = {
 
 class ChoiceQuestion(TypedDict):
     Question: Text
-    Options: dict[str, str]
+    Options: dict[str, Text]
     """Letter -> text: A to D in MLLMU-Bench."""
     Correct_Answer: Text
     """A letter."""
@@ -83,7 +83,7 @@ class OpenQuestion(TypedDict):
 class Biography(TypedDict):
     """A person's facts, and the questions about them."""
 
-    ID: Text
+    ID: Name
     biography: Annotated[dict[str, object], Json]
     """Fact -> value, among them `Name`."""
     question: NotRequired[str | None]
@@ -95,12 +95,12 @@ class Biography(TypedDict):
 
 
 class WithImage(TypedDict):
-    ID: Text
+    ID: Name
     image: ImageRef
 
 
 class WithImages(TypedDict):
-    ID: Text
+    ID: Name
     images: list[ImageRef]
 
 
@@ -120,7 +120,7 @@ class QuestionAnswer(TypedDict):
 class TrainingPerson(TypedDict):
     """A row of ft_Data and its parts."""
 
-    ID: Text
+    ID: Name
     image: ImageRef
     metadata: Annotated[list[QuestionAnswer], Json]
 

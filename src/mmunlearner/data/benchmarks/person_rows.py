@@ -14,9 +14,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
+from mmunlearner.core.texts import appearance, is_blank
 from mmunlearner.core.validation import shorten
 from mmunlearner.data.example import Example, Splits
-from mmunlearner.data.splits import check_disjoint
+from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, Checked, has_table, read_table
 from mmunlearner.errors import DataError
 
@@ -90,7 +91,9 @@ def load_people(root: Path, forget: int, benchmark: PersonBenchmark) -> Splits:
         "forget": benchmark.read(root, f"forget_{forget}"),
         "retain": benchmark.read(root, f"retain_{100 - forget}"),
     }
-    check_disjoint(splits["forget"].people, splits["retain"].people, str(root))
+    if both := sorted(splits["forget"].people.keys() & splits["retain"].people.keys()):
+        names = " and in ".join(split.name for split in splits.values())
+        raise DataError(f"{root}: {both[0]} is both in {names}; it must be in one")
     everybody = [row for split in splits.values() for row in split.people.values()]
     evaluation = _evaluation(root, splits, benchmark)  # first, as it checks the rows that training questions need
 
@@ -100,12 +103,13 @@ def load_people(root: Path, forget: int, benchmark: PersonBenchmark) -> Splits:
             raise DataError(f"{root}: no training question about {missing[0]}, who is in {split.name}")
         return tuple(examples)
 
-    return Splits(
+    whole = Splits(
         forget=training(splits["forget"]),
         retain=training(splits["retain"]),
         text=tuple(text for row in everybody for text in benchmark.texts(row, f"text/{row['ID']}")),
         evaluation=evaluation,
     )
+    return check_splits(whole, str(root))
 
 
 def _evaluation(root: Path, splits: Mapping[str, Split], benchmark: PersonBenchmark) -> dict[str, tuple[Example, ...]]:
@@ -126,10 +130,24 @@ def _evaluation(root: Path, splits: Mapping[str, Split], benchmark: PersonBenchm
         for group, split in splits.items():
             add(group, Split(test.name, [row for row in test.rows if row.row["ID"] in split.people]), "_test")
     if has_table(root / "Retain_Set"):
-        add("neighbour", benchmark.read(root, "Retain_Set"))
+        add("neighbour", _neighbours(benchmark.read(root, "Retain_Set"), splits))
     if empty := [name for name, items in columns.items() if not items]:
         raise DataError(f"{root}: nothing to evaluate in {empty[0]}: its split asks no such questions of these people")
     return columns
+
+
+def _neighbours(neighbours: Split, splits: Mapping[str, Split]) -> Split:
+    """Return the neighbours; those whose ID belongs to another person in the forget or the retain split get a new one.
+
+    IDs may be counted anew in each set, so the names decide whether two rows are about the same person.
+    """
+    people = splits["forget"].people | splits["retain"].people
+
+    def renamed(row: Any) -> Any:
+        names = [appearance(facts(r.get("biography", {})).get(NAME, "")) for r in (row, people.get(row["ID"], row))]
+        return row if names[0] == names[1] else row | {"ID": f"{neighbours.name}/{row['ID']}"}
+
+    return Split(neighbours.name, [Checked(cell, renamed(row)) for cell, row in neighbours.rows])
 
 
 # Facts
@@ -149,7 +167,8 @@ def facts(biography: Mapping[str, Any]) -> dict[str, str]:
 def _in_words(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(text for item in value if (text := _in_words(item)))
-    return "" if value is None or isinstance(value, Mapping) else str(value).strip()
+    text = "" if value is None or isinstance(value, Mapping) else str(value).strip()
+    return "" if is_blank(text) else text
 
 
 def fact_questions(entity: str, biography: Mapping[str, Any], prefix: str = "text") -> list[Example]:

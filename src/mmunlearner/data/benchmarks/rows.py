@@ -26,7 +26,8 @@ from typing_extensions import TypedDict
 
 from mmunlearner.core.files import staged_dir, write_text
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.core.validation import Text, shorten
+from mmunlearner.core.texts import canonical, distinct
+from mmunlearner.core.validation import Name, Text, shorten
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.splits import check_splits
@@ -42,7 +43,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 class Row(TypedDict):
     """One line of `questions.jsonl`."""
 
-    entity: Text
+    entity: Name
     """Person or thing that the question is about."""
     image: NotRequired[Images | None]
     """Path of the image, relative to the folder, or a list of several; absent or null: a question about text alone."""
@@ -122,7 +123,7 @@ def as_example(row: Row, cell: Cell) -> Example:
     if choices and task != "multiple_choice":
         raise cell.inside("task").error("multiple_choice (there are choices)", task)
     # Equal choices would make two letters right; more than 26 have no letters.
-    if task == "multiple_choice" and not 2 <= len(set(choices)) == len(choices) <= len(ascii_uppercase):
+    if task == "multiple_choice" and not (2 <= len(choices) <= len(ascii_uppercase) and distinct(choices)):
         raise cell.inside("choices").error("2 to 26 different texts (task is multiple_choice)", shorten(list(choices)))
     if task == "multiple_choice" and row["answer"] not in choices:
         raise cell.inside("answer").error(f"one of the choices {', '.join(choices)}", shorten(row["answer"]))
@@ -152,6 +153,7 @@ def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[s
     if not forget_entities:
         first = ", ".join(entities[:5])
         raise DataError(f"{source}: name the entities to forget (--data.forget_entities), e.g. some of {first}")
+    forget_entities = [canonical(name) for name in forget_entities]
     if unknown := [entity for entity in forget_entities if entity not in entities]:
         raise DataError(f"{source}: no entity {unknown[0]!r} to forget; {did_you_mean(unknown[0], entities)}")
     sets: defaultdict[str, list[Example]] = defaultdict(list)

@@ -14,7 +14,7 @@ from typing import Annotated, NotRequired
 
 from typing_extensions import TypedDict
 
-from mmunlearner.core.validation import Json, Text
+from mmunlearner.core.validation import Json, Name, Text
 from mmunlearner.data.benchmarks.person_rows import (
     PersonBenchmark,
     as_multiple_choice,
@@ -31,7 +31,7 @@ class Question(TypedDict):
     question: Text
     answer: Text
     """For multiple choice letter and text, `B. nurse`."""
-    options: NotRequired[dict[str, str] | None]
+    options: NotRequired[dict[str, Text] | None]
 
 
 class Modalities(TypedDict):
@@ -49,7 +49,7 @@ class Pairs(TypedDict):
 
 
 class Person(TypedDict):
-    ID: Text
+    ID: Name
     image: ImageRef
     MM_QA: Annotated[Pairs, Json]
     UM_QA: Annotated[Pairs, Json]
