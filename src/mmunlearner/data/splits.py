@@ -130,7 +130,7 @@ def check_splits(splits: Splits, source: str) -> Splits:
             raise DataError(f"{source}: the evaluation column {column} is empty")
         if repeated := [id_ for id_, count in Counter(item.id for item in items).items() if count > 1]:
             raise DataError(f"{source}: two items of the column {column} have the id {repeated[0]}")
-    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | splits.evaluation
+    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | dict(splits.evaluation)
     for name, items in sets.items():
         for item in items:
             _check_words(item, f"{source}: {name}: {item.id}")
