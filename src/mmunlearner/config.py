@@ -73,7 +73,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]
 SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 """Marker of a list that may be written as one text, as on the command line: `vision,projector`, `"Doe, Jane",Bob`."""
-Augment = Literal["none", "forget", "all"]
+Augment = Literal["auto", "none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
 Quantize = Literal["none", "int8", "nf4"]
@@ -176,10 +176,13 @@ class MaskConfig:
 class TrainConfig:
     """Budget of one training loop, equal for all methods that are compared."""
 
-    learning_rate: NotNegative = 1e-4
-    """Peak learning rate."""
-    steps: AtLeastOne = 40
-    """Steps that contain the forget term (optimizer steps, in fine-tuning)."""
+    learning_rate: NotNegative = 0.0
+    """Peak learning rate; 0: the method's own (`mmunlearner list`)."""
+    steps: Count = 0
+    """Steps that contain the forget term (optimizer steps, in fine-tuning); 0: the method's own number, which
+    may follow the number of entities to forget."""
+    parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS] = ()
+    """Parts whose weights train, those of the mask's parts where there is a mask; empty: the method's own."""
     retain_per_forget: AtLeastOne = 3
     """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
     retain_fraction: Fraction = 1.0
@@ -190,9 +193,10 @@ class TrainConfig:
     """Entities whose texts alone are drawn, in addition to a retain batch's images; 0: texts are drawn like images."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
-    augment: Augment = "none"
+    augment: Augment = "auto"
     """Images to turn, shift, zoom and light a little differently each time: `forget`, those of the forget term, so that
-    other views are forgotten too; `all`, for fine-tuning on few views. References are of unchanged images."""
+    other views are forgotten too; `all`, for fine-tuning on few views. `auto`: the method's own choice, where the
+    model's images can be changed. References are of unchanged images."""
     tokens_per_batch: Count = 0
     """Tokens (padding included) in a forward and backward pass; a batch that has more is run in several, whose
     gradients add up to the whole batch's. One image's questions stay together. 0: the batch in one pass."""

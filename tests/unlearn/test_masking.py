@@ -19,6 +19,7 @@ from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import LoraConfig, MaskConfig, TrainConfig
 from mmunlearner.data import Splits
 from mmunlearner.errors import MaskError
+from mmunlearner.methods import METHODS
 from mmunlearner.models import Loaded
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn import Lora, Sine
@@ -59,7 +60,9 @@ PLAIN = gradients(llava(VOCABULARY))
 def test_forget_gradient_is_the_masked_gradient(free):
     """m * grad CE(forget) exactly, and nothing to any other weight: embeddings, norms, biases, the tied head."""
     mask, loaded = make_mask(("vision", "projector")), llava(VOCABULARY)
-    adapted = WholeWeights(trainable_names(loaded.model, mask, TrainConfig(free=free))).wrap(loaded.model)
+    adapted = WholeWeights(
+        trainable_names(loaded.model, mask, METHODS["mmunlearner"].budget.fill(TrainConfig(free=free), 1))
+    ).wrap(loaded.model)
     masked = gradients(loaded, masking=Masking(adapted.weights, mask))
     trainable = {name for name, p in loaded.model.named_parameters() if p.requires_grad}
     assert masked.keys() == trainable & PLAIN.keys()  # the others are frozen, or weights that the model does not use

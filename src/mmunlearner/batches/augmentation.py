@@ -21,6 +21,11 @@ NOISE = 0.06
 """Standard deviation, of the processor's unit."""
 
 
+def can_augment(pixels: Tensor) -> bool:
+    """Return whether a processor's output is images that can be changed, [N, C, H, W]; some cut them into patches."""
+    return pixels.dim() == 4
+
+
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Turn, shift, zoom and light each image at random, and add noise: [N, C, H, W] -> [N, C, H, W].
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from mmunlearner.core.recipes import load_config, shipped_recipes
+from mmunlearner.core.recipes import load_config, plain, shipped_recipes
 from mmunlearner.data.load import FORMATS, find_loader
 from mmunlearner.evaluate import METRICS
-from mmunlearner.methods import METHODS, Method
+from mmunlearner.methods import METHODS, Budget, Method
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,18 @@ def _method(method: Method) -> Entry:
     ]
     source = method.paper or _first_line(method.retain or method.edit)  # a method of no paper, by its function
     options = ", ".join(f"{name}={default}" for name, default in method.options.items())
-    return Entry(method.name, options, f"{source}; needs {' and '.join(needs)}" if needs else source)
+    own, default = plain(method.budget), plain(Budget())
+    budget = [f"{name} {_text(value)}" for name, value in own.items() if value != default[name]]
+    clauses = [
+        source,
+        f"needs {' and '.join(needs)}" if needs else "",
+        f"its budget: {', '.join(budget)}" if budget else "",
+    ]
+    return Entry(method.name, options, "; ".join(clause for clause in clauses if clause))
+
+
+def _text(value: object) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _benchmark(name: str) -> Entry:

@@ -235,7 +235,7 @@ def unlearn(
     *,
     model: str,
     out: Path,
-    method: str = "mmunlearner",
+    method: str = "unlikelihood",
     mask: Path | None = None,
     options: dict[str, float] | None = None,
     data: DataConfig = DataConfig(),

@@ -1,7 +1,18 @@
 """Unlearning methods: one short file each."""
 
-from mmunlearner.methods import dpo, finetune, ga, kl_min, manu, mmunlearner, npo, rmu
-from mmunlearner.methods.method import BoundTerm, Edit, Method, Needs, Options, Reference, Term, TermName, resolve
+from mmunlearner.methods import dpo, finetune, ga, kl_min, manu, mmunlearner, npo, rmu, unlikelihood
+from mmunlearner.methods.method import (
+    BoundTerm,
+    Budget,
+    Edit,
+    Method,
+    Needs,
+    Options,
+    Reference,
+    Term,
+    TermName,
+    resolve,
+)
 
 METHODS = {
     method.name: method
@@ -15,10 +26,11 @@ METHODS = {
         manu.METHOD,
         mmunlearner.METHOD,
         mmunlearner.BOUNDED,
+        unlikelihood.METHOD,
         finetune.METHOD,
     )
 }
 
 __all__ = [
-    "METHODS", "BoundTerm", "Edit", "Method", "Needs", "Options", "Reference", "Term", "TermName", "resolve"
+    "METHODS", "BoundTerm", "Budget", "Edit", "Method", "Needs", "Options", "Reference", "Term", "TermName", "resolve"
 ]  # fmt: skip

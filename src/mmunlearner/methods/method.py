@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mmunlearner.config import Augment, Part, TrainConfig
 from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.errors import ConfigError, ModelError
 
@@ -134,6 +135,32 @@ class BoundTerm:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Training options of a method where neither the recipe nor the command sets them."""
+
+    learning_rate: float = 1e-4
+    steps: int = 40
+    """Forget steps, at least."""
+    images_per_entity: int = 0
+    """Forget images to draw of each entity, views of one image counted apart; the steps follow. 0: `steps` alone."""
+    parts: tuple[Part, ...] = get_args(Part)
+    """Parts whose weights train."""
+    augment: Augment = "none"
+
+    def fill(self, train: TrainConfig, entities: int) -> TrainConfig:
+        """Return the options with those filled in that are left to the method; `entities` are those to forget."""
+        images_per_step = train.batch_size * train.accumulation
+        steps = max(self.steps, -(-self.images_per_entity * entities // images_per_step))
+        return replace(
+            train,
+            learning_rate=train.learning_rate or self.learning_rate,
+            steps=train.steps or steps,
+            parts=train.parts or self.parts,
+            augment=self.augment if train.augment == "auto" else train.augment,
+        )
+
+
+@dataclass(frozen=True)
 class Method:
     """A loss of what is forgotten and one of what is retained, or an edit of the weights.
 
@@ -147,6 +174,8 @@ class Method:
     edit: Edit | None = None
     needs: Callable[[Options], Mapping[TermName, Needs]] = answers_alone
     """All options -> what each term reads; a term that is left out reads the model's answers alone."""
+    budget: Budget = Budget()
+    """Training options that suit the method."""
 
     def __post_init__(self) -> None:
         # An edit has no backward pass for a term to join.

@@ -8,13 +8,13 @@ from functools import cached_property, partial
 from typing import Any
 
 from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
-from mmunlearner.config import LoadConfig, Part, RunConfig, TrainConfig
+from mmunlearner.config import LoadConfig, MethodConfig, Part, RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
 from mmunlearner.run import memory
 from mmunlearner.run.memory import ORDER, ForwardSize, Memory, Sizes
 from mmunlearner.saliency import FisherPass
-from mmunlearner.unlearn import train_config
+from mmunlearner.unlearn import planned_budget
 from mmunlearner.unlearn.sampler import StepSampler
 
 # Tokens are counted in a few steps of a training and in a few rows of a data set; their mean stands for the rest.
@@ -121,14 +121,15 @@ def finetuning(estimator: Estimator, name: str) -> StepCost:
         examples = splits.vanilla_training if name == "vanilla" else splits.oracle_training
     model = replace(config.model, lora=config.finetune_lora)
     # As in the run, where fine-tuning is a training whose retain term has all the examples.
-    training = Training(config.finetune, model, config.finetune.steps, retain=examples)
+    train = planned_budget(config.finetune, MethodConfig("finetune"), splits)
+    training = Training(train, model, train.steps, retain=examples, parts=train.parts)
     return training_cost(estimator, f"finetune {name}", training)
 
 
 def unlearning(estimator: Estimator, name: str) -> StepCost:
     """Estimate one method, its trials included."""
     config, splits, method = estimator.config, estimator.splits, estimator.config.methods[name]
-    train, terms = train_config(config.train, method), resolve(method.method, METHODS)
+    train, terms = planned_budget(config.train, method, splits), resolve(method.method, METHODS)
     if terms.edit:
         return StepCost(f"unlearn {name}", 0)  # no gradient steps
     forget: Sequence[Example] = splits.forget if splits and terms.forget else ()
@@ -139,8 +140,8 @@ def unlearning(estimator: Estimator, name: str) -> StepCost:
     steps = optimizer_steps(terms, train)
     training = Training(
         train, config.model, steps * trials, forget, retain, terms.bind(method.options), trials,
-        # With `free: all` the retain term moves every weight, so that gradients of all parts are held.
-        parts=method.mask.parts if method.mask and train.free != "all" else ORDER,
+        # With `free: all` the retain term moves weights outside the mask's parts too, whose gradients are held.
+        parts=method.mask.parts if method.mask and train.free != "all" else train.parts,
         masked=method.mask is not None,
     )  # fmt: skip
     return training_cost(estimator, f"unlearn {name}{f' ({trials} trials)' if trials > 1 else ''}", training)

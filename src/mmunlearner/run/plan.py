@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mmunlearner.config import Quantize, RunConfig, TrainConfig
+from mmunlearner.config import MethodConfig, Quantize, TrainConfig
 from mmunlearner.core.progress import Progress
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.run import costs, steps
 from mmunlearner.run.costs import Estimator, StepCost
 from mmunlearner.run.run_dir import RunDir
 from mmunlearner.saliency import FisherPass, fisher_passes
-from mmunlearner.unlearn import train_config
+from mmunlearner.unlearn import planned_budget, train_config
 
 WITH_GRADIENT = 3  # work of a question with its gradient, against 1 for reading it: a backward pass costs two forward
 EDIT_QUESTIONS = 2048  # that an edit reads, about: only the edit itself knows how many
@@ -58,7 +58,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             f"finetune {name}",
             done=partial(_is_trained, run, name),
             do=partial(steps.finetune, run, name),
-            work=partial(_training_work, config.finetune, 1),
+            work=lambda: _training_work(planned_budget(config.finetune, MethodConfig("finetune"), run.splits), 1),
             cost=partial(costs.finetuning, name=name),
         )
     vanilla = ("finetune vanilla",) if "vanilla" in trained else ()
@@ -85,7 +85,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             needs=tuple(f"measure {fisher_pass.name}" for fisher_pass in passes),
         )
     # The longest first, so that no worker is left with a long step at the end.
-    for name in sorted(config.methods, key=lambda name: -_unlearning_work(config, name)):
+    for name in sorted(config.methods, key=lambda name: -_unlearning_work(run, name)):
         method = config.methods[name]
         # Trials and early stopping compare the model with the references' answers.
         judged = method.trials or train_config(config.train, method).stop_every
@@ -93,7 +93,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             f"unlearn {name}",
             done=partial(_is_trained, run, name),
             do=partial(steps.unlearn, run, name),
-            work=partial(_unlearning_work, config, name),
+            work=partial(_unlearning_work, run, name),
             cost=partial(costs.unlearning, name=name),
             needs=(
                 *vanilla,
@@ -139,10 +139,10 @@ def _are_masks_complete(run: RunDir) -> bool:
     return all(run.mask(name).exists() for name in run.masks)
 
 
-def _unlearning_work(config: RunConfig, name: str) -> int:
-    method = config.methods[name]
+def _unlearning_work(run: RunDir, name: str) -> int:
+    method = run.method(name)
     terms = resolve(method.method, METHODS)
-    train = train_config(config.train, method)
+    train = planned_budget(run.config.train, method, run.splits)
     if terms.edit:
         return EDIT_QUESTIONS * max(1, len(method.trials))
     # A method of both terms draws `retain_per_forget` retain batches to a forget batch; of retain alone, one a step.

@@ -25,7 +25,7 @@ from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
 from mmunlearner.run.validation import forget_target, stop_target, trial_items, validation_values
 from mmunlearner.saliency import FisherPass, Mask
-from mmunlearner.unlearn import Trained, make_adapter, train_config
+from mmunlearner.unlearn import Trained, make_adapter, planned_budget, train_config
 from mmunlearner.unlearn import unlearn as train
 
 
@@ -167,7 +167,7 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
     settings, work = dict(method.trials[number]), run.work(name) / str(number)
     # A trial may set its own number of steps; progress counts each trial as long as the recipe's training.
     count = len(method.trials)
-    steps = optimizer_steps(resolve(method.method, METHODS), train_config(run.config.train, method))
+    steps = optimizer_steps(resolve(method.method, METHODS), planned_budget(run.config.train, method, run.splits))
     progress = progress.child(f"trial {number + 1} of {count}")
     progress = progress.part(number * steps, (number + 1) * steps, count * steps)
     with measured() as cost:

@@ -2,7 +2,7 @@
 
 from mmunlearner.unlearn.adapters import Adapter, Lora, Sine, make_adapter
 from mmunlearner.unlearn.early_stopping import StopCheck, StopTarget
-from mmunlearner.unlearn.job import Job, train_config
+from mmunlearner.unlearn.job import Job, planned_budget, train_config
 from mmunlearner.unlearn.unlearn import Trained, run_job, unlearn
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "StopTarget",
     "Trained",
     "make_adapter",
+    "planned_budget",
     "run_job",
     "train_config",
     "unlearn",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
-from mmunlearner.batches.augmentation import augment
+from mmunlearner.batches.augmentation import augment, can_augment
 from mmunlearner.config import Augment
 from mmunlearner.data import Example
 from mmunlearner.errors import ConfigError
@@ -102,7 +102,7 @@ def _augmented(batch: Batch, rng: np.random.Generator) -> Batch:
     """Return the batch with other views of its images."""
 
     def views(pixels: Tensor) -> Tensor:
-        if pixels.dim() != 4:
+        if not can_augment(pixels):
             shape = list(pixels.shape)
             raise ConfigError(f"train.augment: this model's images are not [N, C, H, W] but {shape}; leave it off")
         return augment(pixels, rng)

@@ -14,7 +14,7 @@ from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
-from mmunlearner.methods import Method
+from mmunlearner.methods import METHODS, Method, resolve
 from mmunlearner.models import Loaded, check_not_offloaded
 from mmunlearner.models.quantization import UNTRAINABLE
 from mmunlearner.saliency import Mask
@@ -77,22 +77,31 @@ class Job:
         if any(term.needs.mask for term in terms) and self.mask is None:
             raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
         if self.mask is not None:
-            if not (method.forget or method.edit):
-                raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
-            if train.optimizer == "muon" and not self.adapter:
-                raise ConfigError(
-                    "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
-                )
-            # Decay acts on all weights, whatever their gradient; an adapter's decay moves its own numbers alone.
-            if train.free == "mask" and train.weight_decay and not self.adapter:
-                raise ConfigError(
-                    f"train.weight_decay {train.weight_decay} moves weights outside the mask, which train.free mask "
-                    "forbids: set it to 0"
-                )
+            self._check_masking(self.mask)
         method_reads = {"forget": method.forget or method.edit, "retain": method.retain or method.edit}
         for name, examples in (("forget", self.splits.forget), ("retain", self.splits.retain)):
             if method_reads[name] and not examples:
                 raise DataError(f"method {method.name} needs a {name} set, which is empty")
+
+    def _check_masking(self, mask: Mask) -> None:
+        method, train = self.method, self.train
+        if not (method.forget or method.edit):
+            raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
+        if outside := sorted(set(mask.info["parts"]) - set(train.parts)):
+            raise ConfigError(
+                f"train.parts {', '.join(train.parts)}: the mask selects weights of {', '.join(outside)}, which do not "
+                "train; name these parts too, or make a mask without them"
+            )
+        if train.optimizer == "muon" and not self.adapter:
+            raise ConfigError(
+                "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
+            )
+        # Decay acts on all weights, whatever their gradient; an adapter's decay moves its own numbers alone.
+        if train.free == "mask" and train.weight_decay and not self.adapter:
+            raise ConfigError(
+                f"train.weight_decay {train.weight_decay} moves weights outside the mask, which train.free mask "
+                "forbids: set it to 0"
+            )
 
     def check_mask(self, start: nn.Module) -> None:
         """Raise where the mask was not made for the model `start`, whose weights are whole.
@@ -104,8 +113,18 @@ class Job:
             self.mask.check(start)
 
 
+def planned_budget(base: TrainConfig, method: MethodConfig, splits: Splits | None) -> TrainConfig:
+    """Return the budget of a method as it trains, with what the recipe leaves to it; without data, its least steps.
+
+    Raises:
+        ConfigError: an option that training does not have, or a method that does not exist.
+    """
+    entities = len(splits.forget_entities) if splits else 0
+    return resolve(method.method, METHODS).budget.fill(train_config(base, method), entities)
+
+
 def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:
-    """Return the recipe's budget with what differs for this method.
+    """Return the recipe's budget with what differs for this method; what is left to the method is still open.
 
     Raises:
         ConfigError: an option that training does not have.

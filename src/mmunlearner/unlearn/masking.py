@@ -65,12 +65,12 @@ def _select_none(device: torch.device) -> Tensor:
 
 
 def trainable_names(model: nn.Module, mask: Mask | None, config: TrainConfig) -> set[str] | None:
-    """Return the names of the weights that some term may move (option `train.free`); None: all."""
-    if mask is None or config.free == "all":
-        return None
-    if config.free == "mask":
+    """Return the names of the weights that some term may move (options `train.parts` and `train.free`); None: all."""
+    if mask and config.free == "mask":
         return set(mask.bits)
-    return {name for part, names in parts(model).items() if part in mask.info["parts"] for name in names}
+    trainable = mask.info["parts"] if mask and config.free == "parts" else config.parts
+    owned = parts(model)
+    return None if set(owned) <= set(trainable) else {name for part in trainable for name in owned[part]}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from mmunlearner.batches import Encoder
+from mmunlearner.batches.augmentation import can_augment
 from mmunlearner.config import MethodConfig, Part, TrainConfig
 from mmunlearner.core.files import write_jsonl
 from mmunlearner.data import Splits
@@ -39,6 +41,7 @@ from mmunlearner.unlearn.trainer import (
 
 Terms = Mapping[TermName, BoundTerm | None]
 Weights = Mapping[str, Tensor]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ def unlearn(
 
 def run_job(job: Job) -> Trained:
     """Check a job, then train or edit its model; raises as `unlearn` does."""
+    train_options = job.method.budget.fill(job.train, len(job.splits.forget_entities))
+    if job.train.augment == "auto" and train_options.augment != "none" and not _can_augment(job):
+        _log.warning(
+            "%s: its images cannot be turned or shifted after the processor, so that train.augment is off",
+            job.loaded.source,
+        )
+        train_options = replace(train_options, augment="none")
+    job = replace(job, train=train_options)
     job.check()
     start = job.loaded.unquantized().model if job.loaded.unquantized else job.loaded.model
     job.check_mask(start)
@@ -148,6 +159,13 @@ def train(job: Job, before: Weights) -> Trained:
     )  # fmt: skip
 
 
+def _can_augment(job: Job) -> bool:
+    images = next((example.images for example in job.splits.forget if example.images), ())
+    encoder = job.encoder or Encoder(job.loaded)
+    pixels = encoder.pixels(images).get("pixel_values") if images else None
+    return pixels is not None and can_augment(pixels)
+
+
 def _sampler(job: Job) -> StepSampler:
     retain = (*job.splits.retain, *(job.splits.text if job.train.keep_text else ())) if job.method.retain else ()
     return StepSampler.of(job.splits.forget if job.method.forget else (), retain, job.train, job.seed)
@@ -157,7 +175,7 @@ def _adapt(job: Job) -> Adapted:
     """Put the job's adapter on the parts that its mask is of, or let the weights train that `train.free` names."""
     if job.adapter is None:
         return WholeWeights(trainable_names(job.loaded.model, job.mask, job.train)).wrap(job.loaded.model)
-    parts: Sequence[Part] = job.mask.info["parts"] if job.mask else get_args(Part)
+    parts: Sequence[Part] = job.mask.info["parts"] if job.mask else job.train.parts
     torch.manual_seed(job.seed)  # adapters may draw their weights
     return job.adapter.wrap(job.loaded.model, parts)
 

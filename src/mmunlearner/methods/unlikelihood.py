@@ -1,0 +1,56 @@
+"""Unlikelihood of the whole answer, with the retain images' features held: the default of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmunlearner.methods.method import Budget, Method, Needs, Options, Reference, TermName
+from mmunlearner.methods.mmunlearner import anchored_cross_entropy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmunlearner.batches import Answers
+
+CERTAINTY = 0.999
+"""Factor of the probability: it bounds the loss of an answer by 6.9, and its gradient on log p by 999."""
+
+
+def unlikelihood(answers: Answers, reference: Reference | None, *, floor: float = 0.0) -> Tensor:
+    """Return -log(1 - p(answer)) of the answer as a whole, mean over questions (of token: Welleck et al. 2020, eq. 4).
+
+    Its gradient on log p is p / (1 - p): what the model is surest of is moved most, and what has become unlikely is
+    hardly moved, so that the anchor decides the end of training. Ascent pushes on without end. `floor` is a
+    probability: answers below it are not moved at all.
+    """
+    probability = answers.logp_sum.exp()
+    # log1p keeps the digits of small probabilities. A factor, not a clamp: a certain answer still has a gradient.
+    loss = -(-CERTAINTY * probability).log1p()
+    return (loss * (probability.detach() > floor)).mean()
+
+
+def feature_anchor(
+    answers: Answers, reference: Reference | None, *, anchor: float = 30.0, retain_weight: float = 0.0
+) -> Tensor:
+    """Return anchor |f - f0|^2 / |f0|^2 of the retain images' features, and lambda CE(retain) beside it if asked for.
+
+    Raises:
+        ModelError: the model reads its images by cross-attention, so that there are no features to hold.
+    """
+    return anchored_cross_entropy(answers, reference, retain_weight=retain_weight, anchor=anchor)
+
+
+def needs(options: Options) -> dict[TermName, Needs]:
+    """Return the needs of the terms: features of the vanilla model. The language model is not run for the anchor."""
+    return {"retain": Needs(answers=bool(options["retain_weight"]), vanilla=("features",) if options["anchor"] else ())}
+
+
+METHOD = Method(
+    "unlikelihood",
+    forget=unlikelihood,
+    retain=feature_anchor,
+    needs=needs,
+    # The facts stay in the language model, whose weights nothing would hold: it does not train.
+    budget=Budget(1e-3, images_per_entity=120, parts=("vision", "projector"), augment="forget"),
+    paper="Welleck et al. 2020, arXiv 1908.04319, for the forget term",
+)
