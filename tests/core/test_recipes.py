@@ -96,7 +96,7 @@ def test_scalars_are_read_by_the_option_s_type(tmp_path) -> None:
         ("train: fast", "train: expected the options learning_rate, "),
         ("methods: {npo: {mask: {part: vision}}}", "methods.npo.mask.part: unknown option; did you mean parts?"),
         ("methods: {npo: {train: {step: 3}}}", "methods.npo.train.step: unknown option; did you mean steps?"),
-        ("methods: {npo: {train: {steps: -3}}}", "methods.npo.train.steps: expected 1 or more, found '-3'"),
+        ("methods: {npo: {train: {steps: -3}}}", "methods.npo.train.steps: expected 0 or more, found '-3'"),
         ("methods: {npo: {options: {beta: x}}}", "methods.npo.options.beta: expected a number, found 'x'"),
         (
             "methods: {npo: {mask: {parts: [sound]}}}",

@@ -155,7 +155,10 @@ def test_a_model_is_fine_tuned_by_adapters(work: Path) -> None:
             ["mask", "--model", "vanilla", "--out", "m", "--beta=-1"],
             "--beta: expected 0 or more, found -1.0",
         ),
-        (["unlearn", "--model", "vanilla", "--out", "m"], "method mmunlearner needs a mask: give one"),
+        (
+            ["unlearn", "--model", "vanilla", "--out", "m", "--method", "mmunlearner"],
+            "method mmunlearner needs a mask: give one",
+        ),
         (["unlearn", "--model", "vanilla", "--out", "m", "--method", "np"], "unknown method np; did you mean npo?"),
         (
             ["unlearn", "--model", "other", "--out", "m", "--mask", "mask.safetensors"],

@@ -235,7 +235,7 @@ def unlearn(
     *,
     model: str,
     out: Path,
-    method: str = "unlikelihood",
+    method: str = "",
     mask: Path | None = None,
     options: dict[str, float] | None = None,
     data: DataConfig = DataConfig(),
@@ -248,14 +248,15 @@ def unlearn(
     Args:
         model: Directory or hub id of the model to unlearn, or `people:vanilla`.
         out: Directory for the unlearned model.
-        method: A name that `mmunlearner list` shows, or `package.module:name`.
+        method: A name that `mmunlearner list` shows, or `package.module:name`; if left out, `unlikelihood`, or
+            `mmunlearner` with a mask.
         mask: File that `mmunlearner mask` wrote: outside it, the forget term moves nothing.
         options: The method's hyper-parameters, e.g. `--options.beta 0.4`.
     """
     from mmunlearner.cli import tables as show
     from mmunlearner.run import single
 
-    config = MethodConfig(method=method, options=options or {})
+    config = MethodConfig(method=method or ("mmunlearner" if mask else "unlikelihood"), options=options or {})
     single.unlearn(model, out, method=config, data=data, train=train, load=load, mask=mask, seed=seed)
     show.weight_changes(out, masked=mask is not None)
 

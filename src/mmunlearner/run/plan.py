@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mmunlearner.config import MethodConfig, Quantize, TrainConfig
+from mmunlearner.config import MethodConfig, Quantize, RunConfig, TrainConfig
 from mmunlearner.core.progress import Progress
+from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.run import costs, steps
 from mmunlearner.run.costs import Estimator, StepCost
@@ -85,7 +86,8 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             needs=tuple(f"measure {fisher_pass.name}" for fisher_pass in passes),
         )
     # The longest first, so that no worker is left with a long step at the end.
-    for name in sorted(config.methods, key=lambda name: -_unlearning_work(run, name)):
+    # Without the data, which a plan can be made without.
+    for name in sorted(config.methods, key=lambda name: -_unlearning_work(config, name, None)):
         method = config.methods[name]
         # Trials and early stopping compare the model with the references' answers.
         judged = method.trials or train_config(config.train, method).stop_every
@@ -93,7 +95,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             f"unlearn {name}",
             done=partial(_is_trained, run, name),
             do=partial(steps.unlearn, run, name),
-            work=partial(_unlearning_work, run, name),
+            work=lambda name=name: _unlearning_work(config, name, run.splits),
             cost=partial(costs.unlearning, name=name),
             needs=(
                 *vanilla,
@@ -139,10 +141,10 @@ def _are_masks_complete(run: RunDir) -> bool:
     return all(run.mask(name).exists() for name in run.masks)
 
 
-def _unlearning_work(run: RunDir, name: str) -> int:
-    method = run.method(name)
+def _unlearning_work(config: RunConfig, name: str, splits: Splits | None) -> int:
+    method = config.methods[name]
     terms = resolve(method.method, METHODS)
-    train = planned_budget(run.config.train, method, run.splits)
+    train = planned_budget(config.train, method, splits)
     if terms.edit:
         return EDIT_QUESTIONS * max(1, len(method.trials))
     # A method of both terms draws `retain_per_forget` retain batches to a forget batch; of retain alone, one a step.
