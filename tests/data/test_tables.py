@@ -272,7 +272,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path: Path):
         ("t.jsonl", b"\xff\xfd", "line 1: not UTF-8 text (byte 0, invalid start byte); save the file as UTF-8"),
         ("t.parquet", b"PAR1 but no more", "row 1 or later: broken parquet"),
         ("t.parquet", b"", "row 1 or later: broken parquet"),
-        ("t.csv", b"a,b", "not a table this package reads; give .parquet, .jsonl, .json"),
+        ("t.txt", b"a,b", "not a table this package reads; give .parquet, .jsonl, .json, .csv, .tsv, .xlsx"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, message: str):

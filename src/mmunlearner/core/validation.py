@@ -58,7 +58,7 @@ class Rules:
 
 OPTIONS = Rules("option", unknown="forbid", source="texts")
 COLUMNS = Rules("column")
-COLUMNS_ONLY = Rules("column", unknown="forbid")
+CELLS = Rules("column", source="texts")
 FIELDS = Rules("field", source="json")
 
 

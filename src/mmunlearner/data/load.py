@@ -18,7 +18,7 @@ from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Splits
 from mmunlearner.data.splits import GENERAL, check_splits
-from mmunlearner.data.tables import LayoutError
+from mmunlearner.data.tables import LayoutError, has_table
 from mmunlearner.errors import ConfigError, DataError
 
 Loader = Callable[..., Splits]
@@ -37,7 +37,7 @@ class Format:
     summary: str = ""
     """`package.module:function` of the benchmark's own summary of a model's answers; empty if it has none."""
     files: tuple[str, ...] = ()
-    """Files or folders that only a folder in this format has."""
+    """Files, folders or tables (without their suffix) that only a folder in this format has."""
     columns: tuple[str, ...] = ()
     """Columns that only rows in this format have."""
 
@@ -61,7 +61,7 @@ FORMATS: Mapping[str, Format] = {
         "mmunlearner.data.benchmarks.conversations:load_conversations", columns=("conversations",)
     ),
     "chat": Format("mmunlearner.data.benchmarks.conversations:load_chat", columns=("messages", "prompt")),
-    "rows": Format("mmunlearner.data.benchmarks.rows:load", files=("questions.jsonl",)),
+    "rows": Format("mmunlearner.data.benchmarks.rows:load", files=("questions",)),
     "flags": Format("mmunlearner.data.benchmarks.flags:load", files=("facts.json", "waving")),
 }  # fmt: skip
 """Name -> format."""
@@ -92,7 +92,7 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
     except DataError as error:
         raise DataError(f"{error}{_suggest_format(config.format, root, error)}") from None
     general = Path(root) / GENERAL  # the people's folder has a general-ability set in the rows format; others may
-    if config.general or (general / rows.FILE).is_file():
+    if config.general or has_table(general / rows.TABLE):
         folder = local_folder(config.general) if config.general else general
         splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
     return check_splits(splits, config.root or config.format)
@@ -125,7 +125,8 @@ def _suggest_format(name: str, root: Path | str, error: DataError) -> str:
     columns = error.columns if isinstance(error, LayoutError) else ()
     # A wrong `data.format` is a common mistake: its error would else only say which column is missing.
     for candidate, format_ in FORMATS.items():
-        by_files = root and format_.files and all((Path(root) / file).exists() for file in format_.files)
+        paths = [Path(root) / file for file in format_.files] if root else []
+        by_files = paths and all(path.exists() or has_table(path) for path in paths)
         if by_files or set(format_.columns) & set(columns):
             return f". The folder looks like {candidate}: use --data.format {candidate}" if candidate != name else ""
     return ""

@@ -1,4 +1,4 @@
-"""Tables on disk: rows of parquet, JSON or JSONL, checked against their layout when read and when written.
+"""Tables on disk: rows of parquet, JSON, JSONL, CSV or Excel, checked against their layout when read and when written.
 
 A layout is a TypedDict. Besides plain types it may hold `Text` (not empty), `Annotated[X, Json]` (an X written as JSON
 text), `ImageRef` and `Images` (an image or a list of them; checked, always a list). Checked rows have its type.
@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
+from mmunlearner.config import split_at_commas
 from mmunlearner.core.files import iterate_jsonl, read_json, write_bytes
 from mmunlearner.core.validation import (
+    CELLS,
     COLUMNS,
-    COLUMNS_ONLY,
     UNIONS,
     InvalidError,
     Json,
+    Rules,
     fields,
     one_line,
     shorten,
     validate,
 )
 from mmunlearner.data.images import ImageRef
-from mmunlearner.errors import DataError
+from mmunlearner.data.spreadsheets import read_csv, read_excel
+from mmunlearner.errors import DataError, reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +59,7 @@ class Cell:
 
     file: Path
     row: int
-    """From 1: the row of a table or of a JSON list, the line of a JSONL file."""
+    """From 1: the row of a table or of a JSON list, the line of a JSONL file, the row that a spreadsheet shows."""
     column: str = ""
     """Dotted path, e.g. `Classification_Task.Pure_Text_Questions[2].Options`."""
 
@@ -87,7 +92,15 @@ class Checked(NamedTuple):
     row: Any
 
 
-def check(value: Any, kind: TypeForm[T], cell: Cell, *, hints: Mapping[str, str] = NO_HINTS, strict: bool = False) -> T:
+def check(
+    value: Any,
+    kind: TypeForm[T],
+    cell: Cell,
+    *,
+    hints: Mapping[str, str] = NO_HINTS,
+    strict: bool = False,
+    rules: Rules = COLUMNS,
+) -> T:
     """Return a row, or a value in a row, in its layout's types: JSON texts parsed, images as references.
 
     Columns that the layout does not know are left out, or errors if `strict`. See `read_table` for `hints`.
@@ -96,7 +109,7 @@ def check(value: Any, kind: TypeForm[T], cell: Cell, *, hints: Mapping[str, str]
         LayoutError: it does not fit; names file, row, column, expected and found value.
     """
     try:
-        return validate(value, kind, COLUMNS_ONLY if strict else COLUMNS, cell)
+        return validate(value, kind, replace(rules, unknown="forbid") if strict else rules, cell)
     except InvalidError as error:
         unknown = tuple(name for name in value if name not in fields(kind)) if isinstance(value, dict) else ()
         hint = next((f". {hints[name]}" for name in hints if name in unknown), "")
@@ -107,8 +120,10 @@ def check(value: Any, kind: TypeForm[T], cell: Cell, *, hints: Mapping[str, str]
 def read_table(
     path: Path | str, kind: type, *, hints: Mapping[str, str] = NO_HINTS, strict: bool = False
 ) -> Iterator[Checked]:
-    """Yield the rows of a file (.parquet, .json: a list, .jsonl), or of all such files in a folder, as `check` does.
+    """Yield the rows of a file, or of all files of one kind in a folder, as `check` does.
 
+    Kinds: .parquet, .jsonl, .json (a list), .csv, .tsv, .xlsx. In the last three every cell is a text: numbers are
+    converted by the layout, and a list is written as JSON or as items between commas.
     `strict`: columns that the layout does not know are errors, so that a misspelt one is not ignored.
     `hints`: column of another layout of the benchmark -> last sentence of the error if a row has that column.
 
@@ -117,34 +132,69 @@ def read_table(
         LayoutError: a row does not fit; names file, row and column.
     """
     for file in table_files(Path(path)):
-        for number, row in _READERS[file.suffix](file, kind):
+        suffix = file.suffix.lower()
+        for number, row in _READERS[suffix](file, kind):
             cell = Cell(file, number)
-            yield Checked(cell, check(row, kind, cell, hints=hints, strict=strict))
+            if suffix in _SPREADSHEETS:
+                texts = {
+                    name: _parse_list(text, fields(kind).get(name), cell.inside(name)) for name, text in row.items()
+                }
+                yield Checked(cell, check(texts, kind, cell, hints=hints, strict=strict, rules=CELLS))
+            else:
+                yield Checked(cell, check(row, kind, cell, hints=hints, strict=strict))
 
 
 def table_files(path: Path) -> list[Path]:
-    """Return the file itself; a folder's shards; or PATH.parquet, PATH.jsonl, PATH.json.
+    """Return the file itself; a folder's shards; or PATH.parquet, PATH.jsonl, PATH.csv...
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or PATH is there in two kinds.
     """
-    if path.is_file() and path.suffix in _READERS:
-        return [path]
-    for suffix in _READERS:
-        file = path.with_name(path.name + suffix)  # not `with_suffix`: the name of a split may contain a dot
-        if files := sorted(path.glob(f"*{suffix}")) or ([file] if file.is_file() else []):
-            return files
-    if path.is_file():
+    files = _find_files(path)
+    if len(files) > 1 and files[0].parent == path.parent:
+        raise DataError(f"{path}: there are {files[0].name} and {files[1].name}; keep the one that should be read")
+    if not files and path.is_file():
         raise DataError(f"{path}: not a table this package reads; give {', '.join(_READERS)}")
-    raise DataError(f"{path}: no such table; expected a folder or file of {', '.join(_READERS)}")
+    if not files:
+        raise DataError(f"{path}: no such table; expected a folder or file of {', '.join(_READERS)}")
+    return files
 
 
 def has_table(path: Path) -> bool:
-    """Tell whether `read_table` would find a file."""
+    """Tell whether there is a file for `read_table`."""
+    return bool(_find_files(path))
+
+
+def _find_files(path: Path) -> list[Path]:
+    if path.is_file() and path.suffix.lower() in _READERS:
+        return [path]
+    for suffix in _READERS:
+        # Without the hidden files of file systems and the lock files of spreadsheets.
+        if shards := sorted(file for file in path.glob(f"*{suffix}") if not file.name.startswith((".", "~$"))):
+            return shards
+    # Not `with_suffix`: the name of a split may contain a dot.
+    return [file for suffix in _READERS if (file := path.with_name(path.name + suffix)).is_file()]
+
+
+def _parse_list(text: str, kind: Any, at: Cell) -> Any:
+    """Return a spreadsheet's cell; where the layout has a list, its items: JSON, or texts between commas.
+
+    Raises:
+        DataError: the cell is no such list.
+    """
+    kinds = [inner for inner in (get_args(kind) if get_origin(kind) in UNIONS else [kind]) if inner is not NoneType]
+    # A text, or an image for a list of one, may hold commas of its own.
+    only_lists = all(get_origin(inner) is list for inner in kinds)
+    if text.lstrip().startswith("[") and any(inner == Images or get_origin(inner) is list for inner in kinds):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if only_lists:
+                raise at.error("a list in JSON", f"{shorten(text)} ({reason(error)})") from None
     try:
-        return bool(table_files(path))
-    except DataError:
-        return False
+        return list(cast(tuple[str, ...], split_at_commas(text))) if only_lists else text
+    except PydanticCustomError as error:
+        raise at.error(str((error.context or {}).get("expected")), shorten(text)) from None
 
 
 def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
@@ -174,7 +224,13 @@ def _read_json(file: Path, _: type) -> Iterator[tuple[int, Any]]:
     return enumerate(rows, 1)
 
 
-_READERS = {".parquet": _read_parquet, ".jsonl": lambda file, _: iterate_jsonl(file), ".json": _read_json}
+_SPREADSHEETS = {".csv": read_csv, ".tsv": read_csv, ".xlsx": read_excel}
+_READERS: Mapping[str, Callable[[Path, type], Iterable[tuple[int, Any]]]] = {
+    ".parquet": _read_parquet,
+    ".jsonl": lambda file, _: iterate_jsonl(file),
+    ".json": _read_json,
+    **{suffix: lambda file, _, read=read: read(file) for suffix, read in _SPREADSHEETS.items()},
+}
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -254,5 +254,5 @@ def test_an_entity_to_forget_is_no_neighbour(tmp_path: Path):
 def test_a_folder_without_questions(tmp_path: Path):
     root = folder(tmp_path / "r", ROWS)
     shutil.move(root / FILE, root / "question.jsonl")
-    with pytest.raises(DataError, match=r"questions\.jsonl: no such table"):
+    with pytest.raises(DataError, match="questions: no such table"):
         load(root, forget_entities=("a",))

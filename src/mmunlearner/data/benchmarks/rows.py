@@ -1,4 +1,4 @@
-"""The general rows format: a folder of images and `questions.jsonl`, a question per line (see docs/data.md).
+"""The general rows format: a folder of images and a table `questions`, a question per row (see docs/data.md).
 
 The file does not contain the entities to forget: `data.forget_entities` names them. The set or column of a row:
 
@@ -34,14 +34,17 @@ from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, Images, check, read_table
 from mmunlearner.errors import DataError
 
-FILE = "questions.jsonl"
+TABLE = "questions"
+"""Name of the table without its suffix: any kind that `read_table` reads."""
+FILE = f"{TABLE}.jsonl"
+"""The file that `write` writes."""
 GROUPS = ("forget", "retain", "neighbour", "general")
 """Groups of evaluation columns, in the order of the report's tables."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 class Row(TypedDict):
-    """One line of `questions.jsonl`."""
+    """One row of the table of questions."""
 
     entity: Name
     """Person or thing that the question is about."""
@@ -98,7 +101,7 @@ def read(root: Path | str) -> list[tuple[Row, Example]]:
     images: dict[str, ImageRef] = {}  # one object per file: each object reads its file once to compute its key
     row_of_id: dict[str, int] = {}
     pairs: list[tuple[Row, Example]] = []
-    for cell, checked_row in read_table(Path(root) / FILE, Row, strict=True):
+    for cell, checked_row in read_table(Path(root) / TABLE, Row, strict=True):
         row = cast(Row, checked_row)  # `read_table` is typed for any layout
         if refs := row.get("image"):
             row["image"] = [images.setdefault(ref.path, ref) for ref in refs]
