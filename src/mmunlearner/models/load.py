@@ -18,10 +18,12 @@ from transformers.utils import logging as transformers_logging
 from mmunlearner.config import Attention, Quantize
 from mmunlearner.core.files import staged_dir
 from mmunlearner.errors import ConfigError, ModelError, reason
+from mmunlearner.models.adapters import merge_adapter
 from mmunlearner.models.attention import use_blockwise_sdpa
+from mmunlearner.models.checkpoint import load_weights
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantization import keep_differentiable, quantization_config
-from mmunlearner.models.sources import resolve_source
+from mmunlearner.models.sources import find_sources
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,18 @@ def load(
 ) -> Loaded:
     """Load a model and its processor from a directory, a hub id or `people:vanilla`, in eval mode.
 
-    Only safetensors are read; a checkpoint that would have to be unpickled is refused. `dtype` is that of the weights,
-    or with `quantize` of those that are not quantised; quantised ones compute in `compute_dtype` (empty: in `dtype`).
-    A `device_map` is transformers' own: `auto`..., or module -> device. `attention` is that of the language model.
+    An adapter of peft is merged into the base that it names. Only safetensors are read; a checkpoint that would have to
+    be unpickled is refused. `dtype` is that of the weights, or with `quantize` of those that are not quantised; the
+    quantised compute in `compute_dtype` (empty: in `dtype`). A `device_map` is transformers' own: `auto`..., or module
+    -> device. `attention` is that of the language model.
 
     Raises:
-        ConfigError: a device and a map of devices are asked for; or flex attention without a GPU.
-        ModelError: there is no model at `source` that can be loaded, or it is no image-text-to-text model.
+        ConfigError: a device and a map of devices are asked for; flex attention without a GPU; or weights of few bits
+            for a model with an adapter.
+        ModelError: there is no model at `source` that can be loaded, it is no image-text-to-text model, or it lacks
+            weights (`load_weights`).
     """
-    name = resolve_source(source)
+    sources = find_sources(source)
     transformers_logging.disable_progress_bar()  # long steps show their own
     if device_map and device != "auto":
         raise ConfigError(
@@ -65,21 +70,27 @@ def load(
     target = pick_device(device)
     if attention == "flex_attention" and target.type == "cpu":
         raise ConfigError("model.attention flex_attention: it has no gradient on a cpu; use auto")
+    if sources.adapter and quantize != "none":
+        raise ConfigError(
+            f"model.quantize {quantize}: {source} is an adapter, which such weights would round to their few "
+            "levels; load it without, and save the whole model (mmunlearner.models.save)"
+        )
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
     quantization = quantization_config(quantize, compute_dtype or dtype)
     if quantization:  # bitsandbytes quantises on the way to the device: loaded first and moved later is no option
         options = {"device_map": {"": target}, **options, "quantization_config": quantization}
     if attention != "auto":
         options["attn_implementation"] = {"text_config": attention}
-    try:
-        processor = load_processor(name, trust_remote_code=trust_remote_code)
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code, **options
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError(f"model {name}: cannot be loaded ({reason(error)})") from None
+    processor = load_processor(sources, trust_remote_code=trust_remote_code)
+    model = load_weights(
+        AutoModelForImageTextToText, sources.weights, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code,
+        **options,
+    )  # fmt: skip
     if "device_map" not in options:
         model.to(target)  # pyright: ignore[reportArgumentType] (transformers hides its signature)
+    if sources.adapter:
+        check_not_offloaded(model, "merging an adapter")
+        model = merge_adapter(model, sources.adapter)
     # Only where nothing was asked for: a chosen implementation stays what it is.
     if attention == "auto":
         use_blockwise_sdpa(model)

@@ -13,6 +13,9 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 from transformers.video_processing_utils import VideoProcessorMixin
 
+from mmunlearner.models.files import check_files, reading
+from mmunlearner.models.sources import Sources
+
 _LOADERS: dict[str, Any] = {"image_processor": AutoImageProcessor, "tokenizer": AutoTokenizer}
 
 
@@ -36,14 +39,21 @@ class NoVideos(VideoProcessorMixin):
         return placeholder
 
 
-def load_processor(name: str, *, trust_remote_code: bool = False) -> ProcessorMixin:
+def load_processor(sources: Sources, *, trust_remote_code: bool = False) -> ProcessorMixin:
     """Load a model's processor; without torchvision one for images alone, not for videos.
 
     Raises:
-        OSError, ValueError, KeyError, ImportError: there is none, or a package that it needs is missing.
+        ModelError: there is none, its files cannot be read, or a package that it needs is missing.
     """
+    check_files(sources.processor)
+    with reading(sources.processor):
+        return _load(sources.processor, sources.weights, trust_remote_code)
+
+
+def _load(name: str, model: str, trust_remote_code: bool) -> ProcessorMixin:
+    """Load the processor `name` of the model `model`, whose configuration tells its class."""
     if not is_torchvision_available():
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
         kind: Any = PROCESSOR_MAPPING.get(type(config), None)
         if getattr(kind, "_backends", None) == ["torchvision"]:  # transformers' placeholder, which raises when called
             return _load_without_videos(pil_processor_class(kind), name)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub.utils import HFValidationError, validate_repo_id
+from transformers.utils.hub import cached_file, has_file
 
 from mmunlearner.errors import ModelError
+from mmunlearner.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, read_named_values, reading
 
+WHOLE_WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
+PROCESSOR_FILES = (("processor_config.json", "preprocessor_config.json"), ("tokenizer_config.json",))
+"""Files of a processor; it is whole with one of each group."""
 ASSETS = Path(__file__).parent / "assets"
 """Folder of the shipped models, each an ordinary model directory."""
 SHIPPED = ("people:vanilla", "people:oracle")
@@ -23,6 +29,8 @@ def resolve_source(source: str | Path) -> str:
             such directory.
     """
     name = str(source)
+    if "\0" in name:  # the system's own functions would raise an error of another kind
+        raise ModelError(f"model {name!r}: no path or hub id has a NUL in it")
     if not name:
         raise ModelError("no model given: name a directory or a hub id (model.vanilla)")
     if name.startswith("people:"):
@@ -40,3 +48,52 @@ def resolve_source(source: str | Path) -> str:
     except HFValidationError:  # neither a directory nor a name that a hub could have
         raise ModelError(f"model {name}: no such directory") from None
     return name
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Directories or hub ids that the pieces of a model are read from."""
+
+    weights: str
+    """Whole weights and their configuration."""
+    processor: str
+    adapter: str = ""
+    """Adapter that is merged into the weights; empty where there is none."""
+
+
+def find_sources(source: str | Path) -> Sources:
+    """Return where the pieces of a model are: all in one place, or an adapter of peft and the base that it names.
+
+    Raises:
+        ModelError: there is no such model; the adapter lies beside whole weights, which may hold it already; or it
+            names no base that is there.
+    """
+    name = resolve_source(source)
+    with reading(name):  # of a hub id, the hub may be asked
+        if not has_file(name, ADAPTER_CONFIG):
+            return Sources(name, name)
+        return _of_adapter(name)
+
+
+def _of_adapter(name: str) -> Sources:
+    """Return the sources of an adapter and its base; raises as `find_sources` does."""
+    whole = [file for file in WHOLE_WEIGHTS if has_file(name, file)]
+    if whole:
+        raise ModelError(
+            f"model {name}: has an adapter ({ADAPTER_CONFIG}) beside whole weights ({whole[0]}), and nothing says "
+            "whether these hold it already; remove the adapter, or move it to a folder of its own"
+        )
+    if not has_file(name, ADAPTER_WEIGHTS):
+        raise ModelError(f"model {name}: its adapter has no {ADAPTER_WEIGHTS}; other files of weights are not read")
+    path = Path(name) / ADAPTER_CONFIG if Path(name).is_dir() else Path(str(cached_file(name, ADAPTER_CONFIG)))
+    base = read_named_values(path).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"model {name}: its {ADAPTER_CONFIG} names no base_model_name_or_path; write it there")
+    try:
+        weights = resolve_source(base)
+    except ModelError as error:
+        raise ModelError(f"model {name}: the base of its adapter: {error}") from None
+    if has_file(weights, ADAPTER_CONFIG):
+        raise ModelError(f"model {name}: the base of its adapter, {base}, has an adapter too; merge that one first")
+    own = all(any(has_file(name, file) for file in files) for files in PROCESSOR_FILES)
+    return Sources(weights, name if own else weights, name)

@@ -19,9 +19,10 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
-from mmunlearner.models import Loaded, pick_device, resolve_source
+from mmunlearner.models import Loaded, pick_device
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.skeleton import meta_model
+from mmunlearner.models.sources import find_sources
 from mmunlearner.run import memory
 from mmunlearner.run.checks import check
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
@@ -143,9 +144,9 @@ def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | Non
         return None
     source = _source(config)
     try:
-        processor = load_processor(resolve_source(source), trust_remote_code=config.model.trust_remote_code)
+        processor = load_processor(find_sources(source), trust_remote_code=config.model.trust_remote_code)
         return Encoder(Loaded(model, processor, source))
-    except (OSError, ValueError, KeyError, ImportError, MMUnlearnerError) as error:
+    except MMUnlearnerError as error:
         unknown.append(f"tokens, activations and time: no processor of {source} ({reason(error)})")
         return None
 
