@@ -29,6 +29,10 @@ class TrainingError(MMUnlearnerError, ValueError):
     """Training cannot go on: a loss that is not finite, a checkpoint of another run."""
 
 
+class DiskError(MMUnlearnerError, OSError):
+    """A file cannot be written: the disk is full."""
+
+
 class ToolError(MMUnlearnerError, ValueError):
     """Another program that was asked to help has failed."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from mmunlearner.core.files import (
     read_jsonl,
     remove_unfinished,
     repair_jsonl,
+    staged_dir,
+    staged_file,
     write_json,
     write_jsonl,
 )
-from mmunlearner.errors import DataError
+from mmunlearner.errors import DataError, DiskError
 
 
 def test_discarded_folders_leave_nothing(tmp_path):
@@ -108,3 +112,43 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, message
         read_json(path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def fill(path, error: Exception) -> None:
+    with staged_dir(path) as stage:
+        (stage / "half").write_text("x")
+        raise error
+
+
+def fill_file(path, error: Exception) -> None:
+    with staged_file(path) as stage:
+        stage.write_text("x")
+        raise error
+
+
+@pytest.mark.parametrize("write", [fill, fill_file])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=repr,
+)
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, write, error):
+    (tmp_path / "before").mkdir()
+    with pytest.raises(DiskError, match=rf"^{tmp_path}/\w+: the disk is full .*; free some space, the same command"):
+        write(tmp_path / "new", error)
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+    if write is fill:
+        with pytest.raises(DiskError):
+            write(tmp_path / "before", error)
+        assert (tmp_path / "before").is_dir()
+
+
+@pytest.mark.parametrize("write", [fill, fill_file])
+def test_other_errors_stay_what_they_are(tmp_path, write):
+    with pytest.raises(KeyError):
+        write(tmp_path / "new", KeyError("defect"))
+    assert not list(tmp_path.iterdir())

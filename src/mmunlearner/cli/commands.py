@@ -26,13 +26,13 @@ from mmunlearner.config import (
     TrainConfig,
 )
 from mmunlearner.core import recipes
+from mmunlearner.core.files import disk_is_full
 from mmunlearner.core.recipes import load_config
 from mmunlearner.core.validation import OPTIONS, InvalidError, out_of_bounds, validate
 from mmunlearner.errors import ConfigError, MMUnlearnerError
 
 TextList = Annotated[tuple[str, ...], SPLIT_AT_COMMAS]
 # Errors of the operating system that the user can put right; all others are defects of this package.
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 PATH_ERRORS = (
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 )  # fmt: skip
@@ -430,17 +430,8 @@ def _explain(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, MMUnlearnerError):
         return str(error)
-    if _disk_is_full(error):
+    if disk_is_full(error):
         return f"the disk is full ({error}); free some space, the same command resumes"
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         return f"{error.filename}: {error.strerror}; name another path, or change its permissions"
     return None
-
-
-def _disk_is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or its cause, is a full disk."""
-    if error is None:
-        return False
-    full = isinstance(error, OSError) and error.errno in FULL_DISK
-    # safetensors and torch wrap the system's error, or only repeat its text.
-    return full or os.strerror(errno.ENOSPC) in str(error) or _disk_is_full(error.__cause__ or error.__context__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -12,10 +13,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmunlearner.errors import DataError, reason
+from mmunlearner.errors import DataError, DiskError, reason
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Return whether an error, or its cause, is a full disk."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in FULL_DISK
+    # safetensors, tokenizers and torch wrap the system's error, or only repeat its text.
+    full = full or any(os.strerror(code) in str(error) for code in FULL_DISK)
+    return full or disk_is_full(error.__cause__ or error.__context__)
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Name the file or folder that the block writes where the disk is full.
+
+    Raises:
+        DiskError: it is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if disk_is_full(error) and not isinstance(error, DiskError):
+            raise DiskError(
+                f"{path}: the disk is full ({reason(error)}); free some space, the same command resumes"
+            ) from error
+        raise
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
@@ -27,18 +57,23 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
 
 @contextmanager
 def staged_file(path: Path | str) -> Iterator[Path]:
-    """Yield a file to write: it becomes `path` if the block succeeds and is removed if it fails."""
+    """Yield a file to write: it becomes `path` if the block succeeds and is removed if it fails.
+
+    Raises:
+        DiskError: the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the rename is atomic; with the process's number, so that two writers do not mix.
     stage = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield stage
-        with stage.open("rb+") as file:
-            os.fsync(file.fileno())  # else a power cut could leave the new name without the content
-        stage.replace(path)
-    finally:
-        stage.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield stage
+            with stage.open("rb+") as file:
+                os.fsync(file.fileno())  # else a power cut could leave the new name without the content
+            stage.replace(path)
+        finally:
+            stage.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
@@ -144,7 +179,7 @@ def _json_line(value: Any) -> bytes:
 def append_jsonl(path: Path | str, value: Any) -> None:
     """Append one line to a log."""
     # Not staged, as the other files are: that would copy the whole log at every step.
-    with Path(path).open("ab") as file:
+    with writing(path), Path(path).open("ab") as file:
         file.write(_json_line(value))
 
 
@@ -164,18 +199,23 @@ def repair_jsonl(path: Path | str) -> list[Any]:
 
 @contextmanager
 def staged_dir(path: Path | str) -> Iterator[Path]:
-    """Yield a folder to fill: it becomes `path` if the block succeeds and is removed if it fails."""
+    """Yield a folder to fill: it becomes `path` if the block succeeds and is removed if it fails.
+
+    Raises:
+        DiskError: the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(stage, ignore_errors=True)  # of a killed process that had the same number
-    stage.mkdir()
-    try:
-        yield stage
-        discard(path)  # a folder that is not empty cannot be renamed over
-        stage.rename(path)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage.mkdir()
+        try:
+            yield stage
+            discard(path)  # a folder that is not empty cannot be renamed over
+            stage.rename(path)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def discard(path: Path | str) -> None:

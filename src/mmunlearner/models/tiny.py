@@ -159,7 +159,9 @@ def from_oracle_weights(texts: Iterable[str], *, seed: int = 0) -> Loaded:
     oracle_embedding = oracle.model.get_input_embeddings().weight
     # Embeddings are tied to the output head, and so appear twice; their rows are copied word by word below.
     weights = {n: w for n, w in oracle.model.state_dict().items() if w.data_ptr() != oracle_embedding.data_ptr()}
-    tiny.model.load_state_dict(weights, strict=False)
+    loading = tiny.model.load_state_dict(weights, strict=False)
+    tied = {n for n, w in tiny.model.state_dict().items() if w.data_ptr() == embedding.data_ptr()}
+    assert (set(loading.missing_keys), loading.unexpected_keys) == (tied, [])
     shared = [word for word in vocabulary if word in oracle_vocabulary]
     with torch.no_grad():
         embedding.mul_(oracle_embedding.std() / embedding.std())  # new words as large as learned ones

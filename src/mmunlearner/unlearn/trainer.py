@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 
 from mmunlearner.batches import Answers, answers, image_features
 from mmunlearner.config import TrainConfig
-from mmunlearner.errors import ConfigError, TrainingError
+from mmunlearner.errors import ConfigError, TrainingError, reason
 from mmunlearner.methods import BoundTerm, TermName
 from mmunlearner.models import Loaded
+from mmunlearner.models.checkpoint import load_weights
 from mmunlearner.unlearn.collate import StepBatch, TermBatch
 from mmunlearner.unlearn.feature_cache import FeatureCache
 from mmunlearner.unlearn.log import StepLog
@@ -134,18 +136,43 @@ class UnlearnTrainer(Trainer):
         trained = {name: p.detach().contiguous() for name, p in self.inner_model.named_parameters() if p.requires_grad}
         save_file(trained, folder / ADAPTER_FILE)
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint to its end, or leave no part of it."""
+        folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        # torch's writer names no cause, and safetensors' is of no class of the system's errors.
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            free = shutil.disk_usage(folder.parent).free / 2**20
+            raise TrainingError(
+                f"{folder}: the checkpoint cannot be written ({reason(error)}; {free:.0f} MiB are free); "
+                "free some space, the same command goes on from the checkpoint before it"
+            ) from error
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Load weights by their names on disk, which differ from those in memory: the Trainer would ignore them all."""
         inner: Any = model or self.model
-        if self.masking.adapted:
-            # Not strict: the file has no base weights, which are those that the run starts from.
-            saved = load_file(Path(resume_from_checkpoint) / ADAPTER_FILE)
-            inner.load_state_dict(saved, strict=False)
-        elif self.is_fsdp_enabled or not isinstance(inner, PreTrainedModel):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        else:
-            saved = type(inner).from_pretrained(resume_from_checkpoint, dtype=inner.dtype, use_safetensors=True)
-            inner.load_state_dict(saved.state_dict())
+        with resuming(resume_from_checkpoint):
+            if self.masking.adapted:
+                saved = load_file(Path(resume_from_checkpoint) / ADAPTER_FILE)
+                trained = {name for name, p in self.inner_model.named_parameters() if p.requires_grad}
+                if saved.keys() != trained:
+                    raise ValueError(f"{min(saved.keys() ^ trained)} is in {ADAPTER_FILE} or in the model alone")
+                # Not strict: the file has no base weights, which are those that the run starts from.
+                inner.load_state_dict(saved, strict=False)
+            elif self.is_fsdp_enabled or not isinstance(inner, PreTrainedModel):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+            else:
+                inner.load_state_dict(load_weights(type(inner), resume_from_checkpoint, dtype=inner.dtype).state_dict())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with resuming(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with resuming(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the Trainer's estimate reads `input_ids`, which a step of several passes does not have
@@ -153,6 +180,22 @@ class UnlearnTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         # `StepSampler` has shuffled already.
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)  # pyright: ignore
+
+
+@contextmanager
+def resuming(checkpoint: str | None) -> Iterator[None]:
+    """Name the checkpoint that cannot be resumed.
+
+    Raises:
+        TrainingError: anything was raised; a damaged file can make its reader fail in any way.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise TrainingError(
+            f"{checkpoint}: training cannot resume from it ({reason(error)}); remove this folder, and the same command "
+            "goes on from an earlier checkpoint, or from the start"
+        ) from error
 
 
 @torch.no_grad()
@@ -253,7 +296,8 @@ def last_checkpoint(work: Path) -> Path | None:
     # By number: as texts, checkpoint-9 would come after checkpoint-10.
     newest_first = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for path in newest_first:
-        with suppress(OSError, ValueError):  # a kill left no state file, or a part of it
-            if json.loads((path / "trainer_state.json").read_text(encoding="utf-8")):
+        # A kill left no state file, or a part of it.
+        with suppress(OSError, ValueError, TypeError, RecursionError):
+            if TrainerState.load_from_json(str(path / "trainer_state.json")).global_step:
                 return path
     return None
