@@ -15,12 +15,18 @@ import pytest
 from PIL import Image
 from support.fabricated import MODELS, face, make_run
 
-from mmunlearner.report.page import THUMBNAIL, page, thumbnail
-from mmunlearner.report.results import load
+from mmunlearner.report import page as pages
+from mmunlearner.report.drawings import drawings
+from mmunlearner.report.page import THUMBNAIL, thumbnail
+from mmunlearner.report.results import Run, load
 
 FEW = ("vanilla", "oracle", "mmunlearner_vision")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "\"'><img src=x onerror=alert(1)></style></script><script>alert(1)</script>{{ 7 * 7 }}"
+
+
+def page(run: Run) -> str:
+    return pages.page(run, drawings(run))
 
 
 class Reader(HTMLParser):
@@ -110,7 +116,8 @@ def test_any_set_of_models_makes_a_page(tmp_path: Path, only: tuple[str, ...]) -
     read = Reader(page(load(make_run(tmp_path / "run", count=20, only=only))))
     assert read.has("results")
     assert read.has("trade-off") == (len(only) > 1)
-    assert ("oracle" in only) == ("distance to the oracle" in read.text)
+    for name, mark in (("oracle", "→ oracle"), ("vanilla", "= vanilla")):
+        assert (name in only and len(only) > 1) == (f"to {'the ' * (name == 'oracle')}{name} ({mark})" in read.text)
 
 
 def test_a_failed_gate_stands_before_everything_else(tmp_path: Path) -> None:
@@ -177,8 +184,8 @@ def test_a_picture_that_is_missing_broken_or_elsewhere_is_left_out(tmp_path: Pat
 def test_reporting_imports_no_torch(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "run", count=20, only=FEW)
     code = (
-        "import sys; from mmunlearner.report import load, print_table; from mmunlearner.report.write import files; "
-        f"run = load({str(run_dir)!r}); files(run); print_table(run.results); "
+        "import sys; from mmunlearner.report import load, print_report; from mmunlearner.report.write import files; "
+        f"run = load({str(run_dir)!r}); files(run); print_report(run.results); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

@@ -17,7 +17,7 @@ from mmunlearner.report import plots
 from mmunlearner.report.figure import COLOURS, dark_mode, inline_svg, standalone_svg
 from mmunlearner.report.labels import Box, place_labels
 from mmunlearner.report.results import Run, load
-from mmunlearner.report.tradeoff import mean, tooltips, trade_off, trade_off_points
+from mmunlearner.report.tradeoff import mean, trade_off, trade_off_points
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def every_svg(run: Run) -> list[str]:
         "mask": plots.saliency_layers(run.masks["vision-projector-language"]),
         "cost": plots.cost(run.results),
     }
-    return [inline_svg(figure, name, name, tooltips(run.results)) for name, figure in figures.items() if figure]
+    return [inline_svg(figure, name, name) for name, figure in figures.items() if figure]
 
 
 def test_every_colour_drawn_follows_dark_mode(run: Run) -> None:
@@ -112,7 +112,7 @@ def test_a_mean_of_nothing_is_nothing(run: Run) -> None:
 
 
 def test_every_model_is_named_and_has_its_tooltip(run: Run) -> None:
-    svg = inline_svg(trade_off(run.results), "t", "t", tooltips(run.results))
+    svg = inline_svg(trade_off(run.results), "t", "t")
     for model in run.results.models:
         assert f">{model.title}</text>" in svg
     assert svg.count("<title>") == len(run.results.models)
@@ -129,7 +129,7 @@ def test_any_title_can_be_plotted(run: Run, title: str) -> None:
     drawn.append(plots.loss_curves(title, run.logs["ga"]))
     for figure in drawn:
         assert figure is not None
-        svg = inline_svg(figure, "any", title, dict.fromkeys(tooltips(results), title))
+        svg = inline_svg(figure, "any", title)
         assert not re.search(r"<(script|b)\b", svg)
         ElementTree.fromstring(svg.replace("<svg", '<svg xmlns:xlink="x"', 1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,14 @@ def test_write_leaves_all_files_and_nothing_else(run_dir: Path) -> None:
     before = contents(run_dir)
     assert write(run_dir) == run_dir / "report.html"
     after = contents(run_dir)
-    new = {"report.html", "report.md", "table.tex", "summary.json", "tradeoff.svg"}
-    assert set(after) - set(before) == new | {f"models/{name}/README.md" for name in FEW}
+    new = {"report.html", "report.md", "table.tex", "summary.json"} | {f"models/{name}/README.md" for name in FEW}
+    names = {f"column-{column}" for column in COLUMNS} | {f"loss-{path.stem}" for path in run_dir.glob("logs/*")}
+    names |= {"tradeoff", "cost"} | {f"saliency-{path.stem}" for path in run_dir.glob("masks/*.json")}
+    assert set(after) - set(before) == new | {f"plots/{name}.{form}" for name in names for form in ("svg", "png")}
+    # The page lists each of them.
+    assert set(re.findall(r"<code>(plots/[^<]+)</code>", (run_dir / "report.html").read_text())) == {
+        name for name in after if name.startswith("plots/")
+    }
     assert {name: after[name] for name in before} == before
 
 
@@ -234,8 +241,9 @@ def test_runs_are_pooled_to_mean_and_spread(seeds: list[Path]) -> None:
         assert score.value == pytest.approx(mean)
         assert score.stderr == pytest.approx((sum((value - mean) ** 2 for value in values) / 2) ** 0.5)
         assert score.n == 3
-        oracle = sum(run.models[1].scores[column.name]["accuracy"].value for run in runs) / 3
-        assert points(off.value) == points(mean - oracle)
+        setter = 0 if column.good == "kept" else 1
+        level = sum(run.models[setter].scores[column.name]["accuracy"].value for run in runs) / 3
+        assert points(off.value) == points(mean - level)
 
 
 def test_the_chosen_variant_of_each_run_forms_one_row(seeds: list[Path]) -> None:

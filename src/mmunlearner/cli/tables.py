@@ -51,10 +51,10 @@ def checks(results: Iterable[Check]) -> None:
 
 
 def report(page: Path) -> None:
-    """Print a run's table, and the path of its report."""
-    from mmunlearner.report import load, print_table
+    """Print a run's table and verdict, and the path of its report."""
+    from mmunlearner.report import load, print_report
 
-    print_table(load(page.parent).results)
+    print_report(load(page.parent).results)
     print(f"report: {page}")
 
 

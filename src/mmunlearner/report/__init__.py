@@ -2,7 +2,7 @@
 
 from mmunlearner.report.compare import compare_markdown
 from mmunlearner.report.results import Results, Run, load
-from mmunlearner.report.table import print_table
+from mmunlearner.report.terminal import print_report
 from mmunlearner.report.write import write
 
-__all__ = ["Results", "Run", "compare_markdown", "load", "print_table", "write"]
+__all__ = ["Results", "Run", "compare_markdown", "load", "print_report", "write"]

@@ -23,8 +23,7 @@ def compare_markdown(run_dirs: Sequence[Path | str]) -> str:
         DataError: a run has no results.
     """
     errors = f"standard deviation over {len(run_dirs)} runs"
-    results_table = table(pool(run_dirs), errors=errors)
-    return f"{markdown(results_table)}\n{results_table.caption} In brackets: distance to the oracle in points.\n"
+    return markdown(table(pool(run_dirs), errors=errors))
 
 
 def pool(run_dirs: Sequence[Path | str]) -> Results:

@@ -1,23 +1,23 @@
 """Requirements of a run: the aim of each column, the models that came closest to it, and the noise of differences.
 
 Scores of what is to be forgotten should end at the oracle, all others at vanilla. Every comparison of the report (the
-table's bold and tint, the findings, the plots) rests on the functions of this module.
+table's bold and tint, the verdict, the findings, the plots) rests on the functions of this module. What its words mean
+is written in docs/report.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, NamedTuple
 
 from mmunlearner.evaluate.scores import FALSE_ALARM, Difference, Score, noise_limit, unpaired_difference
 from mmunlearner.report.results import HEADLINE, Column, Model, Results
-from mmunlearner.report.template import percent, signed
+from mmunlearner.report.template import percent
 
-FORGET_BOUND, KEEP_BOUND = 0.05, 0.04
-"""Largest distances (fractions) from the oracle and from vanilla that a run may end at."""
-UNBOUND = frozenset({"neighbour_vqa", "general"})
-"""Columns to keep without a bound. No retain data covers them, so their loss is reported instead."""
+ORACLE_BOUND, VANILLA_BOUND = 0.05, 0.02
+"""Default bounds (fractions): largest distance from the oracle in either direction, largest loss against vanilla."""
 LAST_DIGIT = 0.0005
 """Half of the last digit that tables show (0.1 points): scores closer than this are printed alike and tie."""
 
@@ -101,6 +101,10 @@ def to_keep(results: Results) -> tuple[Column, ...]:
 # --- differences of two models --------------------------------------------------------------------------------------
 
 
+MANY = 10_000
+"""Entities with which Student's t is as good as a normal distribution."""
+
+
 class Comparison(NamedTuple):
     """One column of two models."""
 
@@ -110,11 +114,23 @@ class Comparison(NamedTuple):
     gain: float
     """Distance by which the first model is closer to its aim than the second (a fraction; negative: further away)."""
 
+    @property
+    def clusters(self) -> int:
+        """Entities behind the error: their items are not independent; items only where the entities are unknown."""
+        return self.difference.n if self.difference.entities is None else self.difference.entities
+
     def beyond_noise(self, columns: int) -> bool:
         """Return True if one of the two is clearly closer to the aim; `columns` is the number of compared columns."""
-        # The items of an entity are not independent, so entities count; items only where the entities are unknown.
-        clusters = self.difference.n if self.difference.entities is None else self.difference.entities
-        return abs(self.gain) > noise_limit(columns, clusters) * self.difference.stderr + 1e-9
+        return self._exceeds(noise_limit(columns, self.clusters))
+
+    def lacks_entities(self, columns: int) -> bool:
+        """Return True if it is within noise only because so few entities estimate the noise poorly."""
+        return self._exceeds(noise_limit(columns, MANY)) and not self.beyond_noise(columns)
+
+    def _exceeds(self, limit: float) -> bool:
+        # Not `limit * 0`, since the limit of a lone entity is infinite.
+        noise = limit * self.difference.stderr if self.difference.stderr else 0.0 if isfinite(limit) else limit
+        return abs(self.gain) > noise + 1e-9
 
 
 def compare(results: Results, model: Model, reference: Model) -> list[Comparison]:
@@ -134,18 +150,26 @@ def difference(model: Model, reference: Model, column: Column) -> Difference:
 
     Otherwise the two errors add in squares. The result is too large if the same items are hard for both models.
     """
-    paired = model.oracle_gap if reference.role == "oracle" else model.differences.get(reference.name, {})
-    if column.name in paired:
+    if reference.role == "oracle" and column.name in model.oracle_gap:
+        return model.oracle_gap[column.name]
+    if model.role == "oracle" and column.name in reference.oracle_gap:
+        opposite = reference.oracle_gap[column.name]
+        return opposite._replace(value=-opposite.value)
+    if column.name in (paired := model.differences.get(reference.name, {})):
         return paired[column.name]
     return unpaired_difference(model.scores[column.name][HEADLINE], reference.scores[column.name][HEADLINE])
 
 
 def gap(results: Results, model: Model, column: Column) -> Difference | None:
-    """Return the model's accuracy minus the oracle's; None where one of them has none, and for the oracle itself."""
-    oracle = results.oracle
-    if oracle is None or model is oracle or not model.score(column.name) or not oracle.score(column.name):
+    """Return the model's accuracy minus that of the model that sets the column's aim: the oracle's or vanilla's.
+
+    None where no model sets it, where a score is missing, and for that model itself.
+    """
+    setters = {"oracle": results.oracle, "vanilla": results.vanilla}
+    reference = setters.get(target(results, column).kind)
+    if reference is None or model is reference or not model.score(column.name):
         return None
-    return difference(model, oracle, column)
+    return difference(model, reference, column)
 
 
 def describe_test(comparisons: Sequence[Comparison]) -> str:
@@ -161,6 +185,9 @@ def describe_test(comparisons: Sequence[Comparison]) -> str:
 # --- requirements ---------------------------------------------------------------------------------------------------
 
 
+Outcome = Literal["met", "unclear", "missed"]
+
+
 @dataclass(frozen=True)
 class Criterion:
     """One requirement, and the model's score on it."""
@@ -171,24 +198,40 @@ class Criterion:
     """Score minus the reference's."""
     reference: Literal["oracle", "vanilla"]
     bound: float
-    """Largest distance allowed (a fraction)."""
+    """Largest loss allowed (a fraction)."""
 
     @property
-    def distance(self) -> float:
-        """Distance from the oracle in either direction; from vanilla, only below it."""
-        return abs(self.gap.value) if self.reference == "oracle" else max(0.0, -self.gap.value)
+    def loss(self) -> float:
+        """Distance from the oracle in either direction; distance below vanilla, negative above it."""
+        return abs(self.gap.value) if self.reference == "oracle" else -self.gap.value
 
     @property
-    def met(self) -> bool:
-        return self.distance <= self.bound + 1e-9  # 0.99 - 0.95 is a little more than 0.04
+    def noise(self) -> float:
+        """Half of the 95 % interval of the loss: about two standard errors, more with few entities."""
+        # A lone entity says nothing of others. Of itself it does, with the spread over its questions.
+        entities = self.gap.entities or 1
+        return self.gap.stderr and noise_limit(1, entities if entities > 1 else self.gap.n) * self.gap.stderr
+
+    @property
+    def within_noise(self) -> bool:
+        """True if the interval reaches across the bound: other entities might have decided otherwise."""
+        return abs(self.bound - self.loss) < self.noise
+
+    @property
+    def outcome(self) -> Outcome:
+        """`met`: the loss is within the bound; `missed`: beyond it by more than noise; `unclear`: by less."""
+        if self.loss <= self.bound + LAST_DIGIT:  # the report would print both alike
+            return "met"
+        return "unclear" if self.within_noise else "missed"
+
+    @property
+    def allowed(self) -> str:
+        """`5 points`"""
+        return f"{100 * self.bound:.3g} points"
 
     @property
     def text(self) -> str:
         """`Forget VQA 4.2 %, 1.0 ± 1.1 points above the oracle (within 5 points).`"""
-        allowed = f"{'within' if self.met else 'allowed:'} {100 * self.bound:.0f} points"
-        # Two standard errors reach across the bound: other items might have decided otherwise.
-        unsure = abs(self.distance - self.bound) < 2 * self.gap.stderr
-        doubt = "; the bound lies within two standard errors" if unsure else ""
         name = "the oracle" if self.reference == "oracle" else "vanilla"
         error = f"± {percent(self.gap.stderr)}"
         if abs(self.gap.value) < LAST_DIGIT:  # the tables print 0.0
@@ -196,21 +239,37 @@ class Criterion:
         else:
             direction = "above" if self.gap.value > 0 else "below"
             position = f"{percent(abs(self.gap.value))} {error} points {direction} {name}"
-        return f"{self.column.title} {percent(self.score.value)} %, {position} ({allowed}{doubt})."
+        return f"{self.column.title} {percent(self.score.value)} %, {position} ({self._judgement})."
+
+    @property
+    def _judgement(self) -> str:
+        """`within 5 points`, and how sure that is."""
+        if self.outcome != "met":
+            beyond = "; beyond that by less than noise, so that it cannot be told" if self.outcome == "unclear" else ""
+            return f"allowed: {self.allowed}{' below' if self.reference == 'vanilla' else ''}{beyond}"
+        # A bound on losses has one side: a score above vanilla's is not "within" anything.
+        none_lost = self.reference == "vanilla" and self.loss < LAST_DIGIT
+        if none_lost:
+            return f"no loss, but noise reaches past {self.allowed} below" if self.within_noise else "no loss"
+        return f"within {self.allowed}" + (", but noise reaches past that" if self.within_noise else "")
+
+
+def bound(column: Column) -> float:
+    """Return the bound of a column: the recipe's, or the default of its kind."""
+    if column.bound is not None:
+        return column.bound
+    return VANILLA_BOUND if column.good == "kept" else ORACLE_BOUND
 
 
 def criteria(results: Results, model: Model) -> list[Criterion]:
-    """Check a model against each bound whose reference the run has."""
-    vanilla, idle = results.vanilla, nothing_to_forget(results)
+    """Check a model against the bound of each column whose reference the run has."""
+    idle = nothing_to_forget(results)
     checked = []
     for column in results.columns:
-        score, aim = model.score(column.name), target(results, column)
-        if score is None or column.name in UNBOUND or column in idle:
-            continue
-        if aim.kind == "oracle" and (distance := gap(results, model, column)):
-            checked.append(Criterion(column, score, distance, "oracle", FORGET_BOUND))
-        elif aim.kind == "vanilla" and vanilla:
-            checked.append(Criterion(column, score, difference(model, vanilla, column), "vanilla", KEEP_BOUND))
+        score, distance = model.score(column.name), gap(results, model, column)
+        if score and distance and column not in idle:
+            reference = "vanilla" if column.good == "kept" else "oracle"
+            checked.append(Criterion(column, score, distance, reference, bound(column)))
     return checked
 
 
@@ -221,16 +280,4 @@ def nothing_to_forget(results: Results) -> list[Column]:
         return []
     # There a model that forgot nothing would be near the oracle too, so that reaching it proves nothing.
     scores = [(column, vanilla.score(column.name), oracle.score(column.name)) for column in to_forget(results)]
-    return [column for column, before, aim in scores if before and aim and before.value - aim.value < 2 * FORGET_BOUND]
-
-
-def losses(results: Results, model: Model) -> list[str]:
-    """Return, for each column without a bound, its score and what was lost against vanilla."""
-    vanilla = results.vanilla
-    texts = []
-    for column in to_keep(results):
-        score = model.score(column.name)
-        if column.name in UNBOUND and score and vanilla and vanilla.score(column.name):
-            lost = signed(difference(model, vanilla, column))
-            texts.append(f"{column.title} {percent(score.value)} % ({lost} points against vanilla)")
-    return texts
+    return [column for column, before, aim in scores if before and aim and before.value - aim.value < 2 * bound(column)]

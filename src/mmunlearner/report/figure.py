@@ -11,8 +11,10 @@ from html import escape
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Hues after Okabe and Ito. Each hex code occurs once, since CSS finds a colour by its code.
 COLOURS: dict[str, tuple[str, str]] = {
@@ -110,13 +112,37 @@ def dark_mode() -> str:
     )
 
 
-def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None = None) -> str:
+_HOVER = "hover:"
+FAINT = 0.001
+"""Opacity of shapes that show a text only: a shape without a colour would not see the pointer."""
+
+
+def hover(artist: Artist, text: str) -> None:
+    """Let an artist show a text while the pointer is on it, in SVG."""
+    artist.set_gid(_HOVER + text)
+
+
+def hover_bands(axes: Axes, texts: Mapping[float, str], width: float, *, above: Axes | None = None) -> None:
+    """Let every place of an axis show a text: invisible bands around x, `width` wide.
+
+    Args:
+        texts: x -> text.
+        above: other axes over these, with the same x; the bands reach up to their top.
+    """
+    to_axes = axes.transAxes.inverted()
+    top = to_axes.transform((above or axes).transAxes.transform((0, 1)))[1]
+    for x, text in texts.items():
+        style: dict[str, Any] = {"color": colour("ink"), "alpha": FAINT, "lw": 0, "clip_on": False, "zorder": 9}
+        band = Rectangle((x - width / 2, 0), width, top, transform=axes.get_xaxis_transform(), **style)
+        hover(axes.add_artist(band), text)
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> str:
     """Write a figure as SVG within an HTML page.
 
-    `name` makes its ids unique on the page, `label` is its text for screen readers. `titles` maps the gid of an artist
-    to its tooltip.
+    `name` makes its ids unique on the page, `label` is its text for screen readers.
     """
-    body = _body(_rendered(figure), titles or {})
+    body = _body(_rendered(figure))
     # Several figures share the page: matplotlib gives all of them the same ids, and refers to them by #id.
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
@@ -128,12 +154,21 @@ def inline_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] 
 
 def standalone_svg(figure: Figure, label: str) -> str:
     """Write a figure as an SVG file with its own background, dark where the reader's system is."""
-    body = _body(_rendered(figure), {})
+    body = _body(_rendered(figure))
     # The outline of letters in the colour of the background keeps them legible where a line passes behind.
     light, dark = (f".paper{{fill:{paper}}}text{{paint-order:stroke;stroke:{paper}}}" for paper in COLOURS["paper"])
     css = f"<style>text{{stroke-width:2.5px}}{light}@media (prefers-color-scheme:dark){{{dark}{dark_mode()}}}</style>"
     opened = _opened(body, f'role="img" aria-label="{escape(label)}"', sized=True)
     return opened.replace(">", f">{css}<rect class='paper' width='100%' height='100%' rx='10'/>", 1) + "\n"
+
+
+def png(figure: Figure) -> bytes:
+    """Write a figure as a PNG file on white, 2.5 pixels for each CSS pixel."""
+    stream = io.BytesIO()
+    with house_style():
+        # No version: the same results give the same bytes.
+        figure.savefig(stream, format="png", dpi=180, facecolor=colour("paper"), metadata={"Software": None})
+    return stream.getvalue()
 
 
 def _rendered(figure: Figure) -> str:
@@ -145,13 +180,13 @@ def _rendered(figure: Figure) -> str:
     return stream.getvalue()
 
 
-def _body(svg: str, titles: Mapping[str, str]) -> str:
-    """Return the SVG from <svg to </svg>, without comments, in the page's font, with tooltips."""
+def _body(svg: str) -> str:
+    """Return the SVG from <svg to </svg>, without comments, in the page's font, with the texts of `hover`."""
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     # The page's fonts instead of matplotlib's list.
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", rf"\1 {FONT}", svg)
-    for gid, title in titles.items():
-        svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(title)}</title>', 1)
+    # What is escaped in an attribute is escaped enough for a title.
+    svg = re.sub(rf'<g id="{_HOVER}([^"]*)">', r'<g class="hover"><title>\1</title>', svg)
     return re.sub(r">\s+<", "><", svg).strip()
 
 

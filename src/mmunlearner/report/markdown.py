@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmunlearner.report.findings import Finding, findings, headline
+from mmunlearner.report.findings import Finding, findings
 from mmunlearner.report.results import Results
 from mmunlearner.report.table import markdown, table
 from mmunlearner.report.template import DASH, escape_markdown, pipe_table
+from mmunlearner.report.verdict import answers, headline
 
 SUMMARY = {"real": "Real", "retain": "Retain", "forget": "Forget ↓", "ks_p": "KS p", "one_minus_js": "1 − JS"}
 """A benchmark's own means and distances: key in results.json -> head of its column."""
-SIGNS = {"met": "✓", "missed": "✗", "note": DASH}
+SIGNS = {"met": "✓", "missed": "✗", "unclear": "?", "note": DASH}
 
 
 def report(results: Results) -> str:
     """Write the report as Markdown."""
-    results_table, summary = table(results), headline(results)
+    summary = headline(results)
     about = [f"run `{results.name}`", f"benchmark {results.benchmark or 'unnamed'}", f"goal: {results.goal} unlearning"]
     about += [f"seed {results.seed}"] if results.seed is not None else []
     return "\n".join(
@@ -24,9 +25,9 @@ def report(results: Results) -> str:
             f"# {escape_markdown(summary.title)}\n",
             f"{escape_markdown(', '.join(about), code=True)}\n",
             f"{escape_markdown(summary.text)}\n",
+            bullets([Finding(a.verdict, a.text, f"{a.question} {a.word}") for a in answers(results)]),
             "## Results\n",
-            markdown(results_table),
-            f"{escape_markdown(results_table.caption)} In brackets: distance to the oracle in points.\n",
+            markdown(table(results)),
             *summaries(results),
             *general_ability(results),
             "## Findings\n",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from mmunlearner import __version__
 from mmunlearner.data import ImageRef
@@ -19,52 +19,60 @@ from mmunlearner.evaluate.metrics import METRICS
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
 from mmunlearner.report.criteria import Target, target
+from mmunlearner.report.drawings import PLOTS, Drawing
 from mmunlearner.report.figure import dark_mode, inline_svg
-from mmunlearner.report.findings import findings, headline
+from mmunlearner.report.findings import findings
 from mmunlearner.report.results import HEADLINE, Column, GalleryEntry, Results, Run
 from mmunlearner.report.table import html, table
 from mmunlearner.report.template import percent, render, source
-from mmunlearner.report.tradeoff import tooltips, trade_off, trade_off_points
+from mmunlearner.report.tradeoff import trade_off, trade_off_points
+from mmunlearner.report.verdict import answers, headline
 
-SIGNS = {"met": "✓", "missed": "✗", "note": "·"}
+SIGNS = {"met": "✓", "missed": "✗", "unclear": "?", "note": "·"}
 GOALS = {"visual": "visual unlearning (what they look like)", "full": "full unlearning (looks and facts)"}
 SECTIONS = {
-    "findings": ("findings", "Findings"),
     "tradeoff": ("trade-off", "Trade-off"),
+    "faces": ("gallery", "Before and after"),
+    "findings": ("findings", "Findings"),
     "bars": ("columns", "Columns"),
     "losses": ("losses", "Losses"),
     "masks": ("saliency", "Saliency"),
-    "faces": ("gallery", "Before and after"),
     "cost": ("cost", "Cost"),
 }
 """Optional sections: variable of the template -> anchor and title."""
 TILES = ("forget_vqa_test", "forget_vqa", "forget_qa", "retain_vqa_test", "retain_vqa", "neighbour_vqa", "general")
 """Columns of the key figures."""
-CHECKS = ("To forget", "Reported without a bound", "To keep")
+CHECKS = ("To forget", "To keep")
 """Topics of the findings that the page shows first, each in its own box."""
 THUMBNAIL = 192
 """Largest side of a gallery picture, in pixels."""
 
 
-def page(run: Run) -> str:
-    """Write the whole page."""
+def page(run: Run, drawn: Sequence[Drawing]) -> str:
+    """Write the whole page with the run's plots."""
     results, results_table = run.results, table(run.results)
+    by_section = defaultdict(list[Drawing])
+    for drawing in drawn:
+        by_section[drawing.section].append(drawing)
     all_findings = findings(results)
     by_topic = {topic: [finding for finding in all_findings if finding.topic == topic] for topic in CHECKS}
     # A section that is empty or None is left out, and so is its link.
     sections = {
         "findings": all_findings,
         "tradeoff": _trade_off(results),
-        "bars": _bars(results),
-        "losses": _losses(run),
-        "masks": _masks(run),
-        "faces": [_face(run, entry) for entry in results.gallery],
-        "cost": _cost(results),
+        "bars": [_svg(drawing, number) for number, drawing in enumerate(by_section["bars"])],
+        "losses": [_svg(drawing, number) for number, drawing in enumerate(by_section["losses"])],
+        "masks": _masks(run, by_section["masks"]),
+        "faces": sorted((_face(run, entry) for entry in results.gallery), key=lambda face: face["unknown"]),
+        "cost": {"steps": plots.step_names(results.models), "plot": _svg(by_section["cost"][0])}
+        if by_section["cost"]
+        else None,
     }
     return render(
         "report.html.j2",
         results=results,
         headline=headline(results),
+        answers=answers(results),
         main=results.main,
         goal=GOALS[results.goal],
         gate_failed=results.gate is not None and not results.gate.passed,
@@ -78,11 +86,13 @@ def page(run: Run) -> str:
         ],
         table=html(results_table),
         legend=results_table.legend,
+        distance=results_table.distance,
         checks=[(topic, entries) for topic, entries in by_topic.items() if entries],
         others=[finding for finding in all_findings if finding.topic not in CHECKS],
         signs=SIGNS,
         metrics=_further_metrics(results),
         quality=[model for model in results.models if model.forget_quality or model.moved],
+        files={f"{PLOTS}/{drawing.name}": drawing.label for drawing in drawn},
         settings=[model for model in results.unlearned if model.settings or model.method],
         # As YAML, which is also the form of a recipe: a reader can copy from it.
         manifest=yaml.safe_dump(dict(results.manifest), sort_keys=False, allow_unicode=True, width=110)
@@ -132,54 +142,30 @@ def _further_metrics(results: Results) -> list[tuple[str, Markup]]:
 # --- plots ----------------------------------------------------------------------------------------------------------
 
 
-def _svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | None = None) -> Markup:
-    return Markup(inline_svg(figure, name, label, titles))
+def _svg(drawing: Drawing, number: int = 0) -> Markup:
+    # Numbers, since a name may hold characters that an id may not.
+    return Markup(inline_svg(drawing.figure, f"{drawing.section}{number}", drawing.label))
 
 
 def _trade_off(results: Results) -> dict[str, Markup] | None:
     """Return the figure twice, for wide and for narrow screens."""
     if len(trade_off_points(results)) < 2:
         return None  # one point shows no trade-off
-    label, titles = "Forgetting against keeping, one mark per model", tooltips(results)
+    label = "Forgetting against keeping, one mark per model"
     return {
-        "wide": _svg(trade_off(results, width=1060, height=520), "tradeoff", label, titles),
-        "narrow": _svg(trade_off(results, width=330, height=420), "tradeoff-narrow", label, titles),
+        "wide": Markup(inline_svg(trade_off(results, width=1060, height=520), "tradeoff", label)),
+        "narrow": Markup(inline_svg(trade_off(results, width=330, height=420), "tradeoff-narrow", label)),
     }
 
 
-def _bars(results: Results) -> list[Markup]:
-    return [
-        _svg(plots.column_bars(results, column), f"bar-{column.name}", column.title)
-        for column in results.columns
-        if any(model.score(column.name) for model in results.unlearned)
-    ]
-
-
-def _losses(run: Run) -> list[Markup]:
-    # In the order of the tables, not of the files.
-    models = [model for model in run.results.models if model.name in run.logs]
-    figures = [plots.loss_curves(model.title, run.logs[model.name]) for model in models]
-    return [
-        _svg(figure, f"loss-{i}", f"Losses of {model.title}")
-        for i, (model, figure) in enumerate(zip(models, figures, strict=True))
-        if figure
-    ]
-
-
-def _masks(run: Run) -> list[dict[str, Any]]:
-    """Return title, description and plot of each mask, the main model's first.
+def _masks(run: Run, drawn: Sequence[Drawing]) -> list[dict[str, Any]]:
+    """Return title, description and plot of each mask.
 
     A description is `49.0 % of the candidate weights selected; β = 1; ...`.
     """
-    results = run.results
-    # A dict, since several models may share a mask.
-    names = dict.fromkeys(model.mask for model in (results.main, *results.models) if model and model.mask in run.masks)
     masks = []
-    for i, name in enumerate(names):
-        mask = run.masks[name]
-        figure = plots.saliency_layers(mask, width=1060)
-        if figure is None:
-            continue
+    for number, drawing in enumerate(drawn):
+        mask = run.masks[drawing.subject]
         # Statistics of earlier versions lack some of these fields.
         facts = []
         if isinstance(mask.get("density"), int | float):
@@ -190,20 +176,9 @@ def _masks(run: Run) -> list[dict[str, Any]]:
             facts.append(f"gradients squared per {mask['unit']}")
         if mask.get("random"):
             facts.append("drawn at random with the same share in each layer: the saliency above was not used")
-        title = ", ".join(model.title for model in results.models if model.mask == name)
-        plot = _svg(figure, f"mask-{i}", f"Saliency per layer, mask {name}")
-        masks.append({"title": title, "about": "; ".join(facts), "plot": plot})
+        title = ", ".join(model.title for model in run.results.models if model.mask == drawing.subject)
+        masks.append({"title": title, "about": "; ".join(facts), "plot": _svg(drawing, number)})
     return masks
-
-
-def _cost(results: Results) -> dict[str, Any] | None:
-    figure = plots.cost(results, width=1060)
-    if figure is None:
-        return None
-    return {
-        "steps": plots.step_names(results.models),
-        "plot": _svg(figure, "cost", "Seconds and peak memory per model"),
-    }
 
 
 # --- gallery --------------------------------------------------------------------------------------------------------
@@ -213,7 +188,7 @@ def _face(run: Run, entry: GalleryEntry) -> dict[str, Any]:
     """Return a question about a picture with the answers of vanilla, the main model and the oracle."""
     results = run.results
     models = {"Before": results.vanilla, "After": results.main, "Oracle": results.oracle}
-    answers = [
+    said = [
         {"who": who, "text": entry.answers[model.name], "right": entry.correct[model.name]}
         for who, model in models.items()
         if model and model.name in entry.answers
@@ -223,7 +198,9 @@ def _face(run: Run, entry: GalleryEntry) -> dict[str, Any]:
         "question": entry.question,
         "truth": entry.truth,
         "image": thumbnail(run.directory, entry.image),
-        "answers": answers,
+        "answers": said,
+        # Earlier versions took the first question, known or not.
+        "unknown": bool(results.vanilla) and not entry.correct.get(results.vanilla.name, True),
     }
 
 

@@ -8,18 +8,21 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from mmunlearner.report.criteria import FORGET_BOUND, KEEP_BOUND, target
-from mmunlearner.report.figure import canvas, colour, house_style, without_background
+from mmunlearner.report.criteria import bound, gap, target
+from mmunlearner.report.figure import FAINT, canvas, colour, house_style, hover, hover_bands, without_background
 from mmunlearner.report.results import HEADLINE, Column, Model, Results
-from mmunlearner.report.template import MINUS, duration, memory
+from mmunlearner.report.template import MINUS, duration, memory, percent, signed, with_error
 from mmunlearner.report.tradeoff import trade_off
 
 __all__ = ["column_bars", "cost", "loss_curves", "saliency_layers", "trade_off"]
 
 Steps = Sequence[Mapping[str, Any]]
 TERMS = {"forget": "forget term", "retain": "retain term"}
+MOST_BANDS = 40
+"""Places of a curve that show their values: more would make the page heavy."""
 PART_NAMES = {"vision": "vision encoder", "projector": "projector", "language": "language model"}
 
 
@@ -37,20 +40,26 @@ def column_bars(results: Results, column: Column, *, width: float = 340) -> Figu
         axes.grid(axis="y", visible=False)
         aim = target(results, column)
         if aim.value is not None:
-            bound = FORGET_BOUND if column.good == "oracle" else KEEP_BOUND
+            allowed = bound(column)
             # Both sides of the oracle are bounded; above vanilla is no loss.
-            top = aim.value + bound if column.good == "oracle" else 1.04
-            axes.axvspan(100 * (aim.value - bound), 100 * top, color=colour("target"), alpha=0.13, lw=0)
+            top = aim.value + allowed if column.good == "oracle" else 1.04
+            axes.axvspan(100 * (aim.value - allowed), 100 * top, color=colour("target"), alpha=0.13, lw=0)
         # Solid and dashed, since colours alone do not reach every reader.
         for reference, line in ((results.oracle, "-"), (results.vanilla, (0, (3, 2)))):
             level = reference.score(column.name) if reference else None
             if reference and level:
-                axes.axvline(100 * level.value, color=colour(reference.role), lw=1.6, ls=line, zorder=3)
+                rule = axes.axvline(100 * level.value, color=colour(reference.role), lw=1.6, ls=line, zorder=3)
+                hover(rule, f"{reference.title}: {with_error(level)} %")
         for row, model in enumerate(models):
             score = model.scores[column.name][HEADLINE]
             value, error, alpha = 100 * score.value, 100 * score.stderr, 1.0 if model.chosen else 0.6
             axes.barh(row, value, height=0.62, color=colour(model.role), alpha=alpha, lw=0)
             axes.errorbar(value, row, xerr=error, fmt="none", color=colour("ink"), elinewidth=1.2, capsize=2)
+            distance = gap(results, model, column)
+            away = f", {signed(distance)} points from where it should end" if distance else ""
+            # The whole row, since a bar may have no length.
+            row_band = Rectangle((0, row - 0.5), 104, 1, color=colour("ink"), alpha=FAINT, lw=0)
+            hover(axes.add_artist(row_band), f"{model.title}: {with_error(score)} %{away}")
         axes.set_yticks(range(len(models)), [_clipped(model.title) for model in models], size=10.5)
         axes.set_ylim(len(models) - 0.4, -0.6)  # the first model is at the top
         axes.set_xlim(0, 104)  # a bar or line at 100 % stays visible, error bar and all
@@ -87,9 +96,24 @@ def loss_curves(title: str, steps: Steps, *, width: float = 340, height: float =
             axes.margins(x=0.01, y=0.18)
             axes.locator_params(axis="y", nbins=3)
             axes.tick_params(labelsize=9.5)
+        hover_bands(panels[-1], *_step_texts(curves), above=panels[0])
         panels[0].set_title(_clipped(title, 40), weight="bold", x=-42 / (width - 54), pad=20)
         panels[-1].set_xlabel("optimizer step", size=10)
     return figure
+
+
+def _step_texts(curves: Mapping[str, Sequence[tuple[int, float]]]) -> tuple[dict[float, str], float]:
+    """Return x -> text of at most MOST_BANDS steps, and the distance of two of them on the axis."""
+    values = {term: dict(curve) for term, curve in curves.items()}
+    steps = sorted({step for curve in values.values() for step in curve})
+    stride = -(-len(steps) // MOST_BANDS)
+    texts, latest = {}, {}
+    for number, step in enumerate(steps):
+        # A step without a forget batch shows the forget term of the last one that had it.
+        latest |= {TERMS[term]: f"{curve[step]:.3g}" for term, curve in values.items() if step in curve}
+        if number % stride == stride // 2:
+            texts[float(step)] = f"step {step}: {', '.join(f'{term} {value}' for term, value in latest.items())}"
+    return texts, stride * (steps[-1] - steps[0]) / max(len(steps) - 1, 1) or 1.0
 
 
 # --- saliency -------------------------------------------------------------------------------------------------------
@@ -109,8 +133,18 @@ def saliency_layers(mask: Mapping[str, Any], *, width: float = 760, height: floa
         _selected_panel(without_background(below), layers, mask)
         _part_bands((above, below), layers)
         below.set_xlim(-0.6, len(layers) - 0.4)
+        hover_bands(below, {float(i): _layer_text(layer) for i, layer in enumerate(layers)}, 1.0, above=above)
         above.legend(loc="lower right", bbox_to_anchor=(1, 1.02), ncols=2, borderaxespad=0, handlelength=1.4)
     return figure
+
+
+def _layer_text(layer: Mapping[str, Any]) -> str:
+    """`vision.layers.0.attn.q_proj: 49.0 % selected, mean squared gradient forget 1e-05, preserve 2e-05`"""
+    share = percent(layer["selected"] / layer["candidates"])
+    terms = [("forget", layer.get("saliency_forget")), ("preserve", layer.get("saliency_preserve"))]
+    saliency = ", ".join(f"{name} {value:.2g}" for name, value in terms if value is not None)
+    about = f"; mean squared gradient: {saliency}" if saliency else ""
+    return f"{layer.get('name', '')}: {share} % selected{about}"
 
 
 def _saliency_panel(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -184,14 +218,20 @@ def cost(results: Results, *, width: float = 760) -> Figure | None:
         for i, step in enumerate(steps):
             spent = [model.seconds.get(step, 0.0) for model in models]
             ink = colour(_STEP_COLOURS[i % len(_STEP_COLOURS)])
-            times.barh(range(len(models)), spent, left=ends, height=0.62, color=ink, alpha=0.85, lw=0, label=step)
+            bars = times.barh(
+                range(len(models)), spent, left=ends, height=0.62, color=ink, alpha=0.85, lw=0, label=step
+            )
+            for bar, model, seconds in zip(bars.patches, models, spent, strict=True):
+                hover(bar, f"{model.title}: {step} {duration(seconds)}")
             ends = [end + seconds for end, seconds in zip(ends, spent, strict=True)]
         _write_values(times, ends, duration)
         # Steps run one after the other: what a model needs is the largest of their peaks, not the sum.
         peaks = [float(max(model.peak_memory_bytes.values(), default=0)) for model in models]
-        without_background(sizes).barh(
-            range(len(models)), peaks, height=0.62, color=colour("vanilla"), alpha=0.75, lw=0
-        )
+        style = {"height": 0.62, "color": colour("vanilla"), "alpha": 0.75, "lw": 0}
+        bars = without_background(sizes).barh(range(len(models)), peaks, **style)
+        for bar, model in zip(bars.patches, models, strict=True):
+            peak = [f"{step} {memory(size)}" for step, size in model.peak_memory_bytes.items()]
+            hover(bar, f"{model.title}: {', '.join(peak)}")
         _write_values(sizes, peaks, memory)
         times.set_yticks(range(len(models)), [_clipped(model.title, 24) for model in models], size=10.5)
         times.set_ylim(len(models) - 0.4, -0.6)

@@ -12,10 +12,6 @@ from itertools import groupby
 from typing import Literal, TypeVar
 
 from markupsafe import Markup
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from mmunlearner.report.criteria import Target, best, gap, shortfall, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Results, Role
@@ -37,6 +33,8 @@ GROUPS: dict[Role, str] = {
     "method": "Methods",
     "control": "Controls",
 }
+GAPS = {"oracle": "the oracle", "vanilla": "vanilla"}
+"""Kinds of aims that a model sets -> that model, to which gaps are measured."""
 Form = Literal["markdown", "latex", "html", "terminal"]
 FORMS: tuple[Form, ...] = ("markdown", "latex", "html", "terminal")
 T = TypeVar("T")
@@ -50,7 +48,7 @@ class Cell:
     error: str = ""
     """Standard error; empty: none."""
     gap: str = ""
-    """Distance to the oracle in points, signed; empty: none."""
+    """Distance in points, signed, to the model that sets the column's aim; empty: none."""
     best: bool = False
     shortfall: float | None = None
     """Distance of the score from its aim (a fraction), by which the page tints the cell; None: no tint."""
@@ -166,6 +164,15 @@ class Table:
         bold = "Bold: closest to that among all models that unlearned."
         return f"Accuracy in per cent ± {self.errors}. {marks}. {bold}"
 
+    @property
+    def distance(self) -> str:
+        """Meaning of the gaps: `distance in points to the oracle (→ oracle) or to vanilla (= vanilla)`; empty: none."""
+        if not any(cell and cell.gap for row in self.rows for cell in row.cells):
+            return ""
+        aims = {column.aim.kind: column.aim.mark for column in self.columns if column.aim}
+        references = [f"to {name} ({aims[kind]})" for kind, name in GAPS.items() if kind in aims]
+        return f"distance in points {' or '.join(references)}"
+
 
 def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.errors) -> Table:
     """Build the table of a metric; an evaluation set without any score is left out."""
@@ -205,14 +212,16 @@ def score_column(results: Results, column: Column, metric: str) -> TableColumn:
 
 
 def markdown(results_table: Table) -> str:
-    """Write a pipe table; references in italics, distance to the oracle in brackets."""
+    """Write a pipe table with its legend; references in italics, distances in brackets."""
     part = results_table.of_form("markdown")
     heads = ["Model", *(f"{column.title} {column.mark}".rstrip() for column in part.columns)]
     names = [
         escape_markdown(row.name) if row.model.unlearned else f"*{escape_markdown(row.name)}*" for row in part.rows
     ]
     rows = [[name, *map(_markdown_cell, row.cells)] for name, row in zip(names, part.rows, strict=True)]
-    return pipe_table(part.align, list(map(escape_markdown, heads)), rows)
+    brackets = f" In brackets: {results_table.distance}." if results_table.distance else ""
+    legend = f"{escape_markdown(results_table.caption)}{brackets}\n"
+    return f"{pipe_table(part.align, list(map(escape_markdown, heads)), rows)}\n{legend}"
 
 
 def _markdown_cell(cell: Cell | None) -> str:
@@ -259,64 +268,6 @@ def _latex_cell(cell: Cell | None) -> str:
 def html(results_table: Table) -> Markup:
     """Write the table of the page; every text in it is escaped."""
     return render("table.html.j2", table=results_table.of_form("html"))
-
-
-# --- terminal -------------------------------------------------------------------------------------------------------
-
-
-_CELL_WIDTH = len("100.0 ±10.0")
-_NAME_WIDTH = 30
-
-
-def terminal(results_table: Table, *, width: int = 80) -> list[RichTable]:
-    """Make tables that fit `width` characters: as few as can hold all columns without a line break in a score."""
-    part = results_table.of_form("terminal")
-    # A title may break between words, so its longest word counts; 2 is the padding of a cell.
-    widths = [max([_CELL_WIDTH, *map(len, column.title.split())]) + 2 for column in part.columns]
-    tables, start = [], 0
-    while start < len(widths):
-        stop = start + 1  # at least one column, however narrow the terminal is
-        while stop < len(widths) and _NAME_WIDTH + sum(widths[start : stop + 1]) <= width:
-            stop += 1
-        tables.append(_terminal_table(part.take(range(start, stop))))
-        start = stop
-    return tables
-
-
-def _terminal_table(part: Table) -> RichTable:
-    rich_table = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    rich_table.add_column("", max_width=_NAME_WIDTH)  # longer names are folded; scores never are
-    for column in part.columns:
-        title = Text.assemble(column.title, "\n", (column.mark, "dim not bold"))
-        justify = "right" if column.number else "left"
-        rich_table.add_column(title, justify=justify, vertical="bottom", min_width=_CELL_WIDTH)
-    for _, rows in part.groups:
-        for row in rows:
-            style = "bold" if row.model.chosen else "" if row.model.unlearned else "italic"
-            name = Text.assemble((row.model.title, style), (f" {row.tag}" if row.tag else "", "dim"))
-            rich_table.add_row(name, *map(_terminal_cell, row.cells))
-        rich_table.add_section()
-    return rich_table
-
-
-def _terminal_cell(cell: Cell | None) -> Text:
-    if cell is None:
-        return Text(DASH, "dim")
-    # Errors are padded to "10.0", so that scores stand below each other although the cell is aligned on the right.
-    return Text.assemble(
-        (cell.text, "bold green" if cell.best else ""), (f" ±{cell.error:<4}" if cell.error else "", "dim")
-    )
-
-
-def print_table(results: Results, console: Console | None = None) -> None:
-    """Print the table, its legend and the weights that each model leaves free outside the mask."""
-    console = console or Console()
-    results_table = table(results)
-    for part in terminal(results_table, width=console.width):
-        console.print(part)
-    console.print(Text(results_table.caption, "dim"))
-    for free, titles in titles_by_freedom(results).items():
-        console.print(Text.assemble((f"{', '.join(titles)}: ", "bold"), (f"free outside the mask: {free}", "dim")))
 
 
 def titles_by_freedom(results: Results) -> dict[str, list[str]]:

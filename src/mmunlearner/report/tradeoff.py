@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from mmunlearner.evaluate.scores import Score
-from mmunlearner.report.criteria import FORGET_BOUND, KEEP_BOUND, to_forget, to_keep
-from mmunlearner.report.figure import canvas, colour, house_style, without_background
+from mmunlearner.report.criteria import bound, to_forget, to_keep
+from mmunlearner.report.figure import canvas, colour, house_style, hover, without_background
 from mmunlearner.report.labels import Box, place_labels
 from mmunlearner.report.results import Column, Model, Results
 from mmunlearner.report.template import with_error
@@ -71,8 +71,9 @@ def trade_off(results: Results, *, width: float = 760, height: float = 470) -> F
         oracle, vanilla = (next((p for p in points if p.model.role == role), None) for role in ("oracle", "vanilla"))
         if oracle and vanilla:
             # A result should end within the bounds of the oracle and above that of vanilla.
-            corner = 100 * (oracle.forget.value - FORGET_BOUND), 100 * (vanilla.keep.value - KEEP_BOUND)
-            zone = Rectangle(corner, 200 * FORGET_BOUND, 200, color=colour("target"), alpha=0.12, lw=0, zorder=0)
+            far, lost = mean_bounds(results)
+            corner = 100 * (oracle.forget.value - far), 100 * (vanilla.keep.value - lost)
+            zone = Rectangle(corner, 200 * far, 200, color=colour("target"), alpha=0.12, lw=0, zorder=0)
             axes.add_patch(zone)
         for point in points:
             _draw_point(axes, point)
@@ -88,7 +89,7 @@ def trade_off(results: Results, *, width: float = 760, height: float = 470) -> F
         axes.set_xlabel("Still known of what was to be forgotten, %" + (f" ({accuracy})" if wide else ""))
         axes.set_ylabel("Kept of everything else, %")
         _write_names(axes, points, 11 if wide else 10)
-        _legend(figure, points, 4 if wide else 2)
+        _legend(figure, points, 4 if wide else 2, mean_bounds(results))
     return figure
 
 
@@ -98,20 +99,7 @@ def _draw_point(axes: Axes, point: Point) -> None:
     size = {"oracle": 20, "vanilla": 8}.get(role, 9.5 if point.model.chosen else 8)
     style = {"color": colour(role), "mec": colour("paper"), "mew": 1.2, "zorder": 4 if role == "oracle" else 3}
     (mark,) = axes.plot(x, y, MARKERS[role], ms=size, **style)
-    mark.set_gid(mark_id(point.model))  # the page attaches the tooltip to this id
-
-
-def tooltips(results: Results) -> dict[str, str]:
-    """Return id of a mark -> its tooltip."""
-    points = trade_off_points(results)
-    scores = [f"forget {with_error(point.forget)} %, kept {with_error(point.keep)} %" for point in points]
-    return {mark_id(p.model): f"{p.model.title}: {text}" for p, text in zip(points, scores, strict=True)}
-
-
-def mark_id(model: Model) -> str:
-    """Return the id of a model's mark within an SVG."""
-    # An id has no spaces or quotes; codes instead of them keep two names apart.
-    return "point-" + "".join(char if char.isalnum() else f"-{ord(char):x}-" for char in model.name)
+    hover(mark, f"{point.model.title}: forget {with_error(point.forget)} %, kept {with_error(point.keep)} %")
 
 
 def _write_names(axes: Axes, points: Sequence[Point], size: float) -> None:
@@ -141,7 +129,13 @@ def _write_names(axes: Axes, points: Sequence[Point], size: float) -> None:
             axes.plot(ends[:, 0], ends[:, 1], color=ink, lw=0.7, alpha=0.6, zorder=1)
 
 
-def _legend(figure: Figure, points: Sequence[Point], columns: int) -> None:
+def mean_bounds(results: Results) -> tuple[float, float]:
+    """Return the mean bounds of the columns to forget and of those to keep (fractions)."""
+    forget, keep = ([bound(c) for c in columns] for columns in (to_forget(results), to_keep(results)))
+    return sum(forget) / max(len(forget), 1), sum(keep) / max(len(keep), 1)
+
+
+def _legend(figure: Figure, points: Sequence[Point], columns: int, bounds: tuple[float, float]) -> None:
     """Explain the kinds of models among the points, and the tinted zone."""
     # Vanilla and the oracle are one mark each, with their name beside it: they need no entry.
     roles = {point.model.role for point in points}
@@ -151,7 +145,7 @@ def _legend(figure: Figure, points: Sequence[Point], columns: int) -> None:
         if role in roles
     ]
     if {"oracle", "vanilla"} <= roles:
-        label = f"within {100 * FORGET_BOUND:.0f} points of the oracle, {100 * KEEP_BOUND:.0f} of vanilla"
+        label = f"within {100 * bounds[0]:.3g} points of the oracle, {100 * bounds[1]:.3g} of vanilla"
         handles.append(Rectangle((0, 0), 1, 1, color=colour("target"), alpha=0.2, lw=0, label=label))
     if handles:
         figure.legend(handles=handles, loc="lower left", ncols=columns, handletextpad=0.4, columnspacing=1.4)

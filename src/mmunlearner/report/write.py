@@ -6,46 +6,46 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmunlearner.core.files import write_text
+from mmunlearner.core.files import write_bytes
 from mmunlearner.report.card import model_card
-from mmunlearner.report.figure import standalone_svg
+from mmunlearner.report.drawings import PLOTS, drawings
+from mmunlearner.report.figure import png, standalone_svg
 from mmunlearner.report.markdown import report
 from mmunlearner.report.page import page
 from mmunlearner.report.results import Results, Run, load
 from mmunlearner.report.table import latex, table
-from mmunlearner.report.tradeoff import trade_off, trade_off_points
 
 
 def write(run_dir: Path | str) -> Path:
-    """Write report.md, table.tex, tradeoff.svg, summary.json, the model cards and report.html; return the last one.
+    """Write report.md, table.tex, summary.json, the plots, the model cards and report.html; return the last one.
 
     Raises:
         DataError: results.json is missing or broken, or a log or a mask's statistics are.
     """
     run = load(run_dir)
-    texts = files(run)
-    for name, text in texts.items():
-        write_text(run.directory / name, text)
+    contents = files(run)
+    for name, content in contents.items():
+        write_bytes(run.directory / name, content if isinstance(content, bytes) else content.encode())
     return run.directory / "report.html"
 
 
-def files(run: Run) -> dict[str, str]:
-    """Return path within the run directory -> text, in the order of writing."""
-    results = run.results
-    texts = {
+def files(run: Run) -> dict[str, str | bytes]:
+    """Return path within the run directory -> content, in the order of writing."""
+    results, drawn = run.results, drawings(run)
+    contents: dict[str, str | bytes] = {
         "report.md": report(results),
         "table.tex": latex(table(results)),
         "summary.json": json.dumps(summary(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
-    if len(trade_off_points(results)) > 1:
-        label = "Forgetting against keeping, one mark per model"
-        texts["tradeoff.svg"] = standalone_svg(trade_off(results), label)
+    for drawing in drawn:
+        contents[f"{PLOTS}/{drawing.name}.svg"] = standalone_svg(drawing.figure, drawing.label)
+        contents[f"{PLOTS}/{drawing.name}.png"] = png(drawing.figure)
     for model in results.models:
-        # A run may keep no weights, or be copied without them.
-        if (run.directory / "models" / model.name).is_dir():
-            texts[f"models/{model.name}/README.md"] = str(model_card(results, model))
+        # A run may keep no weights, or be copied without them. A name from elsewhere may lead out of the directory.
+        if Path(model.name).name == model.name and (run.directory / "models" / model.name).is_dir():
+            contents[f"models/{model.name}/README.md"] = str(model_card(results, model))
     # The page is what people open: when it is there, the other files are too.
-    return texts | {"report.html": page(run)}
+    return contents | {"report.html": page(run, drawn)}
 
 
 def summary(results: Results) -> dict[str, Any]:

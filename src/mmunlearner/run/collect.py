@@ -20,7 +20,7 @@ from mmunlearner.data.images import encode_png
 from mmunlearner.data.load import find_format
 from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, read_columns
 from mmunlearner.evaluate.metrics import Line
-from mmunlearner.evaluate.scores import ItemScores, ModelScores, differences, item_scores, score_lines
+from mmunlearner.evaluate.scores import Gate, ItemScores, ModelScores, differences, item_scores, score_lines
 from mmunlearner.report import results
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
@@ -43,10 +43,9 @@ def collect(run: RunDir) -> Path:
     Raises:
         DataError: an evaluation is missing or broken.
     """
-    evaluation, validation = run.splits.evaluation, validation_items(run)
+    evaluation, judged = run.splits.evaluation, _judged(run)
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
     all_columns = {name: read_columns(run.evaluation(name)) for name in names}
-    judged = frozenset(item.id for items in validation.values() for item in items)
     test = {name: _where(columns, lambda line: line["id"] not in judged) for name, columns in all_columns.items()}
     half = {name: _where(columns, lambda line: line["id"] in judged) for name, columns in all_columns.items()}
     # Scores of single items: models are compared item by item, which makes standard errors of differences small.
@@ -66,7 +65,7 @@ def collect(run: RunDir) -> Path:
             if column in test["vanilla"]  # absent if all its items are in the validation half
         ),
         models=_with_chosen([_model(run, name, test[name], half[name], oracle, accuracies) for name in names]),
-        gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
+        gate=gate(run) if oracle else None,
         # Of both halves: all of them were unlearned.
         forget_entities=len({line["entity"] for line in all_columns["vanilla"]["forget_vqa"]}),
         judged=judged,
@@ -75,6 +74,21 @@ def collect(run: RunDir) -> Path:
         manifest=manifest(run),
     )
     return results.write(collected, run.path)
+
+
+def _judged(run: RunDir) -> frozenset[str]:
+    """Return the ids of the items that settings are chosen by."""
+    return frozenset(item.id for items in validation_items(run).values() for item in items)
+
+
+def gate(run: RunDir) -> Gate:
+    """Return the memorisation gate of a run with an oracle, on the items that the tables' scores are of."""
+    judged = _judged(run)
+    vanilla, oracle = (
+        [line for line in read_columns(run.evaluation(name))["forget_vqa"] if line["id"] not in judged]
+        for name in REFERENCES
+    )
+    return memorisation_gate(vanilla, oracle)
 
 
 def _where(lines: Lines, keep: Callable[[Line], bool]) -> Lines:
@@ -195,24 +209,30 @@ def _gallery(
     test: Mapping[str, Lines],
     accuracies: Mapping[str, Mapping[str, ItemScores]],
 ) -> tuple[GalleryEntry, ...]:
-    """Return one question about an unseen view of each forgotten entity, and every model's answer."""
+    """Return one question about an unseen view of each forgotten entity, and every model's answer.
+
+    It is the first that the vanilla model answers correctly: what it never knew shows no forgetting. Where it knows
+    none about an entity, the first of all, which the report marks.
+    """
     column = "forget_vqa_test" if "forget_vqa_test" in test["vanilla"] else "forget_vqa"
     outputs = {name: {line["id"]: line["output"] for line in columns.get(column, [])} for name, columns in test.items()}
-    entries: dict[str, GalleryEntry] = {}
-    for item in evaluation.get(column, ()):
-        if (
-            item.entity in entries
-            or item.image is None
-            or item.id not in outputs["vanilla"]
-            or item.task != "generation"  # letters of options say little to a reader
-        ):
-            continue
+    known = accuracies["vanilla"][column].values
+    # Letters of options say little to a reader.
+    shown = [
+        (item, item.image)
+        for item in evaluation.get(column, ())
+        if item.image is not None and item.id in outputs["vanilla"] and item.task == "generation"
+    ]
+    entries = []
+    for entity in list(dict.fromkeys(item.entity for item, _ in shown))[:GALLERY]:
+        # The first of those known best.
+        item, image = max((pair for pair in shown if pair[0].entity == entity), key=lambda pair: known[pair[0].id])
         picture = Path("gallery") / f"{len(entries)}.png"  # relative: a run directory may be moved
-        write_bytes(run.path / picture, encode_png(item.image.open(), compress_level=-1))
+        write_bytes(run.path / picture, encode_png(image.open(), compress_level=-1))
         answers = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
         correct = {name: bool(accuracies[name][column].values[item.id]) for name in answers}
-        entries[item.entity] = GalleryEntry(item.entity, item.question, item.answer, answers, correct, str(picture))
-    return tuple(entries.values())[:GALLERY]
+        entries.append(GalleryEntry(entity, item.question, item.answer, answers, correct, str(picture)))
+    return tuple(entries)
 
 
 def manifest(run: RunDir) -> dict[str, Any]:

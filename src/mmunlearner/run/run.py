@@ -10,11 +10,10 @@ from mmunlearner import report
 from mmunlearner.config import RunConfig
 from mmunlearner.core.files import remove_unfinished, write_json
 from mmunlearner.core.progress import ProgressBar
-from mmunlearner.evaluate import memorisation_gate, read_columns
 from mmunlearner.run.checks import check
-from mmunlearner.run.collect import collect, manifest
+from mmunlearner.run.collect import collect, gate, manifest
 from mmunlearner.run.plan import Plan, needed, plan
-from mmunlearner.run.run_dir import REFERENCES, RunDir, open_run
+from mmunlearner.run.run_dir import RunDir, open_run
 from mmunlearner.run.steps import prepare
 from mmunlearner.run.workers import execute
 
@@ -40,8 +39,7 @@ def run(config: RunConfig) -> Path:
         execute(directory, references, workers(config), progress)
         # Before hours of unlearning the user learns whether there is anything to forget.
         if "oracle" in directory.references:
-            lines = {name: read_columns(directory.evaluation(name)) for name in REFERENCES}
-            progress.note(memorisation_gate(lines["vanilla"]["forget_vqa"], lines["oracle"]["forget_vqa"]).text)
+            progress.note(gate(directory).text)
         else:
             progress.note("No oracle: forgetting is compared with chance, and memorisation is not checked.")
         execute(directory, squares, workers(config), progress)
