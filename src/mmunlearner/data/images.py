@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,12 +17,20 @@ from PIL import Image
 from pydantic import ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from mmunlearner.core.validation import refusal, shorten
+from mmunlearner.core.validation import one_line, refusal, shorten
 from mmunlearner.data.decoding import UndecodableError, decode, normalise, on_white
 from mmunlearner.errors import DataError, reason
 
 RULES = 1
 """Number of the decoder's rules: a change of what it accepts gives another number, so that images are checked again."""
+
+SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".svg",
+    ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""Ends of the names of image files, also of kinds that are not read."""
+LONGEST_PATH = 1024
+"""In characters; what is longer is an image in base64."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,15 @@ class ImageRef:
     def key(self) -> str:
         """SHA-1 of the encoded bytes, equal for equal bytes in any file; the path if the file cannot be read."""
         try:
-            return hashlib.sha1(self.read_bytes()).hexdigest()
-        except OSError:
+            return self._content_key()
+        except (OSError, ValueError):
             return self.path  # no error here: `problem` and `open` report the file, and a key has to exist until then
+
+    def _content_key(self) -> str:
+        if self.data is not None:
+            return _sha1(self.data)
+        status = Path(self.path).stat()
+        return _file_key(self.path, status.st_mtime_ns, status.st_size)
 
     def read_bytes(self) -> bytes:
         """Return the encoded bytes.
@@ -82,14 +97,19 @@ class ImageRef:
             raise DataError(f"image {self.path or '(bytes)'}: cannot be decoded ({error})") from None
 
     def problem(self) -> str:
-        """Return the reason why the image cannot be decoded; empty if it can."""
-        if self.data is not None:
-            return _decoding_problem(self.data)
+        """Return the reason why the image cannot be decoded, in one line; empty if it can."""
+        where = f"{one_line(self.path, 200)}: " if self.data is None else ""
         try:
-            status = Path(self.path).stat()
-            return _file_problem(self.path, status.st_mtime_ns, status.st_size)
-        except (OSError, ValueError) as error:
-            return f"{self.path}: {getattr(error, 'strerror', None) or reason(error)}"
+            if (key := self._content_key()) in _sound_images():
+                return ""
+            content = self.read_bytes()
+            decode(content)
+        except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+            return where + (getattr(error, "strerror", None) or reason(error))
+        except UndecodableError as error:
+            return f"{where}not decodable ({len(content)} bytes, {error})"
+        _remember(key)
+        return ""
 
 
 def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
@@ -119,6 +139,8 @@ def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
     elif isinstance(data, bytes) and data:
         image = ImageRef(str(cell), data)
     elif isinstance(path, str) and path:
+        if no_path := _no_path(path):
+            raise refusal("the path of a file", no_path)
         image = ImageRef(str(cell.file.parent / path))
     else:
         raise refusal("an image (bytes, or the path of a file)", shorten(value))
@@ -127,26 +149,31 @@ def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
     return image
 
 
-@lru_cache(maxsize=100_000)
-def _file_problem(path: str, _modified_ns: int, _size: int) -> str:
-    # Thousands of questions share a file, so the result is cached. Time and size of the file are parts of the cache's
-    # key: a file that changes is checked again.
-    problem = _decoding_problem(Path(path).read_bytes())
-    return f"{path}: {problem}" if problem else ""
-
-
-def _decoding_problem(content: bytes) -> str:
-    """Return the reason why bytes cannot be decoded; empty if they can. Only once are they decoded for it."""
-    key = hashlib.sha1(content).hexdigest()
-    if key not in _sound_images():
-        try:
-            decode(content)
-        except UndecodableError as error:
-            return f"not decodable ({len(content)} bytes, {error})"
-        _sound_images().add(key)
-        with suppress(OSError), _sound_file().open("a", encoding="ascii") as file:  # the next start only takes longer
-            file.write(f"{key}\n")
+def _no_path(text: str) -> str:
+    """Return what a text in the place of a path is; empty if it may be a path."""
+    if re.match(r"[a-z]+://", text, re.IGNORECASE):
+        return f"{one_line(text)} (nothing is fetched: save the image and give its path)"
+    if text.startswith("data:") or len(text) > LONGEST_PATH:
+        return f"a text of {len(text)} characters (an image within a text is not read: save it and give its path)"
     return ""
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+@lru_cache(maxsize=100_000)
+def _file_key(path: str, _modified_ns: int, _size: int) -> str:
+    # Thousands of questions share a file, so its key is cached. Time and size of the file are parts of the cache's key:
+    # a file that changes is read again.
+    return _sha1(Path(path).read_bytes())
+
+
+def _remember(key: str) -> None:
+    """Let later starts know that this image was decoded."""
+    _sound_images().add(key)
+    with suppress(OSError), _sound_file().open("a", encoding="ascii") as file:  # else the next start takes longer
+        file.write(f"{key}\n")
 
 
 @cache

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from mmunlearner.core.texts import appearance, is_blank, unwritable
 from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.image_checks import check_mark, warn_of_shared_images
 from mmunlearner.errors import DataError
 
 GENERAL = "general"
@@ -120,7 +121,7 @@ def check_splits(splits: Splits, source: str) -> Splits:
 
     Raises:
         DataError: a set is empty, two items of a column have the same id, an item lacks words, two entities have names
-            that look the same, or an entity is to be forgotten and kept.
+            that look the same, an entity is to be forgotten and kept, or a question has the mark of an image.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
@@ -134,8 +135,10 @@ def check_splits(splits: Splits, source: str) -> Splits:
     for name, items in sets.items():
         for item in items:
             _check_words(item, f"{source}: {name}: {item.id}")
+            check_mark(item, f"{source}: {name}: {item.id}")
     _check_names({name: items for name, items in sets.items() if name != GENERAL}, source)
     _check_apart(sets, source)
+    warn_of_shared_images(splits, source)
     return splits
 
 

@@ -1,13 +1,15 @@
 """Tables on disk: rows of parquet, JSON, JSONL, CSV or Excel, checked against their layout when read and when written.
 
 A layout is a TypedDict. Besides plain types it may hold `Text` (not empty), `Annotated[X, Json]` (an X written as JSON
-text), `ImageRef` and `Images` (an image or a list of them; checked, always a list). Checked rows have its type.
+text), `ImageRef` and `Images` (an image or a list of them, under any usual name; checked, always a list). Checked rows
+have its type.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,8 @@ from mmunlearner.core.validation import (
     shorten,
     validate,
 )
+from mmunlearner.data import image_columns
+from mmunlearner.data.image_columns import filled_columns, holds_images, may_hold_images
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.spreadsheets import read_csv, read_excel
 from mmunlearner.errors import DataError, reason
@@ -103,18 +107,49 @@ def check(
 ) -> T:
     """Return a row, or a value in a row, in its layout's types: JSON texts parsed, images as references.
 
-    Columns that the layout does not know are left out, or errors if `strict`. See `read_table` for `hints`.
+    A column of type `Images` may have any of the names in `image_columns`. Columns that the layout does not know are
+    left out, or errors if `strict` or if they hold images. See `read_table` for `hints`.
 
     Raises:
         LayoutError: it does not fit; names file, row, column, expected and found value.
     """
+    names = fields(kind)
+    own = next((name for name, hint in names.items() if _is_images(hint)), "")
+    row, used = _under_own_name(value, own, cell) if own and isinstance(value, dict) else (value, own)
+    unknown = tuple(name for name in row if name not in names) if isinstance(row, dict) and names else ()
     try:
-        return validate(value, kind, replace(rules, unknown="forbid") if strict else rules, cell)
+        checked = validate(row, kind, replace(rules, unknown="forbid") if strict else rules, cell)
     except InvalidError as error:
-        unknown = tuple(name for name in value if name not in fields(kind)) if isinstance(value, dict) else ()
         hint = next((f". {hints[name]}" for name in hints if name in unknown), "")
-        where = cell.inside(error.path) if error.path else cell
+        # The user knows the column by the name that the file has for it.
+        path = re.sub(rf"^{own}(?![\w-])", used, error.path) if own else error.path
+        where = cell.inside(path) if path else cell
         raise LayoutError(f"{where}: {error.problem}{hint}", unknown) from None
+    for name in unknown:
+        if holds_images(row[name], cell.file.parent):
+            column = own or next((name for name, hint in names.items() if _is_images(hint, ImageRef)), "")
+            place = f"this layout has them in {column}: rename or remove it" if column else "remove it"
+            raise LayoutError(f"{cell.inside(name)}: an unknown column holds images; {place}", unknown)
+    return checked
+
+
+def _is_images(hint: Any, kind: Any = Images) -> bool:
+    """Tell whether a column has this type, or may be null or a list beside it."""
+    return hint == kind or any(_is_images(inner, kind) for inner in get_args(hint))
+
+
+def _under_own_name(row: Mapping[str, Any], own: str, cell: Cell) -> tuple[Mapping[str, Any], str]:
+    """Return a row with its images under the layout's own name, and the name that they had.
+
+    Raises:
+        LayoutError: two columns hold images.
+    """
+    filled = filled_columns(row, own) or [own]
+    if len(filled) > 1:
+        raise LayoutError(f"{cell}: two columns hold images, {filled[0]} and {filled[1]}; remove one", ())
+    if filled == [own]:
+        return row, own
+    return {name: item for name, item in row.items() if name != filled[0]} | {own: row[filled[0]]}, filled[0]
 
 
 def read_table(
@@ -136,9 +171,8 @@ def read_table(
         for number, row in _READERS[suffix](file, kind):
             cell = Cell(file, number)
             if suffix in _SPREADSHEETS:
-                texts = {
-                    name: _parse_list(text, fields(kind).get(name), cell.inside(name)) for name, text in row.items()
-                }
+                kinds = dict.fromkeys(image_columns.NAMES, Images) | fields(kind)
+                texts = {name: _parse_list(text, kinds.get(name), cell.inside(name)) for name, text in row.items()}
                 yield Checked(cell, check(texts, kind, cell, hints=hints, strict=strict, rules=CELLS))
             else:
                 yield Checked(cell, check(row, kind, cell, hints=hints, strict=strict))
@@ -198,7 +232,7 @@ def _parse_list(text: str, kind: Any, at: Cell) -> Any:
 
 
 def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
-    """Yield numbered rows with the layout's columns; all other columns are None."""
+    """Yield numbered rows with the layout's columns and those that may hold images; all other columns are None."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -206,7 +240,11 @@ def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
     try:
         with pq.ParquetFile(file) as table:
             names = table.schema_arrow.names
-            columns = [name for name in names if name in fields(kind)]
+            columns = [
+                column.name
+                for column in table.schema_arrow
+                if column.name in fields(kind) or may_hold_images(column.type)
+            ]
             # By row groups, since all images of a table at once may not fit into memory.
             for group in range(table.num_row_groups):
                 for row in table.read_row_group(group, columns=columns).to_pylist():

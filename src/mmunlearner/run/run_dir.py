@@ -16,6 +16,7 @@ from mmunlearner.core.files import write_text
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.recipes import config_hash, load_config, plain, to_yaml
 from mmunlearner.data import Splits
+from mmunlearner.data.image_checks import check_images
 from mmunlearner.data.load import find_format
 from mmunlearner.errors import ConfigError
 
@@ -46,11 +47,13 @@ class RunDir:
         """The recipe's data, with the shots of its evaluation.
 
         Raises:
-            DataError: the data cannot be read, or there are too few shots.
+            DataError: the data cannot be read, there are no images to forget, or there are too few shots.
             ConfigError: a bound is of a column that the data do not have.
         """
         config = self.config
         splits = data.load(replace(config.data, root=self.root), seed=config.seed)
+        if config.methods and config.goal == "visual":
+            check_images(splits, config.data.root or config.data.format)
         for column in config.bounds:
             if column not in splits.evaluation:
                 suggestion = did_you_mean(column, sorted(splits.evaluation))

@@ -6,7 +6,8 @@
     forget_vqa, retain_qa, neighbour_vqa, general, ...     evaluation columns; if all are absent, forget and retain are
                                                             evaluated as forget_vqa and retain_vqa
 
-Two layouts of rows: `conversations` (LLaVA's), and `chat` (TRL's `messages`, or `prompt` and `completion`).
+Two layouts of rows: `conversations` (LLaVA's), and `chat` (TRL's `messages`, or `prompt` and `completion`). The images
+are in a column, under any usual name, or in the parts of type `image` themselves.
 Each question of a conversation becomes an example of its own, about the images shown so far. The entity is the row's
 `entity`, or else its (first) image, or else the row itself.
 """
@@ -24,6 +25,7 @@ from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import canonical, is_blank
 from mmunlearner.core.validation import Text
 from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.image_checks import image_mark
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.tables import Cell, Images, has_table, read_table
 from mmunlearner.errors import DataError
@@ -49,12 +51,17 @@ class Conversation(TypedDict):
     entity: NotRequired[str | None]
     image: NotRequired[Images | None]
     conversations: list[LlavaTurn]
-    """`human` and `gpt` in turn; each `<image>` shows the next image. Without any, the first turn shows all images."""
+    """`human` and `gpt` in turn; in a row with images each `<image>` shows the next one. Without any, the first turn
+    shows all images."""
 
 
 class Part(TypedDict):
     type: Literal["text", "image"]
     text: NotRequired[str | None]
+    image: NotRequired[ImageRef | None]
+    path: NotRequired[ImageRef | None]
+    url: NotRequired[ImageRef | None]
+    """An image in its place, instead of the column: under one of these three names."""
 
 
 class Message(TypedDict):
@@ -67,12 +74,10 @@ class Chat(TypedDict):
 
     id: NotRequired[object | None]
     entity: NotRequired[str | None]
-    image: NotRequired[Images | None]
-    images: NotRequired[list[ImageRef] | None]
-    """Instead of `image`."""
+    images: NotRequired[Images | None]
     messages: NotRequired[list[Message] | None]
-    """`user` and `assistant` in turn; each part of type `image` shows the next image. Without any, the first turn shows
-    all images."""
+    """`user` and `assistant` in turn; in a row with images each part of type `image`, or `<image>` in a text, shows the
+    next one. Without any, the first turn shows all images."""
     prompt: NotRequired[list[Message] | Text | None]
     completion: NotRequired[list[Message] | Text | None]
     """Instead of `messages`, together with `prompt`."""
@@ -87,10 +92,11 @@ class Turn(NamedTuple):
 
     role: str
     text: str
-    """Without the marks of images."""
-    images: int
-    """Number of images shown in it."""
     cell: Cell
+    parts: int = 0
+    """Number of its parts of type `image`."""
+    images: tuple[ImageRef, ...] = ()
+    """The images that are in these parts."""
 
 
 def load_conversations(root: Path | str) -> Splits:
@@ -139,7 +145,7 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
     Raises:
         DataError: the turns mark more or fewer images than the row has, or do not ask and answer in turn.
     """
-    images = (*(row.get("images") or ()), *(row.get("image") or ()))
+    images = _images(row, turns, cell)
     id_ = "" if row.get("id") is None else str(row["id"])
     image_file = ""
     if images and images[0].data is None:
@@ -149,7 +155,9 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
         image_file = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
     entity = canonical(row.get("entity") or image_file) or id_ or f"{name} {cell.row}"
     pairs = _pairs(turns, cell)
-    counts = list(accumulate(question.images for question, _ in pairs))
+    # In a row without images `<image>` is a word like any other.
+    marks = [question.parts + (question.text.count(IMAGE_TOKEN) if images else 0) for question, _ in pairs]
+    counts = list(accumulate(marks))
     if counts[-1] not in (0, len(images)):
         # Name the first turn that marks too many images, or, if there are too few marks, the last turn with one.
         turn = next(
@@ -161,10 +169,27 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
     if counts[-1] == 0:  # no marks: all images belong to the first turn, so every question is about all
         counts = [len(images)] * len(pairs)
     for k, ((question, answer), count) in enumerate(zip(pairs, counts, strict=True)):
-        yield Example(
-            f"{name}/{id_ or cell.row}/{cell.row}/{k}", entity, question.text.strip(), answer.text.strip(),
-            images[:count],
-        )  # fmt: skip
+        text = (question.text.replace(IMAGE_TOKEN, "") if images else question.text).strip()
+        if mark := image_mark(text):
+            raise question.cell.error(
+                f"marks of images as {IMAGE_TOKEN}" if images else "an image in the row, for its mark", mark
+            )
+        yield Example(f"{name}/{id_ or cell.row}/{cell.row}/{k}", entity, text, answer.text.strip(), images[:count])
+
+
+def _images(row: Any, turns: Sequence[Turn], cell: Cell) -> tuple[ImageRef, ...]:
+    """Return the images of a row's column, or of its parts.
+
+    Raises:
+        DataError: it has both, or images in some parts only.
+    """
+    in_column: Sequence[ImageRef] = row.get("images") or row.get("image") or ()
+    in_parts = tuple(image for turn in turns for image in turn.images)
+    if in_parts and in_column:
+        raise cell.error("images in a column or in the parts of the turns", "both")
+    if in_parts and len(in_parts) != sum(turn.parts for turn in turns):
+        raise cell.error("an image in each part of type image, or in none", f"{len(in_parts)} images")
+    return in_parts or tuple(in_column)
 
 
 def _pairs(turns: Sequence[Turn], cell: Cell) -> list[tuple[Turn, Turn]]:
@@ -174,9 +199,9 @@ def _pairs(turns: Sequence[Turn], cell: Cell) -> list[tuple[Turn, Turn]]:
         if ROLES.get(turn.role) != expected:
             roles = " or ".join(role for role, use in ROLES.items() if use == expected)
             raise turn.cell.error(f"a turn of {roles}", turn.role)
-        if is_blank(turn.text):
+        if is_blank(turn.text.replace(IMAGE_TOKEN, "")):
             raise turn.cell.error(f"{'a question' if expected == 'question' else 'an answer'} in words", "none")
-        if expected == "answer" and turn.images:
+        if expected == "answer" and (turn.parts or image_mark(turn.text)):
             raise turn.cell.error("an answer in words", "an image's place in it")
     if not turns or len(turns) % 2:
         raise cell.error("questions and answers in turn", f"{len(turns)} turns")
@@ -185,11 +210,7 @@ def _pairs(turns: Sequence[Turn], cell: Cell) -> list[tuple[Turn, Turn]]:
 
 def _llava_turns(row: Any, cell: Cell) -> list[Turn]:
     at = cell.inside("conversations")
-    return [_text_turn(turn["from"], turn["value"], at.inside(k)) for k, turn in enumerate(row["conversations"])]
-
-
-def _text_turn(role: str, text: str, cell: Cell) -> Turn:
-    return Turn(role, text.replace(IMAGE_TOKEN, ""), text.count(IMAGE_TOKEN), cell)
+    return [Turn(turn["from"], turn["value"], at.inside(k)) for k, turn in enumerate(row["conversations"])]
 
 
 def _chat_turns(row: Any, cell: Cell) -> list[Turn]:
@@ -200,7 +221,7 @@ def _chat_turns(row: Any, cell: Cell) -> list[Turn]:
     turns: list[Turn] = []
     for column, role in (("prompt", "user"), ("completion", "assistant")):
         value, at = row[column], cell.inside(column)
-        turns += [_text_turn(role, value, at)] if isinstance(value, str) else _messages(value, at)
+        turns += [Turn(role, value, at)] if isinstance(value, str) else _messages(value, at)
     return turns
 
 
@@ -209,8 +230,10 @@ def _messages(messages: Sequence[Message], cell: Cell) -> list[Turn]:
     for k, message in enumerate(messages):
         role, content, at = message["role"], message["content"], cell.inside(k)
         if isinstance(content, str):
-            turns.append(_text_turn(role, content, at))
+            turns.append(Turn(role, content, at))
         else:
             text = "\n".join(part.get("text") or "" for part in content if part["type"] == "text")
-            turns.append(Turn(role, text, sum(part["type"] == "image" for part in content), at))
+            parts = [part for part in content if part["type"] == "image"]
+            shown = (part.get("image") or part.get("path") or part.get("url") for part in parts)
+            turns.append(Turn(role, text, at, len(parts), tuple(image for image in shown if image)))
     return turns

@@ -29,7 +29,7 @@ from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import canonical, distinct
 from mmunlearner.core.validation import Name, Text, shorten
 from mmunlearner.data.example import Example, Splits, Task
-from mmunlearner.data.images import ImageRef
+from mmunlearner.data.images import SUFFIXES, ImageRef
 from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, Images, check, read_table
 from mmunlearner.errors import DataError
@@ -40,7 +40,6 @@ FILE = f"{TABLE}.jsonl"
 """The file that `write` writes."""
 GROUPS = ("forget", "retain", "neighbour", "general")
 """Groups of evaluation columns, in the order of the report's tables."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 class Row(TypedDict):
