@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from support.layouts import write_conversations
 
-from mmunlearner.config import DataConfig, MaskConfig, RunConfig
+from mmunlearner.config import DataConfig, MaskConfig, MethodConfig, RunConfig
 from mmunlearner.core.recipes import load_config
-from mmunlearner.errors import ConfigError
+from mmunlearner.data import Example
+from mmunlearner.errors import ConfigError, DataError
 from mmunlearner.run.run_dir import find_run, mask_name, open_run
 
 
@@ -50,6 +52,21 @@ def test_a_folder_of_something_else_is_refused(config: RunConfig, tmp_path: Path
     with pytest.raises(ConfigError, match="holds no run"):
         find_run(tmp_path / "it")
     assert (tmp_path / "it" / "thesis.tex").read_text() == "years of work"
+
+
+def test_only_a_visual_run_needs_images(config: RunConfig, tmp_path: Path) -> None:
+    texts = {
+        name: [Example(f"{name}/{k}", f"{name} {k}", "Who?", "x") for k in range(2)] for name in ("forget", "retain")
+    }
+    visual = replace(
+        config,
+        data=DataConfig("conversations", str(write_conversations(tmp_path / "texts", texts))),
+        methods={"ga": MethodConfig("ga")},
+    )
+    with pytest.raises(DataError, match="no question of the forget set has an image, but the goal is visual"):
+        open_run(visual).splits  # noqa: B018
+    for changes in ({"goal": "full"}, {"methods": {}}):
+        assert open_run(replace(visual, **changes)).splits.forget
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def warn_of_shared_images(splits: Splits, source: str) -> None:
     shared = [image for example in splits.forget for image in example.images if image.key in oracle_sees]
     if shared:
         log.warning(
-            "%s: an image to forget is also in the retain set or the background, where it is kept and the oracle sees it"
-            " (%s; questions to forget about such images: %d)", source, shared[0].path, len(shared),
+            "%s: an image to forget is also in the retain set or the background, where it is kept and the oracle sees "
+            "it (%s; questions to forget about such images: %d)", source, shared[0].path, len(shared),
         )  # fmt: skip
 
 

@@ -29,8 +29,7 @@ def filled_columns(row: Mapping[str, Any], column: str) -> list[str]:
 def holds_images(value: Any, folder: Path) -> bool:
     """Tell whether a cell holds an image or its path; a path is relative to a folder."""
     if isinstance(value, dict):
-        cells = [value.get("bytes"), value.get("path")]
-        return set(value) <= {"bytes", "path"} and any(holds_images(cell, folder) for cell in cells)
+        return any(holds_images(value.get(name), folder) for name in ("bytes", "path"))
     if isinstance(value, list | tuple):
         return any(holds_images(item, folder) for item in value)
     if isinstance(value, bytes):
@@ -60,7 +59,7 @@ def may_hold_images(kind: pa.DataType) -> bool:
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return may_hold_images(kind.value_type)
     if types.is_struct(kind):
-        return {field.name for field in kind} <= {"bytes", "path"}
+        return not {field.name for field in kind}.isdisjoint({"bytes", "path"})
     if types.is_dictionary(kind):
         return may_hold_images(kind.value_type)
     return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary))

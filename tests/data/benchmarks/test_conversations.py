@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from support.layouts import png, write_chat, write_conversations
 
 from mmunlearner.data import Example, ImageRef, prompt, target
 from mmunlearner.data.benchmarks.conversations import load_chat, load_conversations
+from mmunlearner.data.image_columns import NAMES
 from mmunlearner.errors import DataError
 
 A, B = ImageRef("a", png(1)), ImageRef("b", png(2))
@@ -58,6 +60,14 @@ def folder(root: Path, rows: list[Any], retain: list[Any] | None = None) -> Path
 
 def turns(*texts: str) -> list[dict[str, str]]:
     return [{"from": ("human", "gpt")[k % 2], "value": text} for k, text in enumerate(texts)]
+
+
+def llava(question: str, answer: str) -> dict[str, Any]:
+    return {"conversations": turns(question, answer)}
+
+
+def trl(question: str, answer: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
 def test_several_turns_are_several_questions_about_one_image(tmp_path: Path):
@@ -118,6 +128,38 @@ CHAT = {
     ],
 }
 
+OWN = {"role": "user", "content": [{"type": "image", "image": "x.png"}, {"type": "text", "text": "Who?"}]}
+"""A message whose part holds its image."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize(("load", "write"), [(load_conversations, llava), (load_chat, trl)])
+def test_the_column_of_images_has_any_usual_name(tmp_path: Path, name: str, marked: bool, load, write):
+    row = write("<image>\nWho?" if marked else "Who?", "Ann")
+    for value in ("x.png", ["x.png"]):
+        root = folder(tmp_path / str(type(value)), [row | {name: value}])
+        (example,) = load(root).forget
+        assert [image.open().getpixel((0, 0)) for image in example.images] == [(111, 17, 3)]
+        assert example.question == "Who?"
+
+
+@pytest.mark.parametrize("key", ["image", "path", "url"])
+def test_a_part_may_hold_its_image(tmp_path: Path, key: str):
+    part = {"type": "image", key: str(tmp_path / "s" / "x.png")}
+    message = {"role": "user", "content": [{"type": "text", "text": "Who?"}, part]}
+    (example,) = load_chat(folder(tmp_path / "s", [{"prompt": [message], "completion": "Ann"}])).forget
+    assert (example.question, example.entity, len(example.images)) == ("Who?", "x.png", 1)
+
+
+@pytest.mark.parametrize("word", ["<image>", "<|image_pad|>", "[IMG]", "<img>"])
+@pytest.mark.parametrize(("load", "write"), [(load_conversations, llava), (load_chat, trl)])
+def test_a_mark_within_a_sentence_stays_in_a_row_without_images(tmp_path: Path, word: str, load, write):
+    (example,) = load(folder(tmp_path / "s", [write(f"What does {word} mean?", f"It is {word}.")])).forget
+    assert (example.question, example.answer) == (f"What does {word} mean?", f"It is {word}.")
+    with pytest.raises(DataError, match=re.escape(f"expected an image in the row, for its mark, found {word}")):
+        load(folder(tmp_path / "t", [write(f"{word}\nWho?", "Ann")]))
+
 
 @pytest.mark.parametrize(
     "row",
@@ -167,7 +209,44 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
         (
             load_conversations,
             {"conversations": turns("<image> Q", "A")},
-            "column conversations[0]: expected a place for each image of the row (0), or for none, found 1",
+            "column conversations[0]: expected an image in the row, for its mark, found <image>",
+        ),
+        (
+            load_chat,
+            {"prompt": "Who?\n<|image_pad|>", "completion": "Ann", "images": ["x.png"]},
+            "column prompt: expected marks of images as <image>, found <|image_pad|>",
+        ),
+        (
+            load_chat,
+            {"prompt": "Who?", "completion": "[IMG] Ann"},
+            "column completion: expected an answer in words, found an image's place in it",
+        ),
+        (load_chat, {"prompt": "<image>", "completion": "Ann", "img": "x.png"}, "column prompt: expected a question"),
+        (load_chat, {"prompt": "Q", "completion": "A", "img": ["x.png", "y.png"]}, "column img[1]: expected an image"),
+        (
+            load_chat,
+            {"prompt": "Q", "completion": "A", "images": ["x.png"], "photo": "x.png"},
+            "row 1: two columns hold images, images and photo; remove one",
+        ),
+        (
+            load_conversations,
+            {"conversations": turns("Q", "A"), "portrait": "x.png"},
+            "column portrait: an unknown column holds images; this layout has them in image: rename or remove it",
+        ),
+        (
+            load_chat,
+            {"prompt": [OWN], "completion": "A", "images": ["x.png"]},
+            "row 1: expected images in a column or in the parts of the turns, found both",
+        ),
+        (
+            load_chat,
+            {"prompt": [OWN | {"content": [*OWN["content"], {"type": "image"}]}], "completion": "A"},
+            "row 1: expected an image in each part of type image, or in none, found 1 images",
+        ),
+        (
+            load_chat,
+            {"prompt": [OWN | {"content": [{"type": "image", "url": "https://a.org/x.png"}]}], "completion": "A"},
+            "prompt[0].content[0].url: expected the path of a file, found https://a.org/x.png (nothing is fetched",
         ),
         (
             load_conversations,
