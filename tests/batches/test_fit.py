@@ -10,7 +10,6 @@ from PIL import Image
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner.batches import Encoder, check_fit
-from mmunlearner.batches.fit import picture_shape
 from mmunlearner.data import Example, ImageRef
 from mmunlearner.errors import DataError
 
@@ -106,12 +105,3 @@ def test_shape_that_the_processor_refuses(encoder: Encoder, monkeypatch: pytest.
     broken = replace(QUESTION, id="tall", images=(blank(40, 90),))
     with pytest.raises(DataError, match=r"^forget, tall: 40x90: not taken by the processor .*aspect ratio"):
         check_fit(encoder, {"forget": [QUESTION, broken]})
-
-
-def test_modes_and_orientations_are_shapes() -> None:
-    image = Image.new("RGB", (40, 30))
-    image.getexif()[0x0112] = 6
-    turned = ImageRef.from_image(image, "turned")
-    shapes = [picture_shape(ref) for ref in (blank(40, 30), blank(40, 30, "L"), blank(30, 40), turned)]
-    assert len(set(shapes)) >= 3
-    assert picture_shape(blank(40, 30)) == shapes[0]

@@ -12,6 +12,8 @@ from PIL import Image
 from support.layouts import image_bytes, png
 
 from mmunlearner.data import ImageRef
+from mmunlearner.data.decoding import ORIENTATION, decode
+from mmunlearner.data.images import _sound_images
 from mmunlearner.errors import DataError
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
@@ -104,3 +106,39 @@ def test_equal_bytes_have_one_key(tmp_path: Path):
     assert ImageRef(str(tmp_path / "c.png")).key == ImageRef("a", png(1)).key
     assert ImageRef("gone.png").key == "gone.png"
     assert ImageRef("a", png(1)).key == ImageRef("b", png(1)).key != ImageRef("a", png(2)).key
+
+
+def sizes_in_a_new_process(images: list[ImageRef]) -> list[tuple[int, int]]:
+    _sound_images.cache_clear()
+    return [image.size for image in images]
+
+
+def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    memory = tmp_path / "sound.txt"
+    monkeypatch.setattr("mmunlearner.data.images._sound_file", lambda: memory)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    NOISE.save(tmp_path / "a.jpg", exif=exif)
+    images = [ImageRef(str(tmp_path / "a.jpg")), ImageRef("b", noise("PNG")), ImageRef("c", noise("GIF"))]
+    assert sizes_in_a_new_process(images) == [NOISE.size[::-1], NOISE.size, NOISE.size]
+    # What is torn, foreign or damaged is left out, and decoded again.
+    memory.write_bytes(b"\xff\n" + memory.read_bytes()[:-5] + b"\n" + b"0" * 40 + b"\n\n")
+    calls: list[int] = []
+    monkeypatch.setattr("mmunlearner.data.images.decode", lambda content: calls.append(len(content)) or decode(content))
+    assert sizes_in_a_new_process(images) == [NOISE.size[::-1], NOISE.size, NOISE.size]
+    assert calls == [len(images[2].read_bytes())]
+    assert sizes_in_a_new_process(images) == [NOISE.size[::-1], NOISE.size, NOISE.size]
+    assert len(calls) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("mmunlearner.data.images._sound_file", lambda: tmp_path / "file" / "sound.txt")
+    assert sizes_in_a_new_process([ImageRef("b", noise("PNG"))]) == [NOISE.size]
+
+
+def test_a_broken_image_has_no_size():
+    with pytest.raises(DataError, match="image gone.png: No such file"):
+        _ = ImageRef("gone.png").size
+    with pytest.raises(DataError, match="image row 3: not decodable"):
+        _ = ImageRef("row 3", b"x").size

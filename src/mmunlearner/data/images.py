@@ -103,13 +103,24 @@ class ImageRef:
             if (key := self._content_key()) in _sound_images():
                 return ""
             content = self.read_bytes()
-            decode(content)
+            size = decode(content).size
         except (OSError, ValueError) as error:  # ValueError: a path with a NUL
             return where + (getattr(error, "strerror", None) or reason(error))
         except UndecodableError as error:
             return f"{where}not decodable ({len(content)} bytes, {error})"
-        _remember(key)
+        _remember(key, size)
         return ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, upright; known without decoding if the image was decoded before.
+
+        Raises:
+            DataError: the image cannot be decoded.
+        """
+        if problem := self.problem():
+            raise DataError(f"image {problem if self.data is None else f'{self.path}: {problem}'}")
+        return _sound_images()[self._content_key()]
 
 
 def image_keys(images: Iterable[ImageRef]) -> tuple[str, ...]:
@@ -169,24 +180,25 @@ def _file_key(path: str, _modified_ns: int, _size: int) -> str:
     return _sha1(Path(path).read_bytes())
 
 
-def _remember(key: str) -> None:
+def _remember(key: str, size: tuple[int, int]) -> None:
     """Let later starts know that this image was decoded."""
-    _sound_images().add(key)
+    _sound_images()[key] = size
     with suppress(OSError), _sound_file().open("a", encoding="ascii") as file:  # else the next start takes longer
-        file.write(f"{key}\n")
+        file.write(f"{key} {size[0]} {size[1]}\n")
 
 
 @cache
-def _sound_images() -> set[str]:
-    """Return the SHA-1 of all images that were decoded on this machine without a problem.
+def _sound_images() -> dict[str, tuple[int, int]]:
+    """Return SHA-1 -> size of all images that were decoded on this machine without a problem.
 
-    A large PNG takes as long to decode as to read fifty times, and a start reads all images of a benchmark: the next
+    A large PNG takes as long to decode as to read twenty times, and a start reads all images of a benchmark: the next
     starts know them by their content.
     """
-    try:
-        return set(_sound_file().read_text(encoding="ascii").split())
-    except (OSError, ValueError):  # there is none yet, or it is damaged: the images are decoded again
-        return set()
+    # A file that is damaged or not there yet: its images are decoded again.
+    with suppress(OSError):
+        lines = re.findall(rb"^([0-9a-f]{40}) ([0-9]+) ([0-9]+)$", _sound_file().read_bytes(), re.MULTILINE)
+        return {key.decode(): (int(width), int(height)) for key, width, height in lines}
+    return {}
 
 
 def _sound_file() -> Path:
