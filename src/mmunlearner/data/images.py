@@ -99,6 +99,7 @@ class ImageRef:
     def problem(self) -> str:
         """Return the reason why the image cannot be decoded, in one line; empty if it can."""
         where = f"{one_line(self.path, 200)}: " if self.data is None else ""
+        content = b""
         try:
             if (key := self._content_key()) in _sound_images():
                 return ""

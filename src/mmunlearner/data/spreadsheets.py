@@ -9,6 +9,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,13 @@ def read_excel(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > LARGEST:
             raise ValueError(f"{size / 2**30:.0f} GiB unpacked")
-        with warnings.catch_warnings(action="ignore"):  # about colours and menus of the sheet
+        with warnings.catch_warnings(action="ignore"), ExitStack() as stack:  # warnings about colours and menus
             # Twice: of a formula, the one has the value that Excel saved, and the other shows that there is a formula.
-            values, formulas = (
-                openpyxl.load_workbook(file, read_only=True, data_only=saved).worksheets[0] for saved in (True, False)
-            )
-            for sheet in (values, formulas):
-                sheet.reset_dimensions()  # pyright: ignore[reportAttributeAccessIssue]  # some programs write wrong ones
+            books = [openpyxl.load_workbook(file, read_only=True, data_only=saved) for saved in (True, False)]
+            for book in books:
+                stack.callback(book.close)
+                book.worksheets[0].reset_dimensions()  # pyright: ignore[reportAttributeAccessIssue]  # may be wrong
+            values, formulas = (book.worksheets[0] for book in books)
             rows = list(zip(values.iter_rows(), formulas.iter_rows(values_only=True), strict=True))
     except Exception as error:  # of a broken file openpyxl raises errors of every kind
         raise DataError(f"{file}: no Excel file (.xlsx) that can be read ({one_line(reason(error))})") from None
