@@ -38,8 +38,10 @@ lint: $(VENV)/.linters
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-docs: $(VENV)/.installed
+# The page of commands, then the site of the documentation (build/site/index.html); a broken link is an error.
+docs: $(VENV)/.site
 	$(BIN)/python -c 'from mmunlearner.cli import app; print(app.generate_docs().strip())' > docs/cli.md
+	$(BIN)/python -m tools.site
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest
@@ -53,4 +55,8 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.linters: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[test,lint]'
+	touch $@
+
+$(VENV)/.site: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[test,docs]'
 	touch $@
