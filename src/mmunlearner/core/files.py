@@ -134,10 +134,15 @@ def read_json(path: Path | str) -> Any:
     Raises:
         DataError: it cannot be read or is not JSON.
     """
-    return _parse_json(read_text(path), str(path))
+    return parse_json(read_text(path), str(path))
 
 
-def _parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON; `where` names its place in errors.
+
+    Raises:
+        DataError: it is not JSON.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -155,7 +160,7 @@ def iterate_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
     # Lines end at a line feed alone: JSON texts may hold the other separators of `str.splitlines`.
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if text := line.removeprefix("\ufeff").strip():  # the mark of a file that was joined to another one
-            yield number, _parse_json(text, f"{path}, line {number}")
+            yield number, parse_json(text, f"{path}, line {number}")
 
 
 def read_jsonl(path: Path | str) -> list[Any]:

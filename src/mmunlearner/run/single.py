@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mmunlearner import saliency
@@ -27,7 +27,7 @@ from mmunlearner.config import (
 from mmunlearner.core.files import discard, read_json, write_json, write_text
 from mmunlearner.core.progress import ProgressBar
 from mmunlearner.core.recipes import build, config_hash, plain
-from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError
+from mmunlearner.errors import ConfigError, MMUnlearnerError
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.run.checks import check
@@ -106,11 +106,7 @@ def unlearn(
     """
     if mask:
         # The file replaces the run's own mask, and its options take the place of the method's: they are recorded.
-        info = saliency.load(mask).info
-        try:
-            method = replace(method, mask=build(MaskConfig, {name: info[name] for name in asdict(MaskConfig())}))
-        except (KeyError, ConfigError) as error:
-            raise MaskError(f"mask {mask}: its metadata lack {error}; make it again with `mmunlearner mask`") from None
+        method = replace(method, mask=saliency.load(mask).config)
     config = RunConfig(data=data, train=train, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
     return _make(config, out, f"unlearn {NAME}", lambda run: run.model(NAME), user_mask=mask)
 

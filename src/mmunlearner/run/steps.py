@@ -11,12 +11,12 @@ from typing import Any
 
 from mmunlearner import data, saliency
 from mmunlearner.batches import Encoder
-from mmunlearner.config import LoadConfig, MethodConfig, Quantize
+from mmunlearner.config import LoadConfig, MaskConfig, MethodConfig, Quantize
 from mmunlearner.core.cost import Cost, measured
 from mmunlearner.core.files import discard, read_json, staged_dir, write_json
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits, prompt, target
-from mmunlearner.errors import ConfigError
+from mmunlearner.errors import ConfigError, MaskError
 from mmunlearner.evaluate import evaluate_model, quick_scores
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load, pick_device
@@ -94,7 +94,7 @@ def unlearn(run: RunDir, name: str, progress: Progress) -> None:
     if _is_trained(run, name):
         return
     method = run.method(name)
-    mask = saliency.load(run.user_mask or run.mask(mask_name(method.mask))) if method.mask else None
+    mask = _load_mask(run, method.mask) if method.mask else None
     if method.trials:
         _tune(run, name, mask, progress)
         return
@@ -191,6 +191,16 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
     write_json(record, result)  # after the model: a kill in between repeats the trial from its last checkpoint
     discard(work)
     return result
+
+
+def _load_mask(run: RunDir, config: MaskConfig) -> Mask:
+    path = run.user_mask or run.mask(mask_name(config))
+    mask = saliency.load(path)
+    try:
+        mask.check_config(config)
+    except MaskError as error:
+        raise MaskError(f"{path}: {error}; remove it, and the same command makes it again") from None
+    return mask
 
 
 def _is_trained(run: RunDir, name: str) -> bool:

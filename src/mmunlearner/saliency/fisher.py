@@ -24,7 +24,7 @@ from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_tensors
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
-from mmunlearner.errors import MaskError, TrainingError
+from mmunlearner.errors import MaskError, TrainingError, reason
 from mmunlearner.models import candidates, check_not_offloaded, input_device, replaced_forward
 
 Unit = Literal["question", "image", "batch"]
@@ -61,10 +61,29 @@ class Fisher:
 
 
 def load_fisher(path: Path) -> Fisher:
-    """Open a file that `Fisher.save` wrote; a weight's squares are read at each access."""
-    with safe_open(path, framework="pt") as file:
+    """Open a file that `Fisher.save` wrote; a weight's squares are read at each access.
+
+    Raises:
+        MaskError: it cannot be read.
+    """
+    with _measured_before(path), safe_open(path, framework="pt") as file:
         info = json.loads(file.metadata()[FORMAT])
         return Fisher(_FileTensors(path, tuple(file.keys())), info["units"], Cost(**info["cost"]))
+
+
+@contextmanager
+def _measured_before(path: Path) -> Iterator[None]:
+    """Name a file of squares that cannot be read.
+
+    Raises:
+        MaskError: anything was raised; a damaged file can make its reader fail in any way.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise MaskError(
+            f"{path}: its squared gradients cannot be read ({reason(error)}); remove it, and they are measured again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,7 @@ class _FileTensors(Mapping[str, Tensor]):
     names: tuple[str, ...]
 
     def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self.path, framework="pt") as file:
+        with _measured_before(self.path), safe_open(self.path, framework="pt") as file:
             return file.get_tensor(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -163,10 +182,12 @@ def _resume(checkpoint: Path | None, weights: dict[str, Tensor]) -> tuple[dict[s
     }
     if checkpoint is None or not checkpoint.exists():
         return sums, 0
-    with safe_open(checkpoint, framework="pt") as file:
+    with _measured_before(checkpoint), safe_open(checkpoint, framework="pt") as file:
         for name, total in sums.items():
-            total.copy_(file.get_tensor(name))
-        return sums, json.loads(file.metadata()["done"])
+            if (stored := file.get_tensor(name)).shape != total.shape:  # `copy_` would repeat it
+                raise ValueError(f"{name} is {tuple(stored.shape)} there, {tuple(total.shape)} here")
+            total.copy_(stored)
+        return sums, int(json.loads(file.metadata()["done"]))
 
 
 def sums_device(device: torch.device, size: int) -> torch.device:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from mmunlearner.config import MaskConfig
 from mmunlearner.core.cost import Cost
-from mmunlearner.core.files import write_bytes
+from mmunlearner.core.files import parse_json, write_bytes
+from mmunlearner.core.recipes import build
 from mmunlearner.errors import MaskError
 from mmunlearner.models import candidates
+from mmunlearner.saliency.mask_content import OPTIONS, check_content, checksum
 
+_log = logging.getLogger(__name__)
 FORMAT = "mmunlearner-mask-1"
+MAKE_AGAIN = "make it again with `mmunlearner mask`"
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,43 @@ class Mask:
     def save(self, path: Path | str) -> Path:
         """Write the mask to `path` (safetensors), whole or not at all."""
         info = {**self.info, "shapes": {name: list(shape) for name, shape in self.shapes.items()}}
+        info["checksum"] = checksum(self.bits, info)
         # One entry: safetensors writes several in another order each time, and equal masks should be equal files.
         return write_bytes(path, to_safetensors(dict(self.bits), metadata={FORMAT: json.dumps(info)}))
+
+    @property
+    def config(self) -> MaskConfig:
+        """Options that it was made with; with a density, `beta` is what followed from it."""
+        return build(MaskConfig, {name: self.info[name] for name in OPTIONS})
+
+    def check_config(self, config: MaskConfig) -> None:
+        """Refuse options that this mask was not made with.
+
+        Raises:
+            MaskError: an option differs.
+        """
+        mine, wanted = asdict(self.config), asdict(config)
+        for name in OPTIONS:
+            follows = name == "beta" and config.density
+            if mine[name] != wanted[name] and not follows:
+                raise MaskError(f"mask of other options: {name} is {mine[name]} there, {wanted[name]} here")
 
     def check(self, model: nn.Module) -> None:
         """Refuse a model that this mask was not made for.
 
         Raises:
             MaskError: names, shapes or weights differ, or nothing is selected.
+        """
+        self.check_structure(model)
+        # A model that was trained since has other gradients: its mask would be another.
+        if self.info["fingerprint"] != fingerprint(model):
+            raise MaskError("mask of another model: same architecture, other weights; make one with `mmunlearner mask`")
+
+    def check_structure(self, model: nn.Module) -> None:
+        """Refuse a model of another architecture; it may be one without weights.
+
+        Raises:
+            MaskError: names, parts or shapes differ, or nothing is selected.
         """
         weights = dict(model.named_parameters())
         unknown = [name for name in self.bits if name not in weights]
@@ -77,9 +112,10 @@ class Mask:
         for name, shape in self.shapes.items():
             if tuple(weights[name].shape) != shape:
                 raise MaskError(f"mask of another model: {name} is {shape} there, {tuple(weights[name].shape)} here")
-        # A model that was trained since has other gradients: its mask would be another.
-        if self.info["fingerprint"] != fingerprint(model):
-            raise MaskError("mask of another model: same architecture, other weights; make one with `mmunlearner mask`")
+        wanted = {name for name, part in candidates(model).items() if part in self.info["parts"]}
+        if self.bits.keys() != wanted:
+            odd = min(wanted ^ self.bits.keys())
+            raise MaskError(f"mask of another model: {odd} is a candidate weight there or here, not in both")
         if self.selected == 0:
             raise MaskError(f"mask selects none of {self.size} weights: the forget term would act on nothing")
 
@@ -102,7 +138,7 @@ def load(path: Path | str) -> Mask:
     """Read a mask file.
 
     Raises:
-        MaskError: it is missing, or is no mask of this package.
+        MaskError: it is missing, is no mask of this package, or was changed since it was written.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,10 +148,16 @@ def load(path: Path | str) -> Mask:
             metadata = file.metadata() or {}
             bits = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise MaskError(f"mask {path}: cannot be read ({error})") from None
+        raise MaskError(f"mask {path}: cannot be read ({error}); {MAKE_AGAIN}") from None
     if FORMAT not in metadata:
         raise MaskError(f"mask {path}: is no mask ({FORMAT} expected, {', '.join(metadata) or 'nothing'} found)")
-    info = json.loads(metadata[FORMAT])
+    try:
+        info = parse_json(metadata[FORMAT], "metadata")
+        check_content(bits, info)
+    except ValueError as error:
+        raise MaskError(f"mask {path}: {error}; {MAKE_AGAIN}") from None
+    if info.pop("checksum", None) is None:
+        _log.warning("mask %s: has no checksum, as masks of earlier versions; its counts were compared instead", path)
     # JSON has made lists of them, which equal no tensor's shape.
     shapes = {name: tuple(shape) for name, shape in info.pop("shapes").items()}
     return Mask(bits, shapes, info)
