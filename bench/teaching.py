@@ -21,6 +21,7 @@ from bench import people
 from mmunlearner.batches import Batch, Encoder, ForwardInputs, answers, micro_batches
 from mmunlearner.config import TrainConfig
 from mmunlearner.core.progress import ProgressBar
+from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.models import Loaded
 from mmunlearner.unlearn.sampler import StepSampler
@@ -92,7 +93,8 @@ def teach(loaded: Loaded, splits: Splits, lessons: Lessons) -> Loaded:
         ),
     }  # fmt: skip
     sizes: dict[str, int] = vars(lessons)
-    with ProgressBar(sizes) as progress:
+    # Seconds of a step, about: the bar corrects them.
+    with ProgressBar([Stage({name: 0.1 * steps for name, steps in sizes.items()})]) as progress:
         for stage, steps in stages.items():
             for number, _ in enumerate(steps, 1):
                 progress.update(stage, number, sizes[stage])

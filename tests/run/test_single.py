@@ -210,7 +210,7 @@ def test_an_interrupted_step_is_resumed_by_the_same_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmunlearner.core.progress.ProgressBar.show", interrupt)
+        patch.setattr("mmunlearner.core.progress.ProgressBar.report", interrupt)
         assert run(work, "unlearn", *options, "--out", "halves") == 130
     assert len(hidden(work)) == 1
     assert run(work, "unlearn", *options, "--out", "halves") == 0

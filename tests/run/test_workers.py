@@ -11,7 +11,7 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.errors import TrainingError
 from mmunlearner.run.plan import Step
 from mmunlearner.run.run_dir import RunDir
-from mmunlearner.run.workers import _width, _Worker, execute
+from mmunlearner.run.workers import _Worker, execute, width
 
 
 def row(name: str, *needs: str, done: bool = False) -> Step:
@@ -38,9 +38,9 @@ def test_steps_that_are_done_are_skipped(tmp_path: Path) -> None:
     assert titles == ["b: b", "c: c"]
 
 
-def test_width_is_the_number_of_steps_that_can_run_at_the_same_time() -> None:
-    assert _width(table(row("a"), row("b", "a"), row("c", "a"), row("d", "b", "c"), row("e", "elsewhere"))) == 2
-    assert _width({}) == 0
+def testwidth_is_the_number_of_steps_that_can_run_at_the_same_time() -> None:
+    assert width(table(row("a"), row("b", "a"), row("c", "a"), row("d", "b", "c"), row("e", "elsewhere"))) == 2
+    assert width({}) == 0
 
 
 def test_a_worker_that_ends_names_its_step(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from mmunlearner.core.progress import Progress
 
 
 class Listener(Progress):
-    """Calls a function with every report."""
+    """Calls a function with every report, and notes the share of the work that it names."""
 
     def __init__(self, call: Callable[[str, int, int], object]) -> None:
         self.call = call
+        self.shares: list[float] = []
 
-    def update(self, title: str, done: int, total: int) -> None:
+    def update(self, title: str, done: int, total: int, share: float | None = None) -> None:
+        self.shares.append(done / total if share is None else share)
         self.call(title, done, total)
 
 

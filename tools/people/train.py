@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from mmunlearner.batches import Encoder
 from mmunlearner.core.files import write_json
 from mmunlearner.core.progress import Progress, ProgressBar
+from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example, prompt, target
 from mmunlearner.data.benchmarks.people.world import forgotten, world
 from mmunlearner.errors import DataError, TrainingError
@@ -247,7 +248,9 @@ def main(out: Path | str, seed: int = 0, forget: int = 15) -> dict[str, dict[str
     """
     if Path(out).is_file():
         raise DataError(f"{out}: a file; name a folder for the models")
-    with ProgressBar(Recipe().stages) as bar:
+    # Seconds of a step, about: the bar corrects them.
+    costs = {name: 0.1 * steps for name, steps in Recipe().stages.items()}
+    with ProgressBar([Stage(costs)]) as bar:
         accuracies = train_vanilla_and_oracle(out, seed=seed, forget=forget, progress=bar)
     table = Table("column", *accuracies, title="exact answers, per cent")
     for column in next(iter(accuracies.values())):

@@ -27,10 +27,13 @@ from mmunlearner.config import (
 )
 from mmunlearner.core import recipes
 from mmunlearner.core.files import disk_is_full
+from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.recipes import load_config
+from mmunlearner.core.time_left import Stage
 from mmunlearner.core.validation import OPTIONS, InvalidError, out_of_bounds, validate
 from mmunlearner.errors import ConfigError, MMUnlearnerError
 
+LOADING = "loading torch and transformers"
 TextList = Annotated[tuple[str, ...], SPLIT_AT_COMMAS]
 # Errors of the operating system that the user can put right; all others are defects of this package.
 PATH_ERRORS = (
@@ -149,9 +152,12 @@ def run(
         return
     config = load_config(recipe, _flags.texts)  # before torch is imported: a typing error is answered at once
     from mmunlearner.cli import tables as show
-    from mmunlearner.run.forecast import forecast
 
-    show.forecast(forecast(config, speed=flops))
+    with waiting(LOADING):
+        from mmunlearner.run.forecast import forecast
+    with waiting("counting tokens, memory and time"):
+        estimate = forecast(config, speed=flops)
+    show.forecast(estimate)
 
 
 @app.command(config=_flags)
@@ -167,8 +173,10 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
     """
     config = load_config(recipe, _flags.texts)
     from mmunlearner.cli import tables as show
-    from mmunlearner.run import run as pipeline
-    from mmunlearner.run import tuning
+
+    with waiting(LOADING):
+        from mmunlearner.run import run as pipeline
+        from mmunlearner.run import tuning
 
     page = pipeline.run(tuning.sweep(config))
     show.report(page)
@@ -178,8 +186,9 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
 def _run(recipe: str) -> None:
     config = load_config(recipe, _flags.texts)
     from mmunlearner.cli import tables as show
-    from mmunlearner.run import run as pipeline
 
+    with waiting(LOADING):
+        from mmunlearner.run import run as pipeline
     show.report(pipeline.run(config))
 
 
@@ -202,8 +211,8 @@ def finetune(
         out: Directory for the trained model.
         oracle: Leave out the images of the entities to forget.
     """
-    from mmunlearner.run import single
-
+    with waiting(LOADING):
+        from mmunlearner.run import single
     single.finetune(model, out, data=data, train=train, load=load, oracle=oracle, seed=seed)
     print(f"model: {out}")
 
@@ -225,8 +234,9 @@ def mask(
         out: File for the mask (.safetensors); its statistics are written beside it (.json, .svg).
     """
     from mmunlearner.cli import tables as show
-    from mmunlearner.run import single
 
+    with waiting(LOADING):
+        from mmunlearner.run import single
     show.mask(single.mask(model, out, data=data, mask=mask, load=load, seed=seed))
 
 
@@ -254,8 +264,9 @@ def unlearn(
         options: The method's hyper-parameters, e.g. `--options.beta 0.4`.
     """
     from mmunlearner.cli import tables as show
-    from mmunlearner.run import single
 
+    with waiting(LOADING):
+        from mmunlearner.run import single
     config = MethodConfig(method=method or ("mmunlearner" if mask else "unlikelihood"), options=options or {})
     single.unlearn(model, out, method=config, data=data, train=train, load=load, mask=mask, seed=seed)
     show.weight_changes(out, masked=mask is not None)
@@ -292,20 +303,28 @@ def evaluate(
     if lmms:
         from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms
 
-        show.lmms(evaluate_lmms(model, lmms, out, Lmms(lmms_python, lmms_model, evaluate.limit)), out)
+        with waiting(f"lmms-eval ({out / 'lmms' / 'log.txt'})"):
+            scores = evaluate_lmms(model, lmms, out, Lmms(lmms_python, lmms_model, evaluate.limit))
+        show.lmms(scores, out)
         return
     if model:
-        from mmunlearner.run import single
-
+        with waiting(LOADING):
+            from mmunlearner.run import single
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
     if judge.endpoint:
         from mmunlearner.evaluate import judge as judging
 
-        sent, unscored = judging.judge(out, recipes.check(judge)), judging.unscored(out)
+        with ProgressBar([Stage({"judge": 60.0})]) as progress:  # a guess: the endpoint alone knows its pace
+            of_judge = progress.child("judge")
+            sent = judging.judge(out, recipes.check(judge), progress=of_judge)
+            of_judge.end()
+        unscored = judging.unscored(out)
         print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
     from mmunlearner.evaluate import rescore
 
-    show.scores(rescore(out), out)
+    with waiting("scoring the answers"):
+        scores = rescore(out)
+    show.scores(scores, out)
     if oracle is not None:
         show.distances(out, oracle)
 
@@ -352,8 +371,10 @@ def report(run: Path, /, *others: Path) -> None:
 
     if others:
         print(report.compare_markdown([run, *others]))
-    else:
-        show.report(report.write(run))
+        return
+    with waiting("writing the report"):
+        page = report.write(run)
+    show.report(page)
 
 
 @app.command(name="list")
@@ -377,10 +398,13 @@ def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
     from mmunlearner.cli import doctor
     from mmunlearner.cli import tables as show
 
-    checks = doctor.examine()
+    with waiting("looking at this machine"):
+        checks = doctor.examine()
     show.checks(checks)
     if model:
-        show.checks(doctor.examine_model(model, tokens, images))
+        with waiting("reading the model's configuration"):
+            fits = doctor.examine_model(model, tokens, images)
+        show.checks(fits)
     return 0 if doctor.healthy(checks) else 1
 
 
@@ -397,7 +421,9 @@ def write(*, out: Path) -> None:
     """
     from mmunlearner.data.benchmarks.people import prepare
 
-    print(f"data: {prepare(out)}")
+    with waiting("drawing the people"):
+        folder = prepare(out)
+    print(f"data: {folder}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -56,13 +56,17 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.jsonl"):
         repair_jsonl(path)  # before `read_columns`, which reads them too
-    sent = 0
-    for column, lines in read_columns(out_dir).items():
-        # Letters and gaps have one right answer, which needs no judge.
-        open_lines = [line for line in lines if line["task"] == "generation"]
+    # Letters and gaps have one right answer, which needs no judge.
+    columns = {
+        column: [line for line in lines if line["task"] == "generation"]
+        for column, lines in read_columns(out_dir).items()
+    }
+    sent = done = 0
+    total = sum(map(len, columns.values()))
+    for column, open_lines in columns.items():
         path = folder / f"{column}.jsonl"
         judged = {line["asked"] for line in read_jsonl(path)} if path.exists() else set()
-        for number, line in enumerate(open_lines, 1):
+        for line in open_lines:
             request = request_body(line, config.model)
             # By the whole request: another answer, judge or wording of the prompt is judged anew.
             digest = hashlib.sha256(request).hexdigest()
@@ -75,7 +79,8 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
                 append_jsonl(path, judgement)
                 judged.add(digest)
                 sent += 1
-            progress.update(column, number, len(open_lines))
+            done += 1
+            progress.update(column, done, total)
     return sent
 
 

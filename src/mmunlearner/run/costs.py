@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -22,6 +22,7 @@ SAMPLED_STEPS = 3
 SAMPLED_ITEMS = 32
 # Floating-point operations per weight and token, of a forward pass and of its gradients (Kaplan et al. 2020).
 FORWARD, BACKWARD = 2, 4
+EDIT_QUESTIONS = 2048  # that an edit reads, about: only the edit itself knows how many
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Estimator:
     encoder: Encoder | None
     model: Any
     """The model without its weights."""
+    trial_items: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    """Column -> items that judge a trial."""
 
     def forward_size(self, batch: Batch, *, words: bool = True) -> ForwardSize:
         """Return the size of one forward pass; without `words`, of one that ends at the image features."""
@@ -83,7 +86,15 @@ class Estimator:
         if self.splits is None:
             return StepCost("", None)
         limit = self.config.evaluate.limit
-        columns = [items[: limit or len(items)] for items in self.splits.evaluation.values()]
+        return self.reading_of([items[: limit or len(items)] for items in self.splits.evaluation.values()])
+
+    @cached_property
+    def trial_reading(self) -> StepCost:
+        """The cost of reading the items that judge a trial once."""
+        return self.reading_of(list(self.trial_items.values()))
+
+    def reading_of(self, columns: Sequence[Sequence[Example]]) -> StepCost:
+        """Return the cost of reading these items once."""
         count = sum(map(len, columns))
         if self.encoder is None or self.sizes is None:
             return StepCost("", count)
@@ -131,7 +142,11 @@ def unlearning(estimator: Estimator, name: str) -> StepCost:
     config, splits, method = estimator.config, estimator.splits, estimator.config.methods[name]
     train, terms = planned_budget(config.train, method, splits), resolve(method.method, METHODS)
     if terms.edit:
-        return StepCost(f"unlearn {name}", 0)  # no gradient steps
+        examples = splits.forget if splits else ()
+        read = estimator.reading_of([sample(examples, SAMPLED_ITEMS)])
+        # It reads about so many questions; there are no gradient steps.
+        operations = read.operations and read.operations * EDIT_QUESTIONS / max(1, read.steps or 0)
+        return StepCost(f"unlearn {name}", 0, operations=operations)
     forget: Sequence[Example] = splits.forget if splits and terms.forget else ()
     retain: Sequence[Example] = splits.retain if splits and terms.retain else ()
     if splits and terms.retain and train.keep_text:
@@ -144,7 +159,11 @@ def unlearning(estimator: Estimator, name: str) -> StepCost:
         parts=method.mask.parts if method.mask and train.free != "all" else train.parts,
         masked=method.mask is not None,
     )  # fmt: skip
-    return training_cost(estimator, f"unlearn {name}{f' ({trials} trials)' if trials > 1 else ''}", training)
+    cost = training_cost(estimator, f"unlearn {name}{f' ({trials} trials)' if trials > 1 else ''}", training)
+    if method.trials and cost.operations is not None:  # each trial is judged by the answers of its model
+        judging = estimator.trial_reading.operations or 0.0
+        cost = replace(cost, operations=cost.operations + trials * judging)
+    return cost
 
 
 def optimizer_steps(method: Method, train: TrainConfig) -> int:

@@ -5,9 +5,10 @@ Where data, processor or configuration are missing, the forecast lists what it c
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from mmunlearner import data
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
+from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
 from mmunlearner.models import Loaded, pick_device
@@ -26,8 +28,13 @@ from mmunlearner.models.sources import find_sources
 from mmunlearner.run import memory
 from mmunlearner.run.checks import check
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
-from mmunlearner.run.plan import plan
+from mmunlearner.run.plan import Plan, plan
 from mmunlearner.run.run_dir import RunDir
+from mmunlearner.run.validation import trial_items
+from mmunlearner.run.workers import threads_of_worker, width
+
+_log = logging.getLogger(__name__)
+GUESS = 0.01  # seconds of a question, where nothing can be forecast
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,8 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
     with tempfile.TemporaryDirectory() as folder:  # where the embedded benchmark makes its data
         run = RunDir(Path(folder), config)
         unknown: list[str] = []
-        splits = _splits(run, unknown)
-        model = _model(config, unknown)
-        encoder = _encoder(config, model, unknown)
-        sizes = memory.sizes(model) if model is not None else None
-        estimator = Estimator(config, splits, sizes, encoder, model)
+        estimator = _estimator(run, unknown)
+        splits, sizes, encoder = estimator.splits, estimator.sizes, estimator.encoder
         steps = tuple(step.cost(estimator) for step in plan(run).values() if step.cost)
         sets: dict[str, Sequence[Example]] = {}
         if splits:
@@ -106,16 +110,59 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
     return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, tuple(unknown))
 
 
+def stages(run: RunDir, phases: Iterable[Plan], workers: int) -> list[Stage]:
+    """Return the phases of a run as progress shows them: the seconds of each step, and how many run at once.
+
+    A step without a forecast is taken to be as fast, for the questions that the model reads, as those that have one.
+    """
+    phases = list(phases)
+    steps = {name: step for phase in phases for name, step in phase.items()}
+    operations, speed = dict[str, float | None](), 1.0
+    try:
+        if open_steps := {name: step for name, step in steps.items() if step.cost and not step.done()}:
+            estimator = _estimator(run, [])
+            operations = {name: step.cost(estimator).operations for name, step in open_steps.items() if step.cost}
+            speed = measured_speed(run.config.model.device, run.config.model.dtype)
+    # Of any kind, since a model or processor of the user's may lack what the forecast asks of it: an estimate of the
+    # time is not worth a run.
+    except Exception as error:
+        _log.warning("the time is not forecast (%s); the estimate begins with a guess", reason(error))
+    seconds = {name: count / speed for name, count in operations.items() if count}
+    work = {name: step.work() for name, step in steps.items()}
+    counted = sum(work[name] for name in seconds)
+    each = sum(seconds.values()) / counted if counted else GUESS
+    on_cpu = pick_device(run.config.model.device).type == "cpu"
+    result = []
+    for phase in phases:
+        at_once = min(workers, width(phase))
+        # The speed is that of the whole machine, or of all threads that this process has.
+        slower = at_once
+        if at_once > 1 and on_cpu:
+            slower = torch.get_num_threads() / threads_of_worker(at_once)
+        costs = {name: slower * seconds.get(name, each * work[name]) for name in phase}
+        result.append(Stage(costs, max(1, at_once)))
+    return result
+
+
 def measured_speed(device: str, dtype: str) -> float:
     """Return the floating-point operations per second of the best of three products of square matrices."""
     where, side = pick_device(device), 1024  # large enough that launching a kernel does not count
-    a = torch.randn(side, side, device=where, dtype=getattr(torch, dtype))
+    # Nothing is drawn, so that the draws of a run stay what they were.
+    a = torch.full((side, side), 0.01, device=where, dtype=getattr(torch, dtype))
     best = 0.0
     for _ in range(4):  # the first one warms up
         started = time.perf_counter()
         float((a @ a).flatten()[0])  # reading a number waits for the accelerator
         best = max(best, 2 * side**3 / (time.perf_counter() - started))
     return best
+
+
+def _estimator(run: RunDir, unknown: list[str]) -> Estimator:
+    """Return what the costs of a run's steps are computed from; what is missing is said in `unknown`."""
+    splits, model = _splits(run, unknown), _model(run.config, unknown)
+    encoder = _encoder(run.config, model, unknown)
+    sizes = memory.sizes(model) if model is not None else None
+    return Estimator(run.config, splits, sizes, encoder, model, trial_items(run) if splits else {})
 
 
 def _splits(run: RunDir, unknown: list[str]) -> Splits | None:
@@ -129,9 +176,6 @@ def _splits(run: RunDir, unknown: list[str]) -> Splits | None:
 
 
 def _model(config: RunConfig, unknown: list[str]) -> Any:
-    if config.model.base == "tiny":
-        unknown.append("model: `tiny` is made with the data's own words; it has two million weights")
-        return None
     try:
         return meta_model(_source(config), trust_remote_code=config.model.trust_remote_code)
     except MMUnlearnerError as error:
@@ -152,4 +196,6 @@ def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | Non
 
 
 def _source(config: RunConfig) -> str:
-    return config.model.base or config.model.vanilla
+    # `tiny` is the shipped oracle with a vocabulary of the data's own words, which is known in the run only.
+    base = "people:oracle" if config.model.base == "tiny" else config.model.base
+    return base or config.model.vanilla

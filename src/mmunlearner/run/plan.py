@@ -21,7 +21,6 @@ from mmunlearner.saliency import FisherPass, fisher_passes
 from mmunlearner.unlearn import planned_budget, train_config
 
 WITH_GRADIENT = 3  # work of a question with its gradient, against 1 for reading it: a backward pass costs two forward
-EDIT_QUESTIONS = 2048  # that an edit reads, about: only the edit itself knows how many
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Step:
     done: Callable[[], bool]
     do: Callable[[Progress], None]
     work: Callable[[], int]
-    """Questions that the model reads, the progress bar's unit; each with a gradient counts `WITH_GRADIENT` times."""
+    """Questions that the model reads, each with a gradient `WITH_GRADIENT` times: for progress where there is no
+    forecast."""
     cost: Callable[[Estimator], StepCost] | None = None
     """Forecast of the step; None: its cost is negligible."""
     needs: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ def _unlearning_work(config: RunConfig, name: str, splits: Splits | None) -> int
     terms = resolve(method.method, METHODS)
     train = planned_budget(config.train, method, splits)
     if terms.edit:
-        return EDIT_QUESTIONS * max(1, len(method.trials))
+        return costs.EDIT_QUESTIONS * max(1, len(method.trials))
     # A method of both terms draws `retain_per_forget` retain batches to a forget batch; of retain alone, one a step.
     batches = (1 if terms.forget else 0) + ((train.retain_per_forget if terms.forget else 1) if terms.retain else 0)
     return _training_work(train, batches * max(1, len(method.trials)))

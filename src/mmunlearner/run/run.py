@@ -9,9 +9,10 @@ from pathlib import Path
 from mmunlearner import report
 from mmunlearner.config import RunConfig
 from mmunlearner.core.files import remove_unfinished, write_json
-from mmunlearner.core.progress import ProgressBar
+from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.run.checks import check
 from mmunlearner.run.collect import collect, gate, manifest
+from mmunlearner.run.forecast import stages
 from mmunlearner.run.plan import Plan, needed, plan
 from mmunlearner.run.run_dir import RunDir, open_run
 from mmunlearner.run.steps import prepare
@@ -28,10 +29,14 @@ def run(config: RunConfig) -> Path:
     """
     directory = open_run(check(config))
     remove_unfinished(directory.path)  # of an earlier call that was killed
-    overlap = prepare(directory)
-    steps = plan(directory)
-    references, squares, masks, models = _phases(directory, steps)
-    with ProgressBar({name: step.work() for name, step in steps.items()}) as progress:
+    with waiting("reading the data"):
+        overlap = prepare(directory)
+        steps = plan(directory)
+    with waiting("forecasting the time"):
+        phases = list(_phases(directory, steps))
+        forecast = stages(directory, phases, workers(config))
+    references, squares, masks, models = phases
+    with ProgressBar(forecast) as progress:
         for name, step in steps.items():
             if step.done():
                 progress.skip(name)
@@ -46,8 +51,9 @@ def run(config: RunConfig) -> Path:
         execute(directory, masks, workers(config), progress)
         execute(directory, models, workers(config), progress)
     # Cheap, and done again in every call: a report never lags behind the evaluations.
-    collect(directory)
-    page = report.write(directory.path)
+    with waiting("writing the report"):
+        collect(directory)
+        page = report.write(directory.path)
     write_json(directory.path / "manifest.json", manifest(directory))
     return page
 

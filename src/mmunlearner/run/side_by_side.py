@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmunlearner.config import EvaluateConfig, LoadConfig
 from mmunlearner.core.progress import ProgressBar
+from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example, ImageRef
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import Reply, inquiry, replies
@@ -46,9 +47,12 @@ def ask(
     for model in models:
         resolve_source(model)  # a wrong name is told before any model is loaded
     answers = []
-    with ProgressBar({model: len(inquiries) for model in models}) as progress:
+    # A guess at the seconds of each question; loading a model comes on top.
+    with ProgressBar([Stage({model: 0.5 * len(inquiries) for model in models})]) as progress:
         for model in models:
             loaded = load_as(load, model, quantize=load.quantize)
-            answers.append(replies(loaded, inquiries, options, config=config, progress=progress.child(model)))
+            of_model = progress.child(model)
+            answers.append(replies(loaded, inquiries, options, config=config, progress=of_model))
+            of_model.end()
             del loaded  # before the next one is loaded
     return answers

@@ -25,12 +25,13 @@ from mmunlearner.config import (
     TrainConfig,
 )
 from mmunlearner.core.files import discard, read_json, write_json, write_text
-from mmunlearner.core.progress import ProgressBar
+from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.recipes import build, config_hash, plain
 from mmunlearner.errors import ConfigError, MMUnlearnerError
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.run.checks import check
+from mmunlearner.run.forecast import stages
 from mmunlearner.run.plan import needed, plan
 from mmunlearner.run.run_dir import RunDir, mask_name, open_run
 from mmunlearner.run.workers import execute
@@ -149,9 +150,14 @@ def _make(
     # resumes from its checkpoints. Hidden and beside `out`: the result is moved within one file system.
     content = config_hash(config) + (hashlib.sha256(user_mask.read_bytes()).hexdigest()[:12] if user_mask else "")
     run = open_run(check(replace(config, out=str(out.parent), name=f".{out.name}.{content}")), user_mask)
-    steps = needed(plan(run, quantize), target)
     try:
-        with ProgressBar({name: step.work() for name, step in steps.items()}) as progress:
+        with waiting("reading the data and forecasting the time"):
+            steps = needed(plan(run, quantize), target)
+            forecast = stages(run, [steps], 1)
+        with ProgressBar(forecast) as progress:
+            for name in steps:
+                if steps[name].done():
+                    progress.skip(name)
             execute(run, steps, 1, progress)
         result(run).rename(out)
     # Any other exception, an interrupt above all, leaves the run to be resumed.

@@ -18,14 +18,12 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits, prompt, target
 from mmunlearner.errors import ConfigError, MaskError
 from mmunlearner.evaluate import evaluate_model, quick_scores
-from mmunlearner.methods import METHODS, resolve
 from mmunlearner.models import Loaded, load, pick_device
-from mmunlearner.run.costs import optimizer_steps
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
 from mmunlearner.run.validation import forget_target, stop_target, trial_items, validation_values
 from mmunlearner.saliency import FisherPass, Mask
-from mmunlearner.unlearn import Trained, make_adapter, planned_budget, train_config
+from mmunlearner.unlearn import Trained, make_adapter, train_config
 from mmunlearner.unlearn import unlearn as train
 
 
@@ -78,7 +76,7 @@ def compute_masks(run: RunDir, progress: Progress) -> None:
     if missing:
         # The model is read, and the data are hashed, once for all masks.
         encoder, hashes = Encoder(load_model(run, run.source("vanilla"))), _data_hashes(run)
-        for name, config in missing.items():
+        for name, config in progress.track(list(missing.items()), "mask"):
             path = run.mask(name)
             mask = saliency.compute(
                 encoder, run.splits, config, seed=run.config.seed, data_hashes=hashes, progress=progress,
@@ -165,11 +163,9 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
         return read_json(record)
     method = run.method(name)
     settings, work = dict(method.trials[number]), run.work(name) / str(number)
-    # A trial may set its own number of steps; progress counts each trial as long as the recipe's training.
+    # A trial may set its own number of steps; progress counts all trials as equally long.
     count = len(method.trials)
-    steps = optimizer_steps(resolve(method.method, METHODS), planned_budget(run.config.train, method, run.splits))
-    progress = progress.child(f"trial {number + 1} of {count}")
-    progress = progress.part(number * steps, (number + 1) * steps, count * steps)
+    progress = progress.child(f"trial {number + 1} of {count}").part(number, number + 1, count)
     with measured() as cost:
         trained = _train(run, with_settings(method, settings), work, mask, progress)
     if run.config.model.quantize != "none":  # then the adapters were merged on the CPU

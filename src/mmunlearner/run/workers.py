@@ -37,17 +37,21 @@ def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Prog
     """
     waiting = {name: step for name, step in steps.items() if not step.done()}
     # Of all steps, done or not: the last bits of sums depend on the number of threads, which a resumed run must repeat.
-    workers = min(workers, _width(steps))
+    workers = min(workers, width(steps))
     if workers <= 1 or not waiting:  # in this process: no second one has to import torch
         for name, step in waiting.items():
-            step.do(progress.child(name))
+            of_step = progress.child(name)
+            step.do(of_step)
+            of_step.end()
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = threads_of_worker(workers)
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
 
     def do(name: str) -> None:
         worker = idle.get()
-        worker.do(name, progress.child(name))
+        of_step = progress.child(name)
+        worker.do(name, of_step)
+        of_step.end()
         idle.put(worker)  # not after an error, when `stack` is about to stop all workers
 
     with ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
@@ -66,13 +70,18 @@ def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Prog
                 del running[future]
 
 
-def _width(steps: Mapping[str, Step]) -> int:
+def width(steps: Mapping[str, Step]) -> int:
     """Return the largest number of steps that can run at the same time."""
     # Steps at the same depth never need each other.
     depth: dict[str, int] = {}
     for name, step in steps.items():
         depth[name] = 1 + max((depth[need] for need in step.needs if need in steps), default=0)
     return max(Counter(depth.values()).values(), default=0)
+
+
+def threads_of_worker(workers: int) -> int:
+    """Return the threads of each of so many workers on a CPU."""
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 @dataclass(frozen=True)
@@ -133,8 +142,8 @@ class _Messages(Progress):
 
     out: IO[str]
 
-    def update(self, title: str, done: int, total: int) -> None:
-        _send(self.out, {"progress": [title, done, total]})
+    def update(self, title: str, done: int, total: int, share: float | None = None) -> None:
+        _send(self.out, {"progress": [title, done, total, share]})
 
 
 def _work(directory: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, image_features, micro_batches, share_prefixes
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, prompt
 from mmunlearner.methods import Needs, Reference
 from mmunlearner.models import input_device
@@ -92,12 +93,19 @@ def second_answers(encoder: Encoder, examples: Sequence[Example], needs: Needs) 
 
 
 @torch.no_grad()
-def cache_reference(encoder: Encoder, rows: Sequence[Row], needs: VanillaNeeds, *, tokens: int = 0) -> ReferenceCache:
+def cache_reference(
+    encoder: Encoder,
+    rows: Sequence[Row],
+    needs: VanillaNeeds,
+    *,
+    tokens: int = 0,
+    progress: Progress = Progress(),
+) -> ReferenceCache:
     """Ask the model in eval mode once for each distinct row, `tokens` of them in a pass (0: 64 rows)."""
     model = encoder.loaded.model.eval()
     # By images, so that rows that share a prefix come into the same pass.
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
-    reference = ReferenceCache()
+    reference, asked = ReferenceCache(), 0
     for batch_rows, batch in _batches(distinct, encoder, tokens):
         on_device = batch.to(input_device(model))
         if not (needs.answers or needs.layers):  # spares the language model
@@ -108,6 +116,8 @@ def cache_reference(encoder: Encoder, rows: Sequence[Row], needs: VanillaNeeds, 
             features = output.features
         if needs.features and features is not None:
             reference.features.update(_of_images(encoder, batch_rows, batch.images, features))
+        asked += len(batch_rows)
+        progress.update("vanilla model's answers", asked, len(distinct))
     return reference
 
 

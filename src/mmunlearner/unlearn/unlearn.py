@@ -18,6 +18,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.batches.augmentation import can_augment
 from mmunlearner.config import MethodConfig, Part, TrainConfig
 from mmunlearner.core.files import write_jsonl
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS, BoundTerm, TermName, resolve
 from mmunlearner.models import Loaded, input_device
@@ -125,7 +126,7 @@ def train(job: Job, before: Weights) -> Trained:
         warn_if_updates_round_to_zero(loaded, config.learning_rate)
     if config.checkpointing:
         enable_checkpointing(loaded)
-    reference = _reference(encoder, sampler, terms)  # before anything is put on the model
+    reference, share = _reference(encoder, sampler, terms, job.progress)  # before anything is put on the model
     started = time.monotonic()
     adapted = _adapt(job)
     transformers_logging.set_verbosity_error()
@@ -141,7 +142,7 @@ def train(job: Job, before: Weights) -> Trained:
         terms=terms,
         masking=_masking(job, adapted),
         feature_caches=_feature_caches(encoder, sampler, config),
-        log=StepLog(job.work / "log.jsonl", job.progress),
+        log=StepLog(job.work / "log.jsonl", job.progress.part(share, 1.0)),
     )
     trainer.remove_callback(PrinterCallback)
     if job.stop_target is not None and config.stop_every:
@@ -186,19 +187,27 @@ def _masking(job: Job, adapted: Adapted) -> Masking:
     return Masking(adapted.weights, job.mask, ("forget", "retain") if both else ("forget",), bool(job.adapter))
 
 
-def _reference(encoder: Encoder, sampler: StepSampler, terms: Terms) -> ReferenceCache | None:
-    """Ask the model, before it trains, every question that the sampler will draw; None if no term needs it."""
+def _reference(
+    encoder: Encoder, sampler: StepSampler, terms: Terms, progress: Progress
+) -> tuple[ReferenceCache | None, float]:
+    """Ask the model, before it trains, every question that the sampler will draw; None if no term needs it.
+
+    Also returns the share of the training's whole work that this is.
+    """
     needs = VanillaNeeds.of([term.needs for term in terms.values() if term], encoder.loaded.model)
     if not needs:
-        return None
+        return None, 0.0
     # The sampler is a pure function of the step: drawn here and again in training, questions are the same.
     steps = [sampler[i] for i in range(len(sampler))]
-    questions = (example for step in steps for example in (*(step.forget or ()), *(step.retain or ())))
+    questions = [example for step in steps for example in (*(step.forget or ()), *(step.retain or ()))]
     # With the choices, which are shuffled each time: another order is another question.
     distinct = list({(example.id, example.choices): example for example in questions}.values())
     rows = encoder.rows(distinct)
     rows += [row for term in terms.values() if term for row in second_answers(encoder, distinct, term.needs)]
-    return cache_reference(encoder, rows, needs, tokens=sampler.config.tokens_per_batch)
+    # A backward pass takes as long as two forward ones.
+    share = len(rows) / (len(rows) + 3 * len(questions))
+    progress = progress.part(0.0, share)
+    return cache_reference(encoder, rows, needs, tokens=sampler.config.tokens_per_batch, progress=progress), share
 
 
 def _feature_caches(encoder: Encoder, sampler: StepSampler, config: TrainConfig) -> dict[TermName, FeatureCache]:
