@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmunlearner.core.time_left import Stage, TimeLeft, in_words
 
 COSTS = {"evaluate a": 10.0, "measure b": 20.0, "unlearn c": 100.0, "evaluate c": 10.0, "unlearn d": 100.0}
-KINDS = ("evaluate", "measure", "unlearn")
+KINDS: tuple[str, ...] = ("evaluate", "measure", "unlearn")
 
 
 def run(left: TimeLeft, costs: Mapping[str, float], pace: Mapping[str, float], load: float) -> Iterator[float]:

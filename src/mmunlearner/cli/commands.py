@@ -351,8 +351,9 @@ def ask(
         max_new_tokens: Most tokens of an answer.
     """
     from mmunlearner.cli import tables as show
-    from mmunlearner.run.side_by_side import ask, inquiries
 
+    with waiting(LOADING):
+        from mmunlearner.run.side_by_side import ask, inquiries
     asked = inquiries(questions, image)
     config = EvaluateConfig(max_new_tokens=max_new_tokens)
     show.replies(asked, model, ask(model, asked, option, load=load, config=config))
