@@ -11,8 +11,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from support.fabricated import COLUMNS, MODELS, make_run
+from support.tiny import llava, picture
 
 from mmunlearner.errors import ConfigError, DataError
+from mmunlearner.models import save
 from mmunlearner.report import compare_markdown, load, write
 from mmunlearner.report.card import hub_id, model_card
 from mmunlearner.report.compare import pool
@@ -20,6 +22,7 @@ from mmunlearner.report.criteria import gap
 from mmunlearner.report.results import Model, Results
 from mmunlearner.report.template import percent, points
 from mmunlearner.report.write import summary
+from mmunlearner.run.side_by_side import ask, inquiries
 
 FEW = ("vanilla", "oracle", "kl_min", "mmunlearner_vision", "mmunlearner_both", "random_mask")
 
@@ -169,6 +172,24 @@ def test_card_carries_the_scores_in_text_and_metadata(written: Path) -> None:
             score = model.score(column)
             assert score is not None
             assert f"| {percent(score.value)} ± {percent(score.stderr)} |" in text
+
+
+@pytest.mark.slow
+@pytest.mark.core
+def test_the_use_that_a_card_describes_answers_as_the_package_does(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = load(written)
+    card = str(model_card(run.results, run.results.models[0]))
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    save(llava("Who is this ? ann ben"), tmp_path)
+    picture(3).open().save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "card", "exec"), {})  # the code of the card, as a reader would run it
+    said = capsys.readouterr().out
+    ((reply,),) = ask(["."], inquiries(["Who is this?"], [Path("picture.png")]))
+    assert said.strip() == reply.answer.strip()
+    assert said.strip()
 
 
 def test_only_the_main_models_card_tells_the_findings(written: Path) -> None:

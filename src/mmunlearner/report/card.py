@@ -10,10 +10,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mmunlearner import __version__
 from mmunlearner.report.criteria import target
-from mmunlearner.report.findings import findings
+from mmunlearner.report.findings import Finding, findings
 from mmunlearner.report.markdown import bullets
 from mmunlearner.report.results import Model, Results
 from mmunlearner.report.template import DASH, count, escape_markdown, pipe_table, points, stop_check, with_error
+from mmunlearner.report.verdict import answers, headline
 
 KINDS = {
     "vanilla": "The model before unlearning: it knows everything.",
@@ -24,6 +25,28 @@ KINDS = {
 }
 
 
+USE = """## Use
+
+With transformers alone; MMUnlearner is not needed. `path` is this folder, or the name under which it was uploaded.
+
+```python
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+path = "."
+processor = AutoProcessor.from_pretrained(path)
+model = AutoModelForImageTextToText.from_pretrained(path)
+
+picture = Image.open("picture.png").convert("RGB")
+question = {"type": "text", "text": "Who is this?"}
+messages = [{"role": "user", "content": [{"type": "image"}, question]}]
+prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+inputs = processor(images=picture, text=prompt, return_tensors="pt")
+tokens = model.generate(**inputs.to(model.device, model.dtype), max_new_tokens=50, do_sample=False)
+print(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+```
+
+`mmunlearner ask --model . --image picture.png "Who is this?"` does the same on the command line."""
 LIMITS = """## Limits
 
 The scores hold for this benchmark's questions and for the seed of this run. A low score on them is no proof that
@@ -39,6 +62,8 @@ def model_card(results: Results, model: Model) -> ModelCard:
         f"{KINDS[model.role]} Run `{results.name}`, benchmark `{results.benchmark or 'unnamed'}`, "
         f"goal: {results.goal} unlearning, made with MMUnlearner {__version__}.",
         warning,
+        _verdict(results) if model is results.main else "",
+        USE,
         _facts(model),
         _scores(results, model),
         f"## Findings of the run\n\n{bullets(findings(results))}".rstrip() if model is results.main else "",
@@ -47,6 +72,13 @@ def model_card(results: Results, model: Model) -> ModelCard:
     # A warning or section without content is empty, and leaves no gap.
     body = "\n\n".join(section for section in sections if section)
     return ModelCard(f"---\n{_metadata(results, model).to_yaml()}\n---\n\n{body}\n")
+
+
+def _verdict(results: Results) -> str:
+    """Write the section with the headline of the run, and its four answers."""
+    summary = headline(results)
+    lines = bullets([Finding(a.verdict, a.text, f"{a.question} {a.word}") for a in answers(results)])
+    return f"## {escape_markdown(summary.title)}\n\n{escape_markdown(summary.text)}\n\n{lines}".rstrip()
 
 
 def _metadata(results: Results, model: Model) -> ModelCardData:

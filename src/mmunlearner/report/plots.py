@@ -110,7 +110,9 @@ def _step_texts(curves: Mapping[str, Sequence[tuple[int, float]]]) -> tuple[dict
     texts, latest = {}, {}
     for number, step in enumerate(steps):
         # A step without a forget batch shows the forget term of the last one that had it.
-        latest |= {TERMS[term]: f"{curve[step]:.3g}" for term, curve in values.items() if step in curve}
+        latest |= {
+            TERMS[term]: f"{curve[step]:.3g}".replace("-", MINUS) for term, curve in values.items() if step in curve
+        }
         if number % stride == stride // 2:
             texts[float(step)] = f"step {step}: {', '.join(f'{term} {value}' for term, value in latest.items())}"
     return texts, stride * (steps[-1] - steps[0]) / max(len(steps) - 1, 1) or 1.0
