@@ -14,6 +14,7 @@ from cyclopts.utils import UNSET
 from pydantic import Field
 
 from mmunlearner import __version__
+from mmunlearner.cli.begin import init
 from mmunlearner.config import (
     SPLIT_AT_COMMAS,
     DataConfig,
@@ -408,6 +409,8 @@ def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
         show.checks(fits)
     return 0 if doctor.healthy(checks) else 1
 
+
+app.command(init)
 
 people = App(name="people", help="The embedded benchmark: invented people, drawn and described.")
 app.command(people)

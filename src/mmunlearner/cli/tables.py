@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from math import exp
 from pathlib import Path
@@ -14,9 +15,11 @@ from rich.text import Text
 from mmunlearner.cli.catalogue import Entry
 from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
+from mmunlearner.data.splits import TRAINING_SETS
 
 if TYPE_CHECKING:
     from mmunlearner.data import Example
+    from mmunlearner.data.collection import Beginning
     from mmunlearner.evaluate import ModelScores, Reply
     from mmunlearner.run.forecast import Forecast
 
@@ -56,6 +59,23 @@ def report(page: Path) -> None:
 
     print_report(load(page.parent).results)
     print(f"report: {page}")
+
+
+def beginning(begun: Beginning) -> None:
+    """Print what a collection became: questions by set and column, notes, and the next commands."""
+    splits = begun.splits
+    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | dict(splits.evaluation)
+    rows = [
+        (name, f"{len(items)}", f"{len({e.entity for e in items})}", f"{len({k for e in items for k in e.image_keys})}")
+        for name, items in sets.items()
+        if items
+    ]
+    table("", ("set or column", "questions", "entities", "pictures"), rows, numbers=True)
+    for note in begun.notes:
+        print(f"note: {note}")
+    print(f"written: {', '.join(str(begun.recipe.with_name(name)) for name in ('questions.jsonl', 'wording.yaml'))}")
+    print(f"recipe: {begun.recipe}")
+    print(f"next: mmunlearner run {shlex.quote(str(begun.recipe))} --dry-run")
 
 
 def trials(run: Path) -> None:

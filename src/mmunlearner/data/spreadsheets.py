@@ -9,7 +9,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,16 @@ def read_excel(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > LARGEST:
             raise ValueError(f"{size / 2**30:.0f} GiB unpacked")
-        with warnings.catch_warnings(action="ignore"), ExitStack() as stack:  # warnings about colours and menus
-            # Twice: of a formula, the one has the value that Excel saved, and the other shows that there is a formula.
-            books = [openpyxl.load_workbook(file, read_only=True, data_only=saved) for saved in (True, False)]
-            for book in books:
-                stack.callback(book.close)
-                book.worksheets[0].reset_dimensions()  # pyright: ignore[reportAttributeAccessIssue]  # may be wrong
-            values, formulas = (book.worksheets[0] for book in books)
-            rows = list(zip(values.iter_rows(), formulas.iter_rows(values_only=True), strict=True))
+        # Twice: of a formula, the one has the value that Excel saved, and the other shows that there is a formula.
+        with (
+            warnings.catch_warnings(action="ignore"),  # about colours and menus of the sheet
+            closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as saved,
+            closing(openpyxl.load_workbook(file, read_only=True)) as written,
+        ):
+            sheets: list[Any] = [book.worksheets[0] for book in (saved, written)]
+            for sheet in sheets:
+                sheet.reset_dimensions()  # some programs write wrong ones
+            rows = list(zip(sheets[0].iter_rows(), sheets[1].iter_rows(values_only=True), strict=True))
     except Exception as error:  # of a broken file openpyxl raises errors of every kind
         raise DataError(f"{file}: no Excel file (.xlsx) that can be read ({one_line(reason(error))})") from None
     records = ((number, _cells(file, number, *pair)) for number, pair in enumerate(rows, 1))
