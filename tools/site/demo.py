@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from mmunlearner import report
+from mmunlearner.report.drawings import PLOTS
 
 FILES = ("results.json", "gallery/*", "logs/*.jsonl", "masks/*.json")
 """What the page of a report reads; models, answers and data are left out."""
@@ -35,3 +36,4 @@ def write_page(folder: Path, work: Path, page: Path) -> None:
     shutil.copytree(folder, work)
     page.parent.mkdir(parents=True)
     shutil.move(report.write(work), page)
+    shutil.copytree(work / PLOTS, page.parent / PLOTS)  # the page names these files
