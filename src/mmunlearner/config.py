@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -65,9 +65,51 @@ class PartOf:
         return handler.generate_schema(TypedDict(self.kind.__name__, options, total=False))  # pyright: ignore
 
 
-AtLeastOne = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+def check_folder_name(name: str) -> str:
+    """Return a name that becomes a folder, unchanged.
+
+    Raises:
+        PydanticCustomError: some operating system would take it for a path, hide it or refuse it.
+    """
+    expected = ""
+    if not name or not all(character.isalnum() or character in "_-." for character in name):
+        expected = "letters, digits, `_`, `-` and `.` inside"
+    elif name[0] in ".-" or name[-1] == ".":
+        expected = "a name that does not begin with `.` or `-`, nor end with `.`"
+    elif len(name.encode()) > LONGEST_NAME:
+        expected = f"a name of at most {LONGEST_NAME} bytes"
+    elif name.partition(".")[0].upper() in RESERVED_NAMES:
+        expected = "a name that Windows does not reserve for a device"
+    if expected:
+        found = repr(name if len(name) < 60 else f"{name[:57]}...")
+        raise PydanticCustomError("refusal", "{expected}", {"expected": expected, "found": found})
+    return name
+
+
+def check_distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a list unchanged.
+
+    Raises:
+        PydanticCustomError: it has no item, or one twice.
+    """
+    if items and len(set(items)) == len(items):
+        return items
+    twice = next((item for item in items if items.count(item) > 1), None)
+    found = f"{twice} twice" if twice else "an empty list"
+    raise PydanticCustomError("refusal", "{expected}", {"expected": "one or more different items", "found": found})
+
+
+LONGEST_NAME = 100  # bytes: a folder's name may have 255, and while it is written it gets a prefix and a suffix
+DEVICES = ("COM", "LPT")
+RESERVED_NAMES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{i}" for name in DEVICES for i in range(10))})
+FolderName = Annotated[str, AfterValidator(check_folder_name)]
+# Far beyond any use, and within what libraries store: a misplaced digit is refused here, not within a training.
+MOST = 10**9
+AtLeastOne = Annotated[int, Field(ge=1, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy takes no larger one
 NotNegative = Annotated[float, Field(ge=0)]
+LearningRate = Annotated[float, Field(ge=0, le=10)]  # above: a sign that is missing in `1e-4`
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]
@@ -156,7 +198,7 @@ class ModelConfig(LoadConfig):
 class MaskConfig:
     """Choice of the weights that the forget term may move (method step 2)."""
 
-    parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS] = ("vision", "projector")
+    parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS, AfterValidator(check_distinct)] = ("vision", "projector")
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
     beta: NotNegative = 1.0
     """Threshold of (S_forget + eps) / (S_preserve + eps)."""
@@ -176,7 +218,7 @@ class MaskConfig:
 class TrainConfig:
     """Budget of one training loop, equal for all methods that are compared."""
 
-    learning_rate: NotNegative = 0.0
+    learning_rate: LearningRate = 0.0
     """Peak learning rate; 0: the method's own (`mmunlearner list`)."""
     steps: Count = 0
     """Steps that contain the forget term (optimizer steps, in fine-tuning); 0: the method's own number, which
@@ -297,13 +339,13 @@ class JudgeConfig:
 class RunConfig:
     """A run from the data to the report."""
 
-    name: str = "run"
-    """Name of the run and of its folder."""
+    name: FolderName = "run"
+    """Name of the run and of its folder: letters, digits, `_`, `-` and `.` inside."""
     out: str = "runs"
     """The run is written to OUT/NAME."""
     goal: Goal = "visual"
     """`visual`: forget VQA down, forget QA stays; `full`: both down. Decides which direction is good."""
-    seed: Count = 0
+    seed: Seed = 0
     """Seed of everything that is drawn: batches, random masks, the weights of new models."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -314,8 +356,8 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     trial_limit: Count = 0
     """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
-    methods: dict[str, MethodConfig] = field(default_factory=dict)
-    """Models to make and compare: name -> method."""
+    methods: dict[FolderName, MethodConfig] = field(default_factory=dict)
+    """Models to make and compare: name -> method; the name is that of a folder."""
     bounds: dict[str, Percent] = field(default_factory=dict)
     """Points that a column may lose against vanilla, or end away from the oracle, e.g. `{neighbour_vqa: 3}`; without a
     bound here 2 and 5. Bounds decide the words of the report, and nothing that is computed."""

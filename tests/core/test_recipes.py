@@ -24,12 +24,15 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12) | st
     ["no", "1e-5", "null", "~", "true", "a, b", "[x", "{", "<<", "0x1f", "2024-01-01", ""]
 )
 NUMBER = st.floats(-1e9, 1e9)
+NAME = st.from_regex(r"[\w][\w.-]{0,20}[\w-]", fullmatch=True).filter(
+    lambda name: name.replace("_", "").replace("-", "").replace(".", "").isalnum() and len(name.encode()) <= 100
+)
 
 
 @st.composite
 def configs(draw: st.DrawFn) -> RunConfig:
     train = st.fixed_dictionaries({}, optional={"learning_rate": st.floats(0, 1), "report_to": st.just(())})
-    mask = st.builds(MaskConfig, parts=st.sampled_from([(), ("vision",), ("language", "vision")]), beta=st.floats(0, 9))
+    mask = st.builds(MaskConfig, parts=st.sampled_from([("vision",), ("language", "vision")]), beta=st.floats(0, 9))
     options = st.dictionaries(TEXT, NUMBER, max_size=2)
     method = st.builds(
         MethodConfig,
@@ -40,11 +43,11 @@ def configs(draw: st.DrawFn) -> RunConfig:
         trials=st.lists(options, max_size=2).map(tuple),
     )
     return RunConfig(
-        name=draw(TEXT),
-        seed=draw(st.integers(0, 2**70)),
+        name=draw(NAME),
+        seed=draw(st.integers(0, 2**32 - 1)),
         data=DataConfig(root=draw(TEXT), forget_entities=tuple(draw(st.lists(TEXT, max_size=3)))),
-        train=TrainConfig(learning_rate=draw(st.floats(0, 1e300)), warmup=draw(st.floats(0, 1))),
-        methods=draw(st.dictionaries(TEXT, method, max_size=2)),
+        train=TrainConfig(learning_rate=draw(st.floats(0, 10)), warmup=draw(st.floats(0, 1))),
+        methods=draw(st.dictionaries(NAME, method, max_size=2)),
     )
 
 
@@ -213,3 +216,40 @@ def test_every_shipped_recipe_parses(name: str) -> None:
     config = load_config(name)
     assert config.methods
     assert find_recipe(name) == shipped_recipes()[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil", "a/b", "a\\b", "C:x", "", ".", "..", ".hidden", "-rf", "ends.", "two words", "con", "LPT1.txt",
+     "a\nb", "x" * 101, "é" * 51, "*"],
+)  # fmt: skip
+@pytest.mark.parametrize("group", ["name", "methods"])
+def test_a_name_that_becomes_a_folder_is_no_path(name: str, group: str) -> None:
+    content = {"name": name} if group == "name" else {"methods": {name: {}}}
+    with pytest.raises(ConfigError, match=rf"^{group}.*: expected .*(letters|name|printable)"):
+        build(RunConfig, content)
+
+
+@pytest.mark.parametrize("name", ["run", "a.b-c_1", "运行", "COM", "console", "x" * 100, "1e-4"])
+def test_names_of_any_script_are_taken(name: str) -> None:
+    assert build(RunConfig, {"name": name, "methods": {name: {}}}).name == name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"seed": 2**32}, "seed: expected less than 4294967296, found 4294967296"),
+        ({"train": {"learning_rate": "3e5"}}, "train.learning_rate: expected 10 or less, found '3e5'"),
+        ({"finetune": {"steps": 10**10}}, "finetune.steps: expected 1e+09 or less, found 10000000000"),
+        ({"methods": {"a": {"mask": {"parts": []}}}}, "methods.a.mask.parts: expected one or more different items, f"),
+        ({"methods": {"a": {"mask": {"parts": "vision,vision"}}}}, "methods.a.mask.parts: expected one or more differ"),
+        ({"data": {"root": "a\0b"}}, r"data.root: expected a text of printable characters, found 'a\x00b'"),
+        ({"model": {"vanilla": "caf\udce9"}}, r"model.vanilla: expected a text of printable characters, found 'caf\ud"),
+        ({"data": {"forget_entities": ["Ada", "\x1b[2J"]}}, r"data.forget_entities[1]: expected a text of printable"),
+        ({"methods": {"a": {"options": {"x\0": 1}}}}, r"methods.a.options.x\x00: expected a text of printable charac"),
+    ],
+)
+def test_what_no_path_or_library_takes_is_refused(content: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(RunConfig, content)
+    assert str(caught.value).startswith(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -82,6 +83,8 @@ def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -
     Raises:
         InvalidError: the value does not fit; of several problems, one is named.
     """
+    if rules.source == "texts":
+        _check_characters(value)
     content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
     if content is None:  # the adapter would accept it
         raise InvalidError("", f"expected {_expected(kind, rules)}, found nothing")
@@ -123,6 +126,21 @@ def without_nulls(value: Any, *, texts: bool = False) -> Any:
         return [without_nulls(item, texts=texts) for item in value]
     # pydantic would convert True to the number 1, but not the text.
     return str(value).lower() if texts and isinstance(value, bool) else value
+
+
+def _check_characters(value: Any, path: tuple[str | int, ...] = ()) -> None:
+    """Refuse texts that no path, file or terminal takes: with control characters, or bytes that are not UTF-8."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_characters(str(name), (*path, str(name)))
+            _check_characters(item, (*path, str(name)))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            _check_characters(item, (*path, number))
+    # A surrogate stands for a byte of the command line that is not UTF-8.
+    elif isinstance(value, str) and any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" for c in value):
+        name = _dotted([step if isinstance(step, int) else repr(step)[1:-1] for step in path])
+        raise InvalidError(name, f"expected a text of printable characters, found {shorten(value)}")
 
 
 def _check_null_names(value: Any, kind: Any, rules: Rules, path: tuple[str | int, ...] = ()) -> None:
@@ -194,6 +212,7 @@ def fields(kind: Any) -> dict[str, Any]:
 LIMITS = {
     "finite_number": "a finite number",
     "greater_than_equal": "{ge:g} or more",
+    "less_than": "less than {lt}",
     "less_than_equal": "{le:g} or less",
     "too_short": "{min_length} or more",
 }
@@ -235,6 +254,8 @@ def out_of_bounds(error: object) -> str:
 def _invalid(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> InvalidError:
     """Return pydantic's error about `value` in this module's form."""
     details = error.get("ctx", {})
+    if error["loc"] and error["loc"][-1] == "[key]":  # pydantic's word for the name itself, not for its value
+        error = {**error, "loc": error["loc"][:-1]}
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return _unknown(error["loc"], kind, rules)
     path, annotation = _resolve(kind, error["loc"])
