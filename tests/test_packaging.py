@@ -27,7 +27,7 @@ API = {
     "evaluate:rescore": "out_dir",
     "models:load": "source dtype device device_map quantize compute_dtype attention trust_remote_code",
     "models:save": "loaded directory extra",
-    "run.run:run": "config",
+    "run.run:run": "config restart",
     "report:write": "run_dir",
     "saliency:compute": "encoder splits config seed data_hashes progress store",
     "saliency:load": "path",

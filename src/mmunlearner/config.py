@@ -86,6 +86,17 @@ def check_folder_name(name: str) -> str:
     return name
 
 
+def check_folder_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return named values unchanged.
+
+    Raises:
+        PydanticCustomError: a name cannot be that of a folder.
+    """
+    for name in values:
+        check_folder_name(name)
+    return values
+
+
 def check_distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a list unchanged.
 
@@ -118,6 +129,7 @@ SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 Augment = Literal["auto", "none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
+DType = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "int8", "nf4"]
 Attention = Literal["auto", "sdpa", "eager", "flex_attention"]
 
@@ -142,7 +154,7 @@ class DataConfig:
 class LoraConfig:
     """Low-rank adapters instead of full fine-tuning."""
 
-    rank: Count = 0
+    rank: Annotated[int, Field(ge=0, le=2**16)] = 0
     """Rank r of the adapters; 0 trains the weights themselves."""
     alpha: NotNegative = 32.0
     """Scale: the update is alpha / rank * B A."""
@@ -152,9 +164,9 @@ class LoraConfig:
 class LoadConfig:
     """Number formats, devices and adapters of a model."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DType = "float32"
     """Number format of computation in training and saliency."""
-    weights: Literal["float32", "bfloat16"] = "float32"
+    weights: DType = "float32"
     """Number format of the weights in memory: `bfloat16` takes half the memory, but a small learning rate moves few
     such weights (training warns, with their share); adapters are in float32 either way."""
     quantize: Quantize = "none"
@@ -356,7 +368,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     trial_limit: Count = 0
     """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
-    methods: dict[FolderName, MethodConfig] = field(default_factory=dict)
+    methods: Annotated[dict[str, MethodConfig], AfterValidator(check_folder_names)] = field(default_factory=dict)
     """Models to make and compare: name -> method; the name is that of a folder."""
     bounds: dict[str, Percent] = field(default_factory=dict)
     """Points that a column may lose against vanilla, or end away from the oracle, e.g. `{neighbour_vqa: 3}`; without a

@@ -13,6 +13,10 @@ class ConfigError(MMUnlearnerError, ValueError):
     """An option or a recipe is wrong."""
 
 
+class ChangedError(ConfigError):
+    """What a run was computed from is no longer what it was when the run began."""
+
+
 class DataError(MMUnlearnerError, ValueError):
     """A data set is missing, unreadable or not in the layout that it should have."""
 

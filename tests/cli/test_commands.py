@@ -38,7 +38,7 @@ def command(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> int:
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """The configurations that would have been run."""
     configs: list[RunConfig] = []
-    monkeypatch.setattr("mmunlearner.run.run.run", configs.append)
+    monkeypatch.setattr("mmunlearner.run.run.run", lambda config, **_: configs.append(config))
     monkeypatch.setattr("mmunlearner.cli.tables.report", lambda _: None)
     return configs
 

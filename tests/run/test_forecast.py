@@ -19,7 +19,7 @@ from mmunlearner.core.recipes import load_config, shipped_recipes
 from mmunlearner.errors import ConfigError
 from mmunlearner.run.forecast import Forecast, forecast, measured_speed
 from mmunlearner.run.plan import needed, plan
-from mmunlearner.run.run_dir import open_run
+from mmunlearner.run.run_dir import open_run, record_config
 from mmunlearner.run.workers import execute
 
 SPEED = 1e12
@@ -119,7 +119,8 @@ def test_tokens_and_steps_are_those_of_the_run(tmp_path: Path, tokens: int) -> N
     model = replace(config.model, vanilla=config.model.base, base="")
     config = replace(config, train=train, methods=methods, model=model)
     costs = {step.name: step for step in forecast(config, speed=SPEED).steps}
-    run = open_run(config)
+    with open_run(config) as run:
+        record_config(run)
     execute(run, needed(plan(run), *(f"unlearn {name}" for name in methods)), 1, Progress())
     for name in methods:
         trained = read_json(run.trained(name))

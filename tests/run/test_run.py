@@ -26,7 +26,7 @@ from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.models import load
 from mmunlearner.run import run as pipeline
 from mmunlearner.run.plan import plan
-from mmunlearner.run.run_dir import open_run
+from mmunlearner.run.run_dir import open_run, record_config
 
 VOLATILE = {"seconds", "peak_memory_bytes", "created"}
 PATHS = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
@@ -155,7 +155,8 @@ def test_killed_run_ends_as_an_uninterrupted_one(finished, tmp_path, jobs):
 def test_masks_share_their_passes_and_resume_from_them(tmp_path, monkeypatch):
     """Killed after the passes, a run measures nothing again; the model is read once for all cuts."""
     config = recipe(tmp_path, trials=0)
-    folder = open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base)))
+    with open_run(replace(config, model=replace(config.model, base="", vanilla=config.model.base))) as folder:
+        record_config(folder)
     titles: list[str] = []
     steps, progress = plan(folder), Listener(lambda title, done, total: titles.append(title))
     for step in steps.values():
@@ -187,7 +188,7 @@ def test_a_run_without_candidates_names_the_missing_scores(tmp_path):
 
 def test_failing_method_is_named_and_the_rest_is_kept(tmp_path):
     config = recipe(tmp_path, trials=0)
-    bad = replace(config.methods["npo"], train={"learning_rate": 1e30, "clip": 0, "optimizer": "sgd", "warmup": 0})
+    bad = replace(config.methods["npo"], train={"weight_decay": 1e30, "optimizer": "sgd", "warmup": 0})
     with pytest.raises(TrainingError, match=r"lower train\.learning_rate"):
         pipeline.run(replace(config, methods={"vision": config.methods["vision"], "npo": bad}))
     assert (tmp_path / "runs/mini/models/vanilla/train.json").exists()

@@ -366,7 +366,7 @@ class TestMistakes:
             run(tmp_path, train=replace(TRAIN, optimizer="muon"), mask=mask())
 
     def test_exploding_loss_is_named_and_checkpoints_kept(self, tmp_path):
-        train = replace(TRAIN, learning_rate=1e30, steps=6, save_every=1, clip=0, warmup=0, optimizer="sgd")
+        train = replace(TRAIN, weight_decay=1e30, steps=6, save_every=1, warmup=0, optimizer="sgd")
         with pytest.raises(TrainingError, match=r"step \d+: the .* lower train.learning_rate"):
             run(tmp_path, "ga_diff", train=train)
         assert list((tmp_path / "work").glob("checkpoint-*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,12 +18,14 @@ from mmunlearner import __version__
 from mmunlearner.cli.begin import init
 from mmunlearner.config import (
     SPLIT_AT_COMMAS,
+    AtLeastOne,
     DataConfig,
     EvaluateConfig,
     JudgeConfig,
     LoadConfig,
     MaskConfig,
     MethodConfig,
+    NotNegative,
     RunConfig,
     TrainConfig,
 )
@@ -38,7 +41,8 @@ LOADING = "loading torch and transformers"
 TextList = Annotated[tuple[str, ...], SPLIT_AT_COMMAS]
 # Errors of the operating system that the user can put right; all others are defects of this package.
 PATH_ERRORS = (
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
 )  # fmt: skip
 
 
@@ -84,7 +88,7 @@ app = App(
 )
 
 
-COMMAND_OPTIONS = ("--dry-run", "--flops")  # of the command `run`, and not of the recipe
+COMMAND_OPTIONS = ("--dry-run", "--flops", "--restart")  # of `run` and `sweep`, and not of the recipe
 
 
 class _Flags:
@@ -117,15 +121,36 @@ class _Flags:
 _flags = _Flags()
 Options = Annotated[RunConfig, Parameter(name="*")]
 Load = Annotated[LoadConfig, Parameter(name="*")]
+DryRun = Annotated[
+    bool,
+    Parameter(
+        name="--dry-run",
+        negative=(),
+        help="Check everything that can be wrong, and show what the recipe would take (data, tokens, steps, memory, "
+        "time), without loading a weight.",
+    ),
+]
+Flops = Annotated[
+    NotNegative,
+    Parameter(help="With --dry-run: floating-point operations per second to compute times from; 0: measured here."),
+]
+Restart = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Remove what an earlier run has written to OUT/NAME, and compute all anew: with other options, data or "
+        "models, or only once more.",
+    ),
+]
 
 
 @app.command(config=_flags)
-def demo(*, options: Options = RunConfig()) -> None:
+def demo(*, restart: Restart = False, options: Options = RunConfig()) -> None:
     """Unlearn invented people with every method, compare them and write the report: minutes on two cores, no download.
 
     The same as `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
     """
-    _run("demo")
+    _run("demo", restart=restart)
 
 
 @app.command(config=_flags)
@@ -133,8 +158,9 @@ def run(
     recipe: str,
     /,
     *,
-    dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
-    flops: float = 0.0,
+    dry_run: DryRun = False,
+    flops: Flops = 0.0,
+    restart: Restart = False,
     options: Options = RunConfig(),
 ) -> None:
     """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
@@ -145,24 +171,20 @@ def run(
         recipe: A YAML file, or the name of a shipped recipe. Options given here win over the recipe's;
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
             Defaults shown are those of options that the recipe leaves out.
-        dry_run: Show what the recipe would take (data, tokens, steps, memory, time) without loading a weight.
-        flops: With --dry-run: floating-point operations per second to compute times from; 0: measured here.
     """
-    if not dry_run:
-        _run(recipe)
-        return
-    config = load_config(recipe, _flags.texts)  # before torch is imported: a typing error is answered at once
-    from mmunlearner.cli import tables as show
-
-    with waiting(LOADING):
-        from mmunlearner.run.forecast import forecast
-    with waiting("counting tokens, memory and time"):
-        estimate = forecast(config, speed=flops)
-    show.forecast(estimate)
+    _run(recipe, dry_run=dry_run, flops=flops, restart=restart)
 
 
 @app.command(config=_flags)
-def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
+def sweep(
+    recipe: str,
+    /,
+    *,
+    dry_run: DryRun = False,
+    flops: Flops = 0.0,
+    restart: Restart = False,
+    options: Options = RunConfig(),
+) -> None:
     """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
 
     Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half.
@@ -172,25 +194,28 @@ def sweep(recipe: str, /, *, options: Options = RunConfig()) -> None:
     Args:
         recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
     """
-    config = load_config(recipe, _flags.texts)
+    _run(recipe, grid=True, dry_run=dry_run, flops=flops, restart=restart)
+
+
+def _run(recipe: str, *, grid: bool = False, dry_run: bool = False, flops: float = 0.0, restart: bool = False) -> None:
+    config = load_config(recipe, _flags.texts)  # before torch is imported: a typing error is answered at once
     from mmunlearner.cli import tables as show
 
     with waiting(LOADING):
         from mmunlearner.run import run as pipeline
         from mmunlearner.run import tuning
+        from mmunlearner.run.forecast import forecast
 
-    page = pipeline.run(tuning.sweep(config))
+    config = tuning.sweep(config) if grid else config
+    if dry_run:
+        with waiting("checking the recipe, and counting tokens, memory and time"):
+            estimate = forecast(config, speed=flops)
+        show.forecast(estimate)
+        return
+    page = pipeline.run(config, restart=restart)
     show.report(page)
-    show.trials(page.parent)
-
-
-def _run(recipe: str) -> None:
-    config = load_config(recipe, _flags.texts)
-    from mmunlearner.cli import tables as show
-
-    with waiting(LOADING):
-        from mmunlearner.run import run as pipeline
-    show.report(pipeline.run(config))
+    if grid:
+        show.trials(page.parent)
 
 
 @app.command
@@ -308,21 +333,25 @@ def evaluate(
             scores = evaluate_lmms(model, lmms, out, Lmms(lmms_python, lmms_model, evaluate.limit))
         show.lmms(scores, out)
         return
+    from mmunlearner.evaluate import judge as judging
+    from mmunlearner.evaluate import read_columns, rescore
+
+    # Before the evaluation, which takes long.
+    if judge.endpoint:
+        judging.check_judge(judge)
+    if oracle is not None:
+        read_columns(oracle)
     if model:
         with waiting(LOADING):
             from mmunlearner.run import single
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
     if judge.endpoint:
-        from mmunlearner.evaluate import judge as judging
-
         with ProgressBar([Stage({"judge": 60.0})]) as progress:  # a guess: the endpoint alone knows its pace
             of_judge = progress.child("judge")
-            sent = judging.judge(out, recipes.check(judge), progress=of_judge)
+            sent = judging.judge(out, judge, progress=of_judge)
             of_judge.end()
         unscored = judging.unscored(out)
         print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
-    from mmunlearner.evaluate import rescore
-
     with waiting("scoring the answers"):
         scores = rescore(out)
     show.scores(scores, out)
@@ -389,7 +418,7 @@ def list_() -> None:
 
 
 @app.command
-def doctor(*, model: str = "", tokens: int = 1024, images: int = 4) -> int:
+def doctor(*, model: str = "", tokens: AtLeastOne = 1024, images: AtLeastOne = 4) -> int:
     """Check versions, devices and memory of this machine; exit code 1 if something that is needed is broken.
 
     Args:
@@ -433,6 +462,10 @@ def write(*, out: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: exit code 0, or 2 with one line on what is wrong, or 130 where the user stopped it."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter shows a question mark: a name in a table is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except KeyboardInterrupt:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -16,8 +17,24 @@ from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.validation import OPTIONS, InvalidError, shorten, validate
 from mmunlearner.errors import ConfigError
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
 T = TypeVar("T")
-NOT_CONTENT = ("name", "out", "jobs", "bounds")  # options that change nothing in a run's results
+NOT_CONTENT = frozenset(
+    {
+        "name", "out", "jobs", "bounds", "grid", "evaluate.batch_size", "methods.*.title", "methods.*.role",
+        "methods.*.family",
+        *(f"model.{option}" for option in ("device", "device_map", "attention", "trust_remote_code")),
+        *(
+            f"{group}.{option}"
+            for group in ("train", "finetune", "methods.*.train")
+            for option in ("tokens_per_batch", "checkpointing", "keep_features", "save_every", "report_to")
+        ),
+    }
+)  # fmt: skip
+"""Options that decide how results are computed, where they are written and what they are called, but not what they are
+(up to the last digits of sums): a run goes on when they change. `*` is any method."""
 
 
 def load_config(recipe: Path | str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -61,6 +78,18 @@ def check(config: T) -> T:
     return build(type(config), plain(config))
 
 
+def check_value(name: str, value: Any, kind: TypeForm[T]) -> T:
+    """Return the value of one argument, checked as the option of its type is.
+
+    Raises:
+        ConfigError: it is of a wrong type or out of range.
+    """
+    try:
+        return validate(value, kind, OPTIONS)
+    except InvalidError as error:
+        raise ConfigError(f"{name}: {error.problem}") from None
+
+
 def plain(value: Any) -> Any:
     """Return what YAML and JSON can hold: dataclasses and named tuples as dicts, other sequences and sets as lists."""
     if dataclasses.is_dataclass(value):
@@ -79,11 +108,33 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True, width=120)
 
 
+def content(config: RunConfig) -> dict[str, Any]:
+    """Return the options that decide the results of a run, by their dotted names.
+
+    With the defaults: a run that was made under other defaults is not mistaken for this one.
+    """
+    return {
+        ".".join(path): value
+        for path, value in _flat(plain(config))
+        if NOT_CONTENT.isdisjoint(accumulate(_any_method(path), "{}.{}".format))
+    }
+
+
 def config_hash(config: RunConfig) -> str:
     """Return twelve hexadecimal digits that differ between runs whose results may differ."""
-    content = {key: value for key, value in plain(config).items() if key not in NOT_CONTENT}
-    # Of all options, defaults included: a run made under other defaults is not mistaken for this one.
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(content(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _flat(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):  # of an empty group, nothing
+            yield from _flat(item, (*path, key))
+        else:
+            yield (*path, key), item
+
+
+def _any_method(path: tuple[str, ...]) -> tuple[str, ...]:
+    return ("methods", "*", *path[2:]) if path[0] == "methods" else path
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -254,8 +254,6 @@ def out_of_bounds(error: object) -> str:
 def _invalid(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> InvalidError:
     """Return pydantic's error about `value` in this module's form."""
     details = error.get("ctx", {})
-    if error["loc"] and error["loc"][-1] == "[key]":  # pydantic's word for the name itself, not for its value
-        error = {**error, "loc": error["loc"][:-1]}
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return _unknown(error["loc"], kind, rules)
     path, annotation = _resolve(kind, error["loc"])

@@ -4,7 +4,7 @@ from mmunlearner.data.example import Example, Splits, entities_in_turn, group_by
 from mmunlearner.data.images import ImageRef, image_keys
 from mmunlearner.data.load import FORMATS, data_hashes, load
 from mmunlearner.data.prompts import prompt, target, with_shots
-from mmunlearner.data.splits import Overlap, overlap, sample_by_entity, validation
+from mmunlearner.data.splits import Overlap, overlap, sample_by_entity, set_hashes, validation
 
 __all__ = [
     "FORMATS",
@@ -21,6 +21,7 @@ __all__ = [
     "overlap",
     "prompt",
     "sample_by_entity",
+    "set_hashes",
     "subject_key",
     "target",
     "validation",

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmunlearner.config import DataConfig
+from mmunlearner.config import DataConfig, Seed
 from mmunlearner.core.names import did_you_mean, resolve_name
+from mmunlearner.core.recipes import check, check_value
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Splits
 from mmunlearner.data.splits import GENERAL, check_splits
@@ -74,6 +75,7 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         ConfigError: there is no such format, or the format does not take an option.
         DataError: the data are missing, wrong or empty.
     """
+    config, seed = check(config), check_value("seed", seed, Seed)
     loader = find_loader(config.format)
     shipped = config.format in FORMATS
     if shipped and not config.root and not FORMATS[config.format].embedded:
@@ -151,6 +153,15 @@ def local_folder(root: Path | str) -> Path:
             f"{root}: no such folder, and no data set of that id could be fetched from the hub ({first_sentence}); "
             "download it where there is a network and give its folder"
         ) from None
+
+
+def is_at_hand(config: DataConfig) -> bool:
+    """Return whether data can be read on this machine: a loader of the user's own decides for itself."""
+    folders = [folder for folder in (config.root, config.general) if folder]
+    try:
+        return config.format not in FORMATS or all(local_folder(folder).exists() for folder in folders)
+    except DataError:  # a hub id that cannot be fetched
+        return False
 
 
 def data_hashes(root: Path | str) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import NamedTuple
 from zlib import crc32
 
@@ -52,6 +53,22 @@ def overlap(splits: Splits) -> Overlap:
         tuple(item.id for item in items if not item.images and question(item) in texts),
         tuple(item.id for item in items if item.images and question(item) in trained),
     )
+
+
+def set_hashes(splits: Splits) -> dict[str, str]:
+    """Return set or column -> SHA-256 of its questions, in order: all that is asked, answered and shown."""
+    sets = {name: getattr(splits, name) for name in ("forget", "retain", "text", "background")}
+    return {name: _questions_hash(examples) for name, examples in {**sets, **splits.evaluation}.items()}
+
+
+def _questions_hash(examples: Iterable[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        # Pictures by their bytes: a folder may be moved. Shots are drawn from the same questions.
+        content = {field.name: getattr(example, field.name) for field in fields(example)}
+        content |= {"images": example.image_keys, "shots": [shot.id for shot in example.shots]}
+        digest.update(json.dumps(content).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def validation(splits: Splits) -> tuple[Splits, Splits]:

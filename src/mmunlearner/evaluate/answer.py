@@ -16,6 +16,7 @@ from mmunlearner.batches import Encoder
 from mmunlearner.config import EvaluateConfig
 from mmunlearner.core.files import read_json, write_json, write_jsonl
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.recipes import check
 from mmunlearner.data import Example
 from mmunlearner.data.prompts import answer_pools, item_fields
 from mmunlearner.data.splits import sample_by_entity
@@ -42,7 +43,7 @@ def evaluate_model(
         DataError: `out_dir` holds another model's answers, or answers to other questions.
         ModelError: the model's log-probabilities are not finite.
     """
-    config, out_dir = config or EvaluateConfig(), Path(out_dir)
+    config, out_dir = check(config or EvaluateConfig()), Path(out_dir)
     _claim_folder(out_dir, loaded, config)
     sampled = {column: sample_by_entity(items, config.limit) for column, items in evaluation.items()}
     pools = answer_pools(evaluation.values())
@@ -106,6 +107,7 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 def _claim_folder(out_dir: Path, loaded: Loaded, config: EvaluateConfig) -> None:
     """Record in a new folder whose answers it holds; refuse one that holds those of other weights or settings."""
     inputs = {"weights": weights_fingerprint(loaded), **asdict(config)}
+    del inputs["batch_size"]  # it changes the speed alone
     # With other settings the same model may answer differently: one folder must not mix the two.
     path = out_dir / "inputs.json"
     if not path.exists():

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmunlearner.config import JudgeConfig
+from mmunlearner.core import recipes
 from mmunlearner.core.files import append_jsonl, read_jsonl, repair_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import ConfigError, JudgeError
@@ -48,10 +49,7 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
         DataError: there are no answers.
         JudgeError: the endpoint refuses, or does not answer after several attempts; earlier judgements are kept.
     """
-    if urlsplit(config.endpoint).scheme not in ("http", "https"):
-        raise ConfigError(f"judge.endpoint: {config.endpoint!r} is no http(s) address, e.g. https://api.openai.com/v1")
-    if not config.model:
-        raise ConfigError("judge.model: name the judge, as the endpoint knows it")
+    check_judge(config)
     folder = Path(out_dir) / JUDGE
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.jsonl"):
@@ -82,6 +80,24 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
             done += 1
             progress.update(column, done, total)
     return sent
+
+
+def check_judge(config: JudgeConfig) -> None:
+    """Refuse a judge that cannot be asked, without asking it.
+
+    Raises:
+        ConfigError: the endpoint's address or the judge's name is missing or wrong, or a value is out of range.
+    """
+    config = recipes.check(config)
+    try:
+        address = urlsplit(config.endpoint)
+        known = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:  # e.g. half an IPv6 address
+        known = False
+    if not known:
+        raise ConfigError(f"judge.endpoint: {config.endpoint!r} is no http(s) address, e.g. https://api.openai.com/v1")
+    if not config.model:
+        raise ConfigError("judge.model: name the judge, as the endpoint knows it")
 
 
 def score_in(reply: str) -> int | None:

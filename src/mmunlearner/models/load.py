@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.config import Attention, Quantize
+from mmunlearner.config import Attention, DType, Quantize
 from mmunlearner.core.files import staged_dir
+from mmunlearner.core.recipes import check_value
 from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.models.adapters import merge_adapter
 from mmunlearner.models.attention import use_blockwise_sdpa
@@ -62,14 +63,12 @@ def load(
             weights (`load_weights`).
     """
     sources = find_sources(source)
+    check_value("dtype", dtype, DType)
+    check_value("compute_dtype", compute_dtype or dtype, DType)
+    check_value("quantize", quantize, Quantize)
+    check_value("attention", attention, Attention)
     transformers_logging.disable_progress_bar()  # long steps show their own
-    if device_map and device != "auto":
-        raise ConfigError(
-            f"model.device {device}: model.device_map {device_map} chooses devices; leave one of them out"
-        )
-    target = pick_device(device)
-    if attention == "flex_attention" and target.type == "cpu":
-        raise ConfigError("model.attention flex_attention: it has no gradient on a cpu; use auto")
+    target = check_placement(device, device_map, attention)
     if sources.adapter and quantize != "none":
         raise ConfigError(
             f"model.quantize {quantize}: {source} is an adapter, which such weights would round to their few "
@@ -99,6 +98,23 @@ def load(
     return Loaded(model.eval(), processor, str(source), unquantized if quantization else None)
 
 
+def check_placement(device: str, device_map: str | Mapping[str, Any], attention: Attention) -> torch.device:
+    """Return the device that a model goes to.
+
+    Raises:
+        ConfigError: a device and a map of devices are asked for; or flex attention without a GPU.
+        ModelError: the device is unknown or not there.
+    """
+    if device_map and device != "auto":
+        raise ConfigError(
+            f"model.device {device}: model.device_map {device_map} chooses devices; leave one of them out"
+        )
+    target = pick_device(device)
+    if attention == "flex_attention" and target.type == "cpu":
+        raise ConfigError("model.attention flex_attention: it has no gradient on a cpu; use auto")
+    return target
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; `auto` is the first accelerator, or the CPU.
 
@@ -109,8 +125,8 @@ def pick_device(name: str) -> torch.device:
         return torch.accelerator.current_accelerator() or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)  # a name alone is accepted for hardware that is not there
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # a name alone is accepted for hardware that is not there
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # the last: `meta` holds no numbers
         raise ModelError(f"device {name}: not available here ({reason(error)}); use auto or cpu") from None
     return device
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,14 +18,11 @@ from mmunlearner import data
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
 from mmunlearner.core.time_left import Stage
-from mmunlearner.data import Example, Splits
-from mmunlearner.errors import ConfigError, MMUnlearnerError, reason
-from mmunlearner.models import Loaded, pick_device
-from mmunlearner.models.processor import load_processor
-from mmunlearner.models.skeleton import meta_model
-from mmunlearner.models.sources import find_sources
+from mmunlearner.data import Example
+from mmunlearner.errors import reason
+from mmunlearner.models import pick_device
 from mmunlearner.run import memory
-from mmunlearner.run.checks import check
+from mmunlearner.run.checks import Examined, check, examine, question_sets
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
 from mmunlearner.run.plan import Plan, plan
 from mmunlearner.run.run_dir import RunDir
@@ -92,35 +88,33 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
     config = check(config, installed=False)
     with tempfile.TemporaryDirectory() as folder:  # where the embedded benchmark makes its data
         run = RunDir(Path(folder), config)
-        unknown: list[str] = []
-        estimator = _estimator(run, unknown)
+        examined = examine(run, strict=False)
+        estimator = _estimator(run, examined)
         splits, sizes, encoder = estimator.splits, estimator.sizes, estimator.encoder
         steps = tuple(step.cost(estimator) for step in plan(run).values() if step.cost)
-        sets: dict[str, Sequence[Example]] = {}
-        if splits:
-            sets = {name: getattr(splits, name) for name in ("forget", "retain", "text", "background")}
-            sets |= splits.evaluation
         # Before the folder goes: images are read only where their tokens are counted.
+        sets = question_sets(splits) if splits else {}
         counts = tuple(SetCount.of(name, examples, encoder) for name, examples in sets.items())
     speed_source = f"declared: {speed:.3g} FLOP/s"
     if not speed:
         speed = measured_speed(config.model.device, config.model.dtype)
         speed_source = f"that of a matrix product in {config.model.dtype} on this machine: {speed:.3g} FLOP/s"
     overlap, weights = str(data.overlap(splits)) if splits else "", dict(sizes.weights) if sizes else {}
-    return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, tuple(unknown))
+    return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, examined.unknown)
 
 
-def stages(run: RunDir, phases: Iterable[Plan], workers: int) -> list[Stage]:
+def stages(run: RunDir, phases: Iterable[Plan], workers: int, examined: Examined | None) -> list[Stage]:
     """Return the phases of a run as progress shows them: the seconds of each step, and how many run at once.
 
-    A step without a forecast is taken to be as fast, for the questions that the model reads, as those that have one.
+    `examined` may be None where no step is left. A step without a forecast is taken to be as fast, for the questions
+    that the model reads, as those that have one.
     """
     phases = list(phases)
     steps = {name: step for phase in phases for name, step in phase.items()}
     operations, speed = dict[str, float | None](), 1.0
     try:
         if open_steps := {name: step for name, step in steps.items() if step.cost and not step.done()}:
-            estimator = _estimator(run, [])
+            estimator = _estimator(run, examined or examine(run, strict=False))
             operations = {name: step.cost(estimator).operations for name, step in open_steps.items() if step.cost}
             speed = measured_speed(run.config.model.device, run.config.model.dtype)
     # Of any kind, since a model or processor of the user's may lack what the forecast asks of it: an estimate of the
@@ -157,45 +151,8 @@ def measured_speed(device: str, dtype: str) -> float:
     return best
 
 
-def _estimator(run: RunDir, unknown: list[str]) -> Estimator:
-    """Return what the costs of a run's steps are computed from; what is missing is said in `unknown`."""
-    splits, model = _splits(run, unknown), _model(run.config, unknown)
-    encoder = _encoder(run.config, model, unknown)
+def _estimator(run: RunDir, examined: Examined) -> Estimator:
+    """Return what the costs of a run's steps are computed from."""
+    splits, model = examined.splits, examined.model
     sizes = memory.sizes(model) if model is not None else None
-    return Estimator(run.config, splits, sizes, encoder, model, trial_items(run) if splits else {})
-
-
-def _splits(run: RunDir, unknown: list[str]) -> Splits | None:
-    try:
-        return run.splits
-    except ConfigError:  # the recipe is wrong: to be corrected, not to be estimated without data
-        raise
-    except MMUnlearnerError as error:
-        unknown.append(f"data: {error}")
-        return None
-
-
-def _model(config: RunConfig, unknown: list[str]) -> Any:
-    try:
-        return meta_model(_source(config), trust_remote_code=config.model.trust_remote_code)
-    except MMUnlearnerError as error:
-        unknown.append(f"memory and time: {error}")
-        return None
-
-
-def _encoder(config: RunConfig, model: Any, unknown: list[str]) -> Encoder | None:
-    if model is None:
-        return None
-    source = _source(config)
-    try:
-        processor = load_processor(find_sources(source), trust_remote_code=config.model.trust_remote_code)
-        return Encoder(Loaded(model, processor, source))
-    except MMUnlearnerError as error:
-        unknown.append(f"tokens, activations and time: no processor of {source} ({reason(error)})")
-        return None
-
-
-def _source(config: RunConfig) -> str:
-    # `tiny` is the shipped oracle with a vocabulary of the data's own words, which is known in the run only.
-    base = "people:oracle" if config.model.base == "tiny" else config.model.base
-    return base or config.model.vanilla
+    return Estimator(run.config, splits, sizes, examined.encoder, model, trial_items(run) if splits else {})

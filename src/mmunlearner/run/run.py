@@ -10,31 +10,51 @@ from mmunlearner import report
 from mmunlearner.config import RunConfig
 from mmunlearner.core.files import remove_unfinished, write_json
 from mmunlearner.core.progress import ProgressBar, waiting
-from mmunlearner.run.checks import check
+from mmunlearner.run.checks import Examined, check, examine
 from mmunlearner.run.collect import collect, gate, manifest
 from mmunlearner.run.forecast import stages
+from mmunlearner.run.inputs import record_inputs
 from mmunlearner.run.plan import Plan, needed, plan
-from mmunlearner.run.run_dir import RunDir, open_run
-from mmunlearner.run.steps import prepare
+from mmunlearner.run.run_dir import RunDir, empty, open_run, record_config
 from mmunlearner.run.workers import execute
 
 
-def run(config: RunConfig) -> Path:
+def run(config: RunConfig, *, restart: bool = False) -> Path:
     """Carry out a recipe, and return the path of its report.
 
     Complete steps are skipped: an interrupted run, called again, resumes and ends with the same weights and scores.
+    With `restart`, what an earlier run has written to the same directory is removed first.
 
     Raises:
-        MMUnlearnerError: the data, an option or a model is wrong; no file is left half-written.
+        MMUnlearnerError: the data, an option or a model is wrong, or has changed since the run began; no file is left
+            half-written.
     """
-    directory = open_run(check(config))
-    remove_unfinished(directory.path)  # of an earlier call that was killed
-    with waiting("reading the data"):
-        overlap = prepare(directory)
-        steps = plan(directory)
+    config = check(config)
+    with open_run(config) as directory:
+        if restart:
+            examine(directory)  # a mistake removes nothing
+            empty(directory)
+        record_config(directory)
+        remove_unfinished(directory.path)  # of an earlier call that was killed
+        with waiting("reading and checking the data and the models"):
+            steps = plan(directory)
+            complete = all(step.done() for step in steps.values())
+            examined = None if complete else examine(directory)
+            overlap = record_inputs(directory, complete=complete)
+        _execute(directory, steps, examined, str(overlap))
+        # Cheap, and done again in every call: a report never lags behind the evaluations.
+        with waiting("writing the report"):
+            collect(directory)
+            page = report.write(directory.path)
+        write_json(directory.path / "manifest.json", manifest(directory))
+        return page
+
+
+def _execute(directory: RunDir, steps: Plan, examined: Examined | None, overlap: str) -> None:
+    config = directory.config
     with waiting("forecasting the time"):
         phases = list(_phases(directory, steps))
-        forecast = stages(directory, phases, workers(config))
+        forecast = stages(directory, phases, workers(config), examined)
     references, squares, masks, models = phases
     with ProgressBar(forecast) as progress:
         for name, step in steps.items():
@@ -50,12 +70,6 @@ def run(config: RunConfig) -> Path:
         execute(directory, squares, workers(config), progress)
         execute(directory, masks, workers(config), progress)
         execute(directory, models, workers(config), progress)
-    # Cheap, and done again in every call: a report never lags behind the evaluations.
-    with waiting("writing the report"):
-        collect(directory)
-        page = report.write(directory.path)
-    write_json(directory.path / "manifest.json", manifest(directory))
-    return page
 
 
 def _phases(directory: RunDir, steps: Plan) -> Iterator[Plan]:

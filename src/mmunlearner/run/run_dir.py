@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mmunlearner import data
 from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
-from mmunlearner.core.files import write_text
+from mmunlearner.core.files import discard, write_text
+from mmunlearner.core.lock import locked
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.core.recipes import config_hash, load_config, plain, to_yaml
+from mmunlearner.core.recipes import content, load_config, plain, to_yaml
 from mmunlearner.data import Splits
 from mmunlearner.data.image_checks import check_images
 from mmunlearner.data.load import find_format
@@ -119,33 +120,68 @@ class RunDir:
         return self.config.methods[name]
 
 
-def open_run(config: RunConfig, user_mask: Path | None = None) -> RunDir:
-    """Make a run's directory, or resume the run in it if it has the same configuration.
+@contextmanager
+def open_run(config: RunConfig, *, folder: Path | None = None, user_mask: Path | None = None) -> Iterator[RunDir]:
+    """Yield a run's directory (OUT/NAME, or `folder`), which no other process writes to within the block.
+
+    An error in the block leaves no directory behind that is new and in which no step has begun.
 
     Raises:
-        ConfigError: the directory holds a run of another configuration, or something else.
+        ConfigError: the directory holds something else, or another process is at work in it.
     """
-    path = Path(config.out) / config.name
-    recorded = path / "config.yaml"
-    if recorded.exists():
-        earlier = load_config(recorded)
-        if config_hash(earlier) == config_hash(config):
-            return RunDir(path, config, user_mask)
-        # Before the first step, a wrong recipe can be corrected under the same name.
-        if not {entry.name for entry in path.iterdir()} <= PREPARED:
-            before, now = dict(_flat(plain(earlier))), dict(_flat(plain(config)))
-            names = [n for n in {**before, **now} if n not in ("name", "out") and before.get(n) != now.get(n)]
-            difference = f"{names[0]}: {before.get(names[0])} there, {now.get(names[0])} here" if names else "unknown"
-            raise ConfigError(
-                f"{path}: holds a run of another configuration ({difference}); "
-                "choose another name, or remove the folder"
-            )
-        # The corrected recipe may name other data.
-        (path / "data.json").unlink(missing_ok=True)
-    elif path.exists() and any(path.iterdir()):
+    path = folder or Path(config.out) / config.name
+    created = [parent for parent in (path, *path.parents) if not parent.exists()]
+    if not created and not (path / "config.yaml").exists() and _visible(path):
         raise ConfigError(f"{path}: is not empty and holds no run; choose another name")
-    write_text(recorded, to_yaml(config))
-    return RunDir(path, config, user_mask)
+    try:
+        with locked(path):
+            yield RunDir(path, config, user_mask)
+    except Exception:  # not an interrupt: the same command resumes
+        if path in created and path.exists() and not _has_begun(path):
+            discard(path)
+        for parent in created:
+            with suppress(OSError):  # it is not empty, or was not made
+                parent.rmdir()
+        raise
+
+
+def record_config(run: RunDir) -> None:
+    """Record the configuration of a run in its directory.
+
+    Raises:
+        ConfigError: the directory holds results of another configuration.
+    """
+    recorded = run.path / "config.yaml"
+    if _has_begun(run.path):
+        before, now = content(load_config(recorded)), content(run.config)
+        if names := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
+            difference = f"{names[0]}: {before.get(names[0])} there, {now.get(names[0])} here"
+            raise ConfigError(
+                f"{run.path}: holds a run of another configuration ({difference}); choose another name, or compute all "
+                "anew with --restart"
+            )
+    else:
+        # Before the first step, a wrong recipe and wrong data can be corrected under the same name.
+        (run.path / "data.json").unlink(missing_ok=True)
+    # Workers read it: an option that changes no result may have another value than before.
+    if not recorded.exists() or recorded.read_text(encoding="utf-8") != to_yaml(run.config):
+        write_text(recorded, to_yaml(run.config))
+
+
+def empty(run: RunDir) -> None:
+    """Remove what a run has written to its directory, except the embedded benchmark's data."""
+    # The results first: a kill in between leaves the record of what the rest was computed from.
+    for name in sorted(_visible(run.path) - {"data"}, key=lambda name: name in PREPARED):
+        discard(run.path / name) if (run.path / name).is_dir() else (run.path / name).unlink()
+
+
+def _visible(path: Path) -> set[str]:
+    """Return the names in a folder, without those of hidden files: the lock, and what a kill left unfinished."""
+    return {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+
+
+def _has_begun(path: Path) -> bool:
+    return not _visible(path) <= PREPARED
 
 
 def find_run(path: Path | str) -> RunDir:
@@ -179,11 +215,3 @@ def mask_name(mask: MaskConfig) -> str:
     if named != mask:
         words.append(hashlib.sha256(json.dumps(plain(mask), sort_keys=True).encode()).hexdigest()[:8])
     return "-".join(words)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item

@@ -27,13 +27,14 @@ from mmunlearner.config import (
 from mmunlearner.core.files import discard, read_json, write_json, write_text
 from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.recipes import build, config_hash, plain
-from mmunlearner.errors import ConfigError, MMUnlearnerError
+from mmunlearner.errors import ChangedError, ConfigError, MMUnlearnerError
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
-from mmunlearner.run.checks import check
+from mmunlearner.run.checks import check, examine
 from mmunlearner.run.forecast import stages
+from mmunlearner.run.inputs import record_inputs
 from mmunlearner.run.plan import needed, plan
-from mmunlearner.run.run_dir import RunDir, mask_name, open_run
+from mmunlearner.run.run_dir import RunDir, empty, mask_name, open_run, record_config
 from mmunlearner.run.workers import execute
 
 _log = logging.getLogger(__name__)
@@ -144,26 +145,44 @@ def _make(
     quantize: Quantize = "none",
 ) -> Path:
     """Do one step and those that it needs, then move its `result` to `out`."""
+    try:
+        config = check(replace(config, out=str(out.parent)))
+    except MMUnlearnerError as error:  # the user has given the method no name
+        raise type(error)(str(error).removeprefix(f"methods.{NAME}: ")) from None
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another --out, or remove it")
     # Its name has a hash of all that decides the result, so that a call with other options, or with another mask, never
     # resumes from its checkpoints. Hidden and beside `out`: the result is moved within one file system.
-    content = config_hash(config) + (hashlib.sha256(user_mask.read_bytes()).hexdigest()[:12] if user_mask else "")
-    run = open_run(check(replace(config, out=str(out.parent), name=f".{out.name}.{content}")), user_mask)
-    try:
-        with waiting("reading the data and forecasting the time"):
-            steps = needed(plan(run, quantize), target)
-            forecast = stages(run, [steps], 1)
-        with ProgressBar(forecast) as progress:
-            for name in steps:
-                if steps[name].done():
-                    progress.skip(name)
-            execute(run, steps, 1, progress)
-        result(run).rename(out)
-    # Any other exception, an interrupt above all, leaves the run to be resumed.
-    except MMUnlearnerError:
-        if not (run.path / "work").exists():  # no checkpoint to go on from
-            discard(run.path)
-        raise
+    options = config_hash(config) + (hashlib.sha256(user_mask.read_bytes()).hexdigest()[:12] if user_mask else "")
+    with open_run(config, folder=out.with_name(f".{out.name}.{options}"), user_mask=user_mask) as run:
+        record_config(run)
+        try:
+            with waiting("reading and checking the data and the model"):
+                steps = needed(plan(run, quantize), target)
+                examined = examine(run)
+                _record_inputs(run)
+                forecast = stages(run, [steps], 1, examined)
+            with ProgressBar(forecast) as progress:
+                for name in steps:
+                    if steps[name].done():
+                        progress.skip(name)
+                execute(run, steps, 1, progress)
+            result(run).rename(out)
+        # Any other exception, an interrupt above all, leaves the run to be resumed.
+        except MMUnlearnerError:
+            if not (run.path / "work").exists():  # no checkpoint to go on from
+                discard(run.path)
+            raise
     discard(run.path)
     return out
+
+
+def _record_inputs(run: RunDir) -> None:
+    """Begin anew where data or model have changed since the same command was interrupted."""
+    try:
+        record_inputs(run)
+    except ChangedError as error:
+        _log.warning("%s; so the interrupted command begins anew", str(error).partition(";")[0])
+        empty(run)
+        record_config(run)
+        record_inputs(run)

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmunlearner import data, saliency
+from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoadConfig, MaskConfig, MethodConfig, Quantize
 from mmunlearner.core.cost import Cost, measured
@@ -19,24 +19,13 @@ from mmunlearner.data import Splits, prompt, target
 from mmunlearner.errors import ConfigError, MaskError
 from mmunlearner.evaluate import evaluate_model, quick_scores
 from mmunlearner.models import Loaded, load, pick_device
+from mmunlearner.run.inputs import file_hashes
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
 from mmunlearner.run.validation import forget_target, stop_target, trial_items, validation_values
 from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Trained, make_adapter, train_config
 from mmunlearner.unlearn import unlearn as train
-
-
-def prepare(run: RunDir) -> data.Overlap:
-    """Read the data, record their hashes, and return how the evaluated questions overlap with the training sets.
-
-    Raises:
-        DataError: the data cannot be read.
-    """
-    overlap = data.overlap(run.splits)
-    if not (run.path / "data.json").exists():
-        write_json(run.path / "data.json", {"hashes": _data_hashes(run), "overlap": overlap._asdict()})
-    return overlap
 
 
 def finetune(run: RunDir, name: str, progress: Progress) -> None:
@@ -75,7 +64,7 @@ def compute_masks(run: RunDir, progress: Progress) -> None:
     missing = {name: config for name, config in run.masks.items() if not run.mask(name).exists()}
     if missing:
         # The model is read, and the data are hashed, once for all masks.
-        encoder, hashes = Encoder(load_model(run, run.source("vanilla"))), _data_hashes(run)
+        encoder, hashes = Encoder(load_model(run, run.source("vanilla"))), file_hashes(run)
         for name, config in progress.track(list(missing.items()), "mask"):
             path = run.mask(name)
             mask = saliency.compute(
@@ -236,7 +225,3 @@ def _write(
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
-
-
-def _data_hashes(run: RunDir) -> dict[str, str]:
-    return dict(data.data_hashes(run.root)) if run.root else {}

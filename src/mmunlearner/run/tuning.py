@@ -102,8 +102,9 @@ def with_settings(method: MethodConfig, settings: Mapping[str, float]) -> Method
             raise ConfigError(f"trials: {name} is neither train.NAME nor options.NAME")
         if group == "train" and option not in TRAINING:
             raise ConfigError(f"trials: {name} is no number of training; {did_you_mean(option, TRAINING)}")
-        # Grids are floats: `steps: 40.0` becomes the whole number that training expects.
-        groups[group][option] = TRAINING[option](value) if group == "train" else value
+        # Grids are floats: `steps: 40.0` becomes the whole number that training expects, 2.5 stays and is refused.
+        whole = group == "train" and TRAINING[option] is int and float(value).is_integer()
+        groups[group][option] = int(value) if whole else value
     return replace(
         method,
         train={**method.train, **groups["train"]},

@@ -12,9 +12,10 @@ import transformers
 from torch import Tensor
 
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MaskConfig, Part
+from mmunlearner.config import MaskConfig, Part, Seed
 from mmunlearner.core.cost import Cost, measured
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.recipes import check, check_value
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import Loaded, candidates
@@ -56,6 +57,7 @@ def compute(
         MaskError: no weight is a candidate, or the weights are quantised.
         TrainingError: a loss is not finite.
     """
+    config, seed = check(config), check_value("seed", seed, Seed)
     passes = fisher_passes([config])
     for fisher_pass in passes:
         fisher_pass.groups(splits)  # finds an empty set before any long work starts

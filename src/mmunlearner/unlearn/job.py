@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MethodConfig, TrainConfig
+from mmunlearner.config import DType, MethodConfig, Seed, TrainConfig
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.recipes import check_value
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.methods import METHODS, Method, resolve
@@ -55,53 +60,19 @@ class Job:
             MaskError: the mask would act on nothing.
             ModelError: the model does not fit on its devices.
         """
-        method, train = self.method, self.train
+        check_value("seed", self.seed, Seed)
+        check_value("dtype", self.dtype, DType)
         if self.loaded.unquantized and not (self.adapter and self.adapter.quantized):
             raise ConfigError(f"{self.loaded.source}: {UNTRAINABLE}")
-        if method.edit and self.adapter:
-            raise ConfigError(f"method {method.name}: edits the weights themselves, so that no adapter can be trained")
-        if train.stop_every and self.stop_target is None and not method.edit:
-            raise ConfigError(f"train.stop_every is {train.stop_every}, but no level is given to stop at; set it to 0")
-        terms = [term for term in method.bind(self.options) if term]
-        # The vanilla model was asked once, about images as they are.
-        if train.augment == "all" and any(term.needs.vanilla for term in terms):
-            raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
-        # Of several passes, each would see another part of the other set.
-        if any(term.needs.other_set for term in terms) and (len(terms) < 2 or train.tokens_per_batch):
+        if self.train.stop_every and self.stop_target is None and not self.method.edit:
             raise ConfigError(
-                f"method {method.name}: a term that reads the other set takes two terms, each in one pass: "
-                "set train.tokens_per_batch to 0"
+                f"train.stop_every is {self.train.stop_every}, but no level is given to stop at; set it to 0"
             )
+        mask_parts = self.mask.info["parts"] if self.mask else None
+        check_options(self.method, self.options, self.train, mask_parts=mask_parts, adapter=self.adapter)
+        check_trackers(self.train.report_to)
         check_not_offloaded(self.loaded.model, "training")
-        # Without its mask, MMUnlearner would be another method under the same name.
-        if any(term.needs.mask for term in terms) and self.mask is None:
-            raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
-        if self.mask is not None:
-            self._check_masking(self.mask)
-        method_reads = {"forget": method.forget or method.edit, "retain": method.retain or method.edit}
-        for name, examples in (("forget", self.splits.forget), ("retain", self.splits.retain)):
-            if method_reads[name] and not examples:
-                raise DataError(f"method {method.name} needs a {name} set, which is empty")
-
-    def _check_masking(self, mask: Mask) -> None:
-        method, train = self.method, self.train
-        if not (method.forget or method.edit):
-            raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
-        if outside := sorted(set(mask.info["parts"]) - set(train.parts)):
-            raise ConfigError(
-                f"train.parts {', '.join(train.parts)}: the mask selects weights of {', '.join(outside)}, which do not "
-                "train; name these parts too, or make a mask without them"
-            )
-        if train.optimizer == "muon" and not self.adapter:
-            raise ConfigError(
-                "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
-            )
-        # Decay acts on all weights, whatever their gradient; an adapter's decay moves its own numbers alone.
-        if train.free == "mask" and train.weight_decay and not self.adapter:
-            raise ConfigError(
-                f"train.weight_decay {train.weight_decay} moves weights outside the mask, which train.free mask "
-                "forbids: set it to 0"
-            )
+        check_sets(self.method, self.splits)
 
     def check_mask(self, start: nn.Module) -> None:
         """Raise where the mask was not made for the model `start`, whose weights are whole.
@@ -121,6 +92,86 @@ def planned_budget(base: TrainConfig, method: MethodConfig, splits: Splits | Non
     """
     entities = len(splits.forget_entities) if splits else 0
     return resolve(method.method, METHODS).budget.fill(train_config(base, method), entities)
+
+
+def check_options(
+    method: Method,
+    options: Mapping[str, float],
+    train: TrainConfig,
+    *,
+    mask_parts: Collection[str] | None,
+    adapter: Adapter | None,
+) -> None:
+    """Raise where a method's options do not go together, whatever the data and the model are.
+
+    `train` is the budget as it trains; `mask_parts` are the parts of the mask, None without one.
+
+    Raises:
+        ConfigError: options that do not go together, or a method without the mask that it needs.
+        MaskError: the mask would act on nothing.
+    """
+    if method.edit and adapter:
+        raise ConfigError(f"method {method.name}: edits the weights themselves, so that no adapter can be trained")
+    terms = [term for term in method.bind(options) if term]
+    # The vanilla model was asked once, about images as they are.
+    if train.augment == "all" and any(term.needs.vanilla for term in terms):
+        raise ConfigError(f"train.augment is all: method {method.name} compares with retain images as they are")
+    # Of several passes, each would see another part of the other set.
+    if any(term.needs.other_set for term in terms) and (len(terms) < 2 or train.tokens_per_batch):
+        raise ConfigError(
+            f"method {method.name}: a term that reads the other set takes two terms, each in one pass: "
+            "set train.tokens_per_batch to 0"
+        )
+    # Without its mask, MMUnlearner would be another method under the same name.
+    if any(term.needs.mask for term in terms) and mask_parts is None:
+        raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
+    if mask_parts is None:
+        return
+    if not (method.forget or method.edit):
+        raise MaskError(f"method {method.name} has no forget term, so the mask would act on nothing")
+    if outside := sorted(set(mask_parts) - set(train.parts)):
+        raise ConfigError(
+            f"train.parts {', '.join(train.parts)}: the mask selects weights of {', '.join(outside)}, which do not "
+            "train; name these parts too, or make a mask without them"
+        )
+    if train.optimizer == "muon" and not adapter:
+        raise ConfigError(
+            "train.optimizer muon mixes the weights of a matrix, so it cannot keep a mask: use adamw or sgd"
+        )
+    # Decay acts on all weights, whatever their gradient; an adapter's decay moves its own numbers alone.
+    if train.free == "mask" and train.weight_decay and not adapter:
+        raise ConfigError(
+            f"train.weight_decay {train.weight_decay} moves weights outside the mask, which train.free mask "
+            "forbids: set it to 0"
+        )
+
+
+def check_sets(method: Method, splits: Splits) -> None:
+    """Raise where a set that a method reads is empty.
+
+    Raises:
+        DataError: it is.
+    """
+    reads = {"forget": method.forget or method.edit, "retain": method.retain or method.edit}
+    for name, examples in (("forget", splits.forget), ("retain", splits.retain)):
+        if reads[name] and not examples:
+            raise DataError(f"method {method.name} needs a {name} set, which is empty")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise where a tracker of training is unknown or not installed.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if tuple(names) in ((), ("all",), ("none",)):  # transformers' words for every tracker, and for no tracker
+        return
+    installed = get_available_reporting_integrations()
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise ConfigError(f"train.report_to {name}: no such tracker; {did_you_mean(name, INTEGRATION_TO_CALLBACK)}")
+        if name not in installed:
+            raise ConfigError(f"train.report_to {name}: it is not installed; pip install it, or leave it out")
 
 
 def train_config(base: TrainConfig, method: MethodConfig) -> TrainConfig:

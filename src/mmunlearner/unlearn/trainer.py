@@ -276,6 +276,16 @@ def warn_if_updates_round_to_zero(loaded: Loaded, learning_rate: float) -> None:
         )
 
 
+def check_checkpointing(model: Any) -> None:
+    """Raise where a model cannot compute its activations again.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(f"train.checkpointing: {type(model).__name__} does not support it; leave it out")
+
+
 def enable_checkpointing(loaded: Loaded) -> None:
     """Let a model compute its activations again in the backward pass.
 
@@ -283,8 +293,7 @@ def enable_checkpointing(loaded: Loaded) -> None:
         ConfigError: the model does not support it.
     """
     model: Any = loaded.model
-    if not model.supports_gradient_checkpointing:
-        raise ConfigError(f"train.checkpointing: {type(model).__name__} does not support it; leave it out")
+    check_checkpointing(model)
     # transformers 5.23 renamed it
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     # Reentrant recomputation would build a second graph in the backward pass, from weights without the mask's hook.

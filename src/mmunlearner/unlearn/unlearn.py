@@ -19,6 +19,7 @@ from mmunlearner.batches.augmentation import can_augment
 from mmunlearner.config import MethodConfig, Part, TrainConfig
 from mmunlearner.core.files import write_jsonl
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.recipes import check
 from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS, BoundTerm, TermName, resolve
 from mmunlearner.models import Loaded, input_device
@@ -75,8 +76,9 @@ def unlearn(
         MaskError: the mask belongs to another model, or would act on nothing.
         TrainingError: a loss is not finite.
     """
+    config, train = check(config), check(train_config(base, config))
     method = resolve(config.method, METHODS)
-    return run_job(Job(loaded, splits, method, config.options, train_config(base, config), work, **more))
+    return run_job(Job(loaded, splits, method, config.options, train, work, **more))
 
 
 def run_job(job: Job) -> Trained:
