@@ -13,6 +13,7 @@ PACKAGE = "mmunlearner"
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"web"},
     {"run"},
     {"report", "audit"},
     {"unlearn"},

@@ -390,6 +390,22 @@ def ask(
 
 
 @app.command
+def compare(run: Path, /, *, port: Annotated[int, Field(ge=0, le=65535)] = 8384) -> None:
+    """Serve a page on this machine where you pick or drop a picture, ask, and read a run's models side by side.
+
+    Vanilla model, an unlearned one and the oracle answer one after the other; as many of them as fit stay in memory.
+    The page loads nothing from elsewhere and can be reached from this machine alone. Ctrl-C ends it.
+
+    Args:
+        run: A run's directory, e.g. `runs/demo`.
+        port: Port of the page at 127.0.0.1; 0: one that is free.
+    """
+    from mmunlearner.web.page import serve
+
+    serve(run, port)
+
+
+@app.command
 def report(run: Path, /, *others: Path) -> None:
     """Write the report of a run again, from its files alone; of several runs, print one table of their means.
 
