@@ -15,10 +15,10 @@ from support.tiny import llava, picture
 
 from mmunlearner.errors import ConfigError, DataError
 from mmunlearner.models import save
-from mmunlearner.report import compare_markdown, load, write
+from mmunlearner.report import load, means_markdown, write
 from mmunlearner.report.card import hub_id, model_card
-from mmunlearner.report.compare import pool
 from mmunlearner.report.criteria import gap
+from mmunlearner.report.means import pool
 from mmunlearner.report.results import Model, Results
 from mmunlearner.report.template import percent, points
 from mmunlearner.report.write import summary
@@ -281,7 +281,7 @@ def test_the_chosen_variant_of_each_run_forms_one_row(seeds: list[Path]) -> None
 
 
 def test_a_model_of_some_runs_says_of_how_many(seeds: list[Path]) -> None:
-    text = compare_markdown(seeds)
+    text = means_markdown(seeds)
     assert "Random mask, vision (2 of 3 runs)" in text
     assert "standard deviation over 3 runs" in text
 
@@ -289,9 +289,9 @@ def test_a_model_of_some_runs_says_of_how_many(seeds: list[Path]) -> None:
 def test_unlike_runs_are_not_compared(tmp_path: Path, seeds: list[Path]) -> None:
     full = make_run(tmp_path / "full", count=20, goal="full", only=FEW, beside=False)
     with pytest.raises(ConfigError, match=r"goal of .* is 'full'.*compare like with like"):
-        compare_markdown([seeds[0], full])
+        means_markdown([seeds[0], full])
     with pytest.raises(ConfigError, match="1 run given; name at least two"):
-        compare_markdown(seeds[:1])
+        means_markdown(seeds[:1])
 
 
 def test_every_role_was_fabricated() -> None:

@@ -417,7 +417,7 @@ def report(run: Path, /, *others: Path) -> None:
     from mmunlearner.cli import tables as show
 
     if others:
-        print(report.compare_markdown([run, *others]))
+        print(report.means_markdown([run, *others]))
         return
     with waiting("writing the report"):
         page = report.write(run)

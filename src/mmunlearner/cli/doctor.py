@@ -185,3 +185,7 @@ def _abilities() -> Iterator[Check]:
         yield Check("quantised weights", f"bitsandbytes {metadata.version('bitsandbytes')}", "ok")
     else:
         yield Check("quantised weights", "no bitsandbytes", "note", 'pip install "mmunlearner[quantize]"')
+    if util.find_spec("nicegui"):
+        yield Check("page of compare", f"nicegui {metadata.version('nicegui')}", "ok")
+    else:
+        yield Check("page of compare", "no nicegui", "note", 'pip install "mmunlearner[compare]"')

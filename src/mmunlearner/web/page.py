@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from importlib.util import find_spec
 from math import exp
 from pathlib import Path
@@ -121,7 +122,7 @@ class Page:
                 picture = subject.image.open()
                 picture.thumbnail((144, 144))
                 thumbnail = ui.image(picture).classes("thumb").props(f'fit=cover alt="{subject.entity}"')
-                thumbnail.on("click", lambda subject=subject: self._pick(subject))
+                thumbnail.on("click", partial(self._pick, subject))
 
     def _draw_question(self) -> None:
         from nicegui import ui
@@ -166,7 +167,7 @@ class Page:
         suggested = [item for item in subject.questions if item.task != "multiple_choice"][:SUGGESTIONS]
         with self.suggestions:
             for item in suggested:
-                suggestion = ui.button(item.question, on_click=lambda item=item: self._suggest(item))
+                suggestion = ui.button(item.question, on_click=partial(self._suggest, item))
                 suggestion.props("flat dense no-caps size=sm").classes("suggestion")
         if suggested:
             self._suggest(suggested[0])
@@ -217,6 +218,8 @@ class Page:
                     ui.label(role).classes("who")
                     waiting = ui.spinner()
                 reply = await run.io_bound(self.panel.ask, name, question, image, options)
+                if reply is None:  # the server is being stopped
+                    return
                 waiting.delete()
                 with cards[name]:
                     draw_reply(reply, truth)

@@ -15,7 +15,7 @@ from mmunlearner.report.table import markdown, table
 from mmunlearner.report.template import enumerated
 
 
-def compare_markdown(run_dirs: Sequence[Path | str]) -> str:
+def means_markdown(run_dirs: Sequence[Path | str]) -> str:
     """Write one table of at least two runs, with its legend: mean over the runs ± their standard deviation.
 
     Raises:
@@ -29,7 +29,7 @@ def compare_markdown(run_dirs: Sequence[Path | str]) -> str:
 def pool(run_dirs: Sequence[Path | str]) -> Results:
     """Return results whose scores are means over the runs, with their standard deviation as the error."""
     if len(run_dirs) < 2:
-        raise ConfigError(f"compare: {len(run_dirs)} run given; name at least two run directories")
+        raise ConfigError(f"report: {len(run_dirs)} run given; name at least two run directories")
     runs = [load(run_dir).results for run_dir in run_dirs]
     first = runs[0]
     for run, name in zip(runs[1:], run_dirs[1:], strict=True):
@@ -40,7 +40,7 @@ def pool(run_dirs: Sequence[Path | str]) -> Results:
         ):
             if value != expected:
                 raise ConfigError(
-                    f"compare: {what} of {name} is {value!r}, of {run_dirs[0]} {expected!r}; compare like with like"
+                    f"report: {what} of {name} is {value!r}, of {run_dirs[0]} {expected!r}; compare like with like"
                 )
     # By name, so that a family's chosen variant has a row too, whichever it is in a run.
     models = [run.by_name for run in runs]
