@@ -145,7 +145,10 @@ class DataConfig:
     forget: Annotated[int, Field(ge=1, le=100)] = 15
     """Per cent of the entities to forget, in formats with such splits: mostly 5, 10 or 15."""
     forget_entities: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
-    """Names of the entities to forget, in formats without such splits."""
+    """Names of the entities to forget, in place of a share; all others are retained."""
+    fold: str = ""
+    """Named set of entities to forget, in formats that have such sets: in `people` 12 (the share of 15 %), 12a to 12d,
+    24, 4 and 1."""
     general: str = ""
     """Folder of a general-ability set in the rows format; empty: the benchmark's own, if it has one."""
 

@@ -75,10 +75,6 @@ def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
         (DataConfig("gone:load", "x"), r"data\.format: gone:load: cannot be imported \(No module named 'gone'\)"),
         (DataConfig("json:lode", "x"), r"data\.format: json:lode: cannot be imported"),
         (DataConfig("rows"), r"data\.root: format rows needs a folder: --data\.root FOLDER"),
-        (
-            DataConfig("mllmu", "x", forget_entities=("a",)),
-            r"data\.forget_entities: format mllmu takes no names",
-        ),
     ],
 )
 def test_wrong_options_are_named(config: DataConfig, message: str):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.tiny import examples
 
 from mmunlearner.data import Example, ImageRef, Splits, overlap, sample_by_entity, validation
-from mmunlearner.data.splits import check_splits
+from mmunlearner.data.splits import check_splits, forget_others
 from mmunlearner.errors import DataError
 
 IMAGE = ImageRef("a", b"a")
@@ -148,3 +148,40 @@ def test_a_limit_is_spread_over_the_entities():
     assert sorted(counts) == [2, 2, 3]
     assert sample == [item for item in items if item in sample]
     assert sample_by_entity(items, 0) == items
+
+
+@given(forget=NAMES, retain=NAMES, data=st.data())
+def test_other_entities_to_forget_move_every_item_by_its_entity(forget: list[str], retain: list[str], data: Any):
+    retain = [f"{name}'" for name in retain]
+    splits = Splits(
+        tuple(item(n) for n in forget),
+        tuple(item(n) for n in retain),
+        (item("text"),),
+        {
+            "forget_vqa": tuple(item(n, q) for n in forget for q in "ab"),
+            "retain_vqa": tuple(item(n, q) for n in retain for q in "ab"),
+            "forget_qa": tuple(item(n, "c") for n in forget),
+            "neighbour_vqa": (item("neighbour"),),
+        },
+    )
+    everybody = [*forget, *retain]
+    wanted = data.draw(st.lists(st.sampled_from(everybody), min_size=1, max_size=len(everybody) - 1, unique=True))
+    others = forget_others(splits, wanted)
+    assert {e.entity for e in others.forget} == {e.entity for e in others.evaluation["forget_vqa"]} == set(wanted)
+    assert {e.entity for e in others.retain} == {e.entity for e in others.evaluation["retain_vqa"]}
+    for column in ("forget_vqa", "retain_vqa"):
+        assert not set(others.evaluation[column]) - {*splits.evaluation["forget_vqa"], *splits.evaluation["retain_vqa"]}
+    # A column without its other half stays, as nothing could be moved to it or from it.
+    assert others.evaluation["forget_qa"] == splits.evaluation["forget_qa"]
+    assert (others.text, others.evaluation["neighbour_vqa"]) == (splits.text, splits.evaluation["neighbour_vqa"])
+    assert forget_others(splits, forget) == splits
+    assert set(forget_others(others, forget).forget) == set(splits.forget)
+
+
+@pytest.mark.parametrize(
+    ("entities", "message"),
+    [(("c",), "c: no such entity to forget; known: a, b"), (("a", "b"), "all 2 entities are to be forgotten")],
+)
+def test_entities_that_cannot_be_forgotten_are_refused(entities: tuple[str, ...], message: str):
+    with pytest.raises(DataError, match=message):
+        forget_others(Splits((item("a"),), (item("b"),), (), {}), entities)

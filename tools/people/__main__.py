@@ -4,7 +4,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tools.people.train import main
+from mmunlearner.core.progress import ProgressBar
+from mmunlearner.data.benchmarks.people.folds import FOLDS
+from tools.people.folds import stages, train_oracles
+from tools.people.train import Recipe, main
 
 app = App(name="python -m tools.people")
 
@@ -20,6 +23,21 @@ def remake(*, out: Path, seed: int = 0, forget: int = 15) -> None:
     """
     main(out, seed=seed, forget=forget)
     print(f"models: {out / 'vanilla'} and {out / 'oracle'}")
+
+
+@app.command
+def folds(*, out: Path, folds: str = ",".join(fold for fold in FOLDS if fold != "12"), seed: int = 0) -> None:
+    """Make the retain oracles of the people's folds, side by side on two cores; the same command resumes.
+
+    Args:
+        out: Folder for a model directory per fold, and `base`, from which they all start.
+        folds: Their names, between commas; the shipped oracle is that of fold 12.
+        seed: Seed of the training.
+    """
+    names = [name.strip() for name in folds.split(",") if name.strip()]
+    with ProgressBar(stages(names, Recipe())) as bar:
+        train_oracles(out, names, seed=seed, progress=bar)
+    print(f"oracles: {', '.join(str(out / name) for name in names)}")
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def train_vanilla_and_oracle(
     """
     recipe = recipe or Recipe()
     columns = evaluation_columns(forget)
-    with _threads(threads):
+    with torch_threads(threads):
         pages = training_pages()
         hidden = frozenset(person.id for person in world().people[: forgotten(forget)])
         base = _train_base(pages, hidden, columns, recipe, seed, progress)
@@ -126,7 +126,7 @@ def train_vanilla_and_oracle(
             for number, (mix, steps, rate) in enumerate(stages, 2):
                 curriculum = Curriculum(Encoder(model), pages, hidden, np.random.default_rng([seed, number]))
                 part = progress.child(name).part(done, done + steps, total)
-                _descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
+                descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
                 done += steps
             save(model, Path(out_dir) / name)
             return accuracy(Encoder(model), columns)
@@ -140,6 +140,19 @@ def _train_base(
     pages: TrainingPages, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, progress: Progress
 ) -> Loaded:
     """Train the base model of both: it has all texts, and all images except those of the people to forget."""
+    base, curriculum = train_reader(pages, hidden, columns, recipe, seed, progress)
+    loss = partial(curriculum.loss, PICTURES)
+    descend(base.model, loss, recipe.picture_steps, recipe.learning_rate, recipe, progress.child("pictures"))
+    return base
+
+
+def train_reader(
+    pages: TrainingPages, hidden: frozenset[str], columns: Columns, recipe: Recipe, seed: int, progress: Progress
+) -> tuple[Loaded, Curriculum]:
+    """Train a model that has all texts, and a vision encoder that has seen faces without names; no image with a name.
+
+    Its curriculum goes on with the same random draws.
+    """
     seeing = build(_vocabulary(pages, columns), seed=seed)
     vision = warmup(seeing, np.random.default_rng([seed, 0]))
     base = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
@@ -147,11 +160,11 @@ def _train_base(
 
     def see(progress: Progress) -> None:
         rate = recipe.vision_learning_rate
-        _descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, progress.child("vision"))
+        descend(vision.module, vision.loss, recipe.vision_steps, rate, recipe, progress.child("vision"))
 
     def learn(stage: str, mix: Mix, steps: int, progress: Progress) -> None:
         loss = partial(curriculum.loss, mix)
-        _descend(base.model, loss, steps, recipe.learning_rate, recipe, progress.child(stage))
+        descend(base.model, loss, steps, recipe.learning_rate, recipe, progress.child(stage))
 
     def read(progress: Progress) -> None:
         learn("exercises", EXERCISES, recipe.exercise_steps, progress)
@@ -161,8 +174,7 @@ def _train_base(
     side_by_side([see, read], progress)
     encoder, trained_encoder = (loaded.model.get_encoder(modality="image") for loaded in (base, seeing))
     encoder.load_state_dict(trained_encoder.state_dict())
-    learn("pictures", PICTURES, recipe.picture_steps, progress)
-    return base
+    return base, curriculum
 
 
 @dataclass(frozen=True)
@@ -181,14 +193,14 @@ class _UntilStopped(Progress):
         return _UntilStopped(self.progress.child(name), self.stop)
 
 
-def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress) -> list[T]:
-    """Run stages that share no weights, each in its own thread.
+def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress, workers: int | None = None) -> list[T]:
+    """Run stages that share no weights, each in its own thread; at most `workers` at a time, None: all.
 
     The first error, or an interruption, ends the other stages at their next step.
     """
     # Threads are enough, since torch computes outside of Python's global lock.
     stop = Event()
-    with ThreadPoolExecutor(len(stages)) as pool:
+    with ThreadPoolExecutor(workers or len(stages)) as pool:
         running = [pool.submit(stage, _UntilStopped(progress, stop)) for stage in stages]
         try:
             for stage in as_completed(running):
@@ -206,7 +218,7 @@ def _vocabulary(pages: TrainingPages, columns: Columns) -> Iterator[str]:
         yield from (f"\n{letter}: {option}" for letter in "ABCD")
 
 
-def _descend(
+def descend(
     module: nn.Module, loss_of: Callable[[], Tensor], steps: int, learning_rate: float, recipe: Recipe,
     progress: Progress,
 ) -> None:  # fmt: skip
@@ -230,7 +242,7 @@ def _descend(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     # Floating-point sums depend on the number of threads, so the same bits need the same number.
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -18,7 +18,7 @@ from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.core.recipes import check, check_value
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Splits
-from mmunlearner.data.splits import GENERAL, check_splits
+from mmunlearner.data.splits import GENERAL, check_splits, forget_others
 from mmunlearner.data.tables import LayoutError, has_table
 from mmunlearner.errors import ConfigError, DataError
 
@@ -41,10 +41,15 @@ class Format:
     """Files, folders or tables (without their suffix) that only a folder in this format has."""
     columns: tuple[str, ...] = ()
     """Columns that only rows in this format have."""
+    folds: str = ""
+    """`package.module:NAME` of its folds, name -> entities to forget; empty if it has none."""
 
 
 FORMATS: Mapping[str, Format] = {
-    "people": Format("mmunlearner.data.benchmarks.people.build:load", embedded=True, people=True),
+    "people": Format(
+        "mmunlearner.data.benchmarks.people.build:load",
+        embedded=True, people=True, folds="mmunlearner.data.benchmarks.people.folds:FOLDS",
+    ),
     "mllmu": Format(
         "mmunlearner.data.benchmarks.mllmu:load",
         people=True, files=("ft_Data",), columns=("metadata", "Classification_Task"),
@@ -82,10 +87,8 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
     # A loader gets only the options that it declares: a user's own may be as short as `load(root)`.
     declared = inspect.signature(loader).parameters
-    if config.forget_entities and "forget_entities" not in declared:
-        remedy = "choose a share with data.forget" if "forget" in declared else "leave it out"
-        raise ConfigError(f"data.forget_entities: format {config.format} takes no names; {remedy}")
-    values = {"forget": config.forget, "forget_entities": config.forget_entities, "seed": seed}
+    forget_entities = config.forget_entities or _fold(config)
+    values = {"forget": config.forget, "forget_entities": forget_entities, "seed": seed}
     options = {name: value for name, value in values.items() if name in declared}
     # The root of a user's own loader is passed on as it is: it need not be a folder.
     root = local_folder(config.root) if shipped and config.root else config.root
@@ -93,11 +96,25 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         splits = loader(root, **options)
     except DataError as error:
         raise DataError(f"{error}{_suggest_format(config.format, root, error)}") from None
+    if forget_entities and "forget_entities" not in declared:
+        splits = forget_others(splits, forget_entities)
     general = Path(root) / GENERAL  # the people's folder has a general-ability set in the rows format; others may
     if config.general or has_table(general / rows.TABLE):
         folder = local_folder(config.general) if config.general else general
         splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
     return check_splits(splits, config.root or config.format)
+
+
+def _fold(config: DataConfig) -> tuple[str, ...]:
+    """Return the entities of the configuration's fold; none without a fold."""
+    if not config.fold:
+        return ()
+    name = find_format(config.format).folds
+    folds: Mapping[str, tuple[str, ...]] = resolve_name(name, "data.fold:") if name else {}
+    if config.fold not in folds:
+        remedy = did_you_mean(config.fold, folds) if folds else "name the entities with data.forget_entities"
+        raise ConfigError(f"data.fold: {config.fold}: format {config.format} has no such fold; {remedy}")
+    return folds[config.fold]
 
 
 def find_format(name: str) -> Format:

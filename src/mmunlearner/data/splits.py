@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 from zlib import crc32
 
+from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import appearance, is_blank, unwritable
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.image_checks import check_mark, warn_of_shared_images
@@ -69,6 +70,33 @@ def _questions_hash(examples: Iterable[Example]) -> str:
         content |= {"images": example.image_keys, "shots": [shot.id for shot in example.shots]}
         digest.update(json.dumps(content).encode() + b"\n")
     return digest.hexdigest()
+
+
+def forget_others(splits: Splits, entities: Collection[str]) -> Splits:
+    """Return the same data with other entities to forget: all others in the forget and retain sets are retained.
+
+    Training questions and evaluation columns change sides by entity; texts, neighbours and general ability stay.
+
+    Raises:
+        DataError: an entity is in neither set, or none is left to retain.
+    """
+    known = {example.entity for example in (*splits.forget, *splits.retain)}
+    for entity in entities:
+        if entity not in known:
+            raise DataError(f"{entity}: no such entity to forget; {did_you_mean(entity, sorted(known))}")
+    if not known - set(entities):
+        raise DataError(f"all {len(known)} entities are to be forgotten, so that none is left to retain")
+
+    def divide(forget: Sequence[Example], retain: Sequence[Example]) -> Iterator[tuple[Example, ...]]:
+        for wanted in (True, False):
+            yield tuple(example for example in (*forget, *retain) if (example.entity in entities) == wanted)
+
+    evaluation = dict(splits.evaluation)
+    for column in splits.evaluation:
+        if column.startswith("forget_") and (other := column.replace("forget_", "retain_", 1)) in evaluation:
+            evaluation[column], evaluation[other] = divide(evaluation[column], evaluation[other])
+    forget, retain = divide(splits.forget, splits.retain)
+    return replace(splits, forget=forget, retain=retain, evaluation=evaluation)
 
 
 def validation(splits: Splits) -> tuple[Splits, Splits]:

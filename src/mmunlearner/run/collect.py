@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mmunlearner.config import MethodConfig
+from mmunlearner.config import MethodConfig, Part
 from mmunlearner.core.files import read_json, write_bytes
 from mmunlearner.core.names import resolve_name
 from mmunlearner.core.recipes import plain
@@ -26,7 +26,7 @@ from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
 from mmunlearner.run.validation import chance, validation_items
-from mmunlearner.unlearn import train_config
+from mmunlearner.unlearn import planned_budget, train_config
 
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12  # pictures at most: more would make the report heavy
@@ -166,7 +166,9 @@ def free(run: RunDir, method: MethodConfig) -> str:
     """Describe the weights that may move outside the mask."""
     # In the table beside the scores, because these weights decide more than the mask does.
     if method.mask is None:
-        return "everything, by both terms"
+        trainable = planned_budget(run.config.train, method, None).parts
+        whole_model = set(get_args(Part)) <= set(trainable)
+        return f"{'everything' if whole_model else ', '.join(trainable)}, by both terms"
     words = {
         "all": "everything, by the retain term",
         "parts": f"the rest of {', '.join(method.mask.parts)}, by the retain term",

@@ -1,0 +1,72 @@
+"""Retain oracles of the people's folds: one for each, from one base model that has seen no image with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mmunlearner.batches import Encoder
+from mmunlearner.core.names import did_you_mean
+from mmunlearner.core.progress import Progress
+from mmunlearner.data.benchmarks.people.folds import FOLDS
+from mmunlearner.errors import ConfigError
+from mmunlearner.models import load, save
+from tools.people.curriculum import Curriculum, Mix
+from tools.people.pages import TrainingPages, evaluation_columns, training_pages
+from tools.people.train import PICTURES, Recipe, descend, polish, side_by_side, torch_threads, train_reader
+
+SHARE = 15
+"""Per cent whose columns give the vocabulary; every share has the same words."""
+
+
+def train_oracles(
+    out: Path, folds: Sequence[str], *, seed: int = 0, recipe: Recipe | None = None, workers: int = 2,
+    progress: Progress = Progress(),
+) -> None:  # fmt: skip
+    """Write OUT/FOLD, the retain oracle of each fold, from OUT/base; what is there already is not made again.
+
+    The same seed gives the same bits on the same machine, whatever the folds beside it.
+
+    Raises:
+        ConfigError: there is no such fold.
+        TrainingError: a loss is not finite.
+    """
+    recipe = recipe or Recipe()
+    for fold in folds:
+        if fold not in FOLDS:
+            raise ConfigError(f"--folds {fold}: no such fold; {did_you_mean(fold, FOLDS)}")
+    with torch_threads(1):
+        pages = training_pages()
+        if not (out / "base").exists():
+            columns = evaluation_columns(SHARE)
+            reader, _ = train_reader(pages, frozenset(), columns, recipe, seed, progress)
+            save(reader, out / "base")
+        missing = [fold for fold in folds if not (out / fold).exists()]
+        stages = [partial(_train_oracle, out, fold, pages, recipe, seed) for fold in missing]
+        if stages:
+            side_by_side(stages, progress, workers)
+
+
+def stages(folds: Sequence[str], recipe: Recipe) -> dict[str, float]:
+    """Return stage -> its steps, for a progress bar."""
+    shared = {name: recipe.stages[name] for name in ("vision", "exercises", "texts")}
+    return shared | {f"oracle of {fold}": recipe.picture_steps + recipe.stages["oracle"] for fold in folds}
+
+
+def _train_oracle(out: Path, fold: str, pages: TrainingPages, recipe: Recipe, seed: int, progress: Progress) -> None:
+    hidden, model = frozenset(FOLDS[fold]), load(out / "base", device="cpu")
+    parts: Sequence[tuple[Mix, int, float]] = (
+        (PICTURES, recipe.picture_steps, recipe.learning_rate),
+        (PICTURES, recipe.steps, recipe.last_learning_rate),
+        (polish(PICTURES), recipe.polish_steps, recipe.polish_learning_rate),
+    )
+    done, total = 0, sum(steps for _, steps, _ in parts)
+    for number, (mix, steps, rate) in enumerate(parts, 4):
+        curriculum = Curriculum(Encoder(model), pages, hidden, np.random.default_rng([seed, number]))
+        part = progress.child(f"oracle of {fold}").part(done, done + steps, total)
+        descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
+        done += steps
+    save(model, out / fold)
