@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from itertools import combinations
@@ -11,12 +12,16 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
 
 from mmunlearner.evaluate.scores import Score
 from mmunlearner.report import plots
-from mmunlearner.report.figure import COLOURS, dark_mode, inline_svg, standalone_svg
+from mmunlearner.report.drawings import drawings
+from mmunlearner.report.figure import COLOURS, dark_mode, inline_svg, png, standalone_svg
 from mmunlearner.report.labels import Box, place_labels
 from mmunlearner.report.results import Run, load
+from mmunlearner.report.template import with_error
 from mmunlearner.report.tradeoff import mean, trade_off, trade_off_points
 
 
@@ -174,6 +179,82 @@ def test_the_picture_for_a_readme_stands_alone(run: Run) -> None:
 
 def test_the_same_results_give_the_same_bytes(run: Run) -> None:
     assert standalone_svg(trade_off(run.results), "x") == standalone_svg(trade_off(run.results), "x")
+
+
+# --- values under the pointer ---------------------------------------------------------------------------------------
+
+
+def shown(figure: Figure | None) -> list[str]:
+    """The texts that a figure shows while the pointer is on one of its shapes."""
+    assert figure is not None
+    root = ElementTree.fromstring(inline_svg(figure, "x", "x").replace("<svg", '<svg xmlns:xlink="x"', 1))
+    groups = [group for group in root.iter("g") if group.get("class") == "hover"]
+    for group in groups:
+        # A shape without any colour would not see the pointer.
+        styles = " ".join(shape.get("style") or "" for shape in group.iter())
+        assert re.search(r"(fill|stroke): #", styles)
+    return [group.findtext("title") or "" for group in groups]
+
+
+def test_bars_show_score_and_distance_of_every_model(run: Run) -> None:
+    for column in run.results.columns:
+        texts = shown(plots.column_bars(run.results, column))
+        assert len(texts) == len(run.results.models)
+        for model in run.results.models:
+            score = with_error(model.scores[column.name]["accuracy"])
+            (text,) = [text for text in texts if text.startswith(f"{model.title}: ")]
+            assert text.startswith(f"{model.title}: {score} %")
+            assert ("points from where it should end" in text) == model.unlearned
+
+
+@pytest.mark.parametrize("steps", [1, 2, plots.MOST_BANDS, plots.MOST_BANDS + 1, 240])
+def test_curves_show_the_values_of_their_steps(steps: int) -> None:
+    log = [
+        {"step": i, "forget": i / 8 if i % 3 == 1 else None, "retain": -i / 4 if steps > 2 else None}
+        for i in range(1, steps + 1)
+    ]
+    texts = shown(plots.loss_curves("GA", log))
+    assert 1 <= len(texts) <= plots.MOST_BANDS
+    for text in texts:
+        step = int(re.findall(r"step (\d+):", text)[0])
+        last = step - (step - 1) % 3  # the last step that had a forget batch
+        assert f"forget term {last / 8:.3g}" in text
+        assert (f"retain term −{step / 4:.3g}" in text) == (steps > 2)
+
+
+def test_every_layer_and_every_cost_has_its_text(run: Run) -> None:
+    mask = run.masks["vision-projector"]
+    texts = shown(plots.saliency_layers(mask))
+    assert len(texts) == len(mask["layers"])
+    for layer in mask["layers"]:
+        share = 100 * layer["selected"] / layer["candidates"]
+        assert any(text.startswith(f"{layer['name']}: {share:.1f} % selected; mean squared") for text in texts)
+    costs = shown(plots.cost(run.results))
+    for model in run.results.models:
+        assert any(text.startswith(f"{model.title}: evaluate ") for text in costs)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_opaque_and_the_same_each_time(run: Run) -> None:
+    figure = plots.column_bars(run.results, run.results.columns[0])
+    first = png(figure)
+    assert png(figure) == first
+    with Image.open(io.BytesIO(first)) as picture:
+        assert picture.size[0] == 850
+        assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "..", "Ünï cødé", "con:aux?*"])
+def test_no_name_leads_out_of_the_folder_of_plots(run: Run, name: str) -> None:
+    models = tuple(replace(model, name=name) if model.name == "ga" else model for model in run.results.models)
+    odd = replace(run, results=replace(run.results, models=models), logs={name: run.logs["ga"]})
+    (loss,) = [drawing for drawing in drawings(odd) if drawing.section == "losses"]
+    assert re.fullmatch(r"loss-[A-Za-z0-9_.-]+", loss.name)
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
 
 
 spots = st.tuples(st.floats(40, 360), st.floats(40, 260))

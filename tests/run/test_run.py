@@ -25,8 +25,9 @@ from mmunlearner.core.recipes import to_yaml
 from mmunlearner.errors import ConfigError, TrainingError
 from mmunlearner.models import load
 from mmunlearner.run import run as pipeline
+from mmunlearner.run.collect import gate
 from mmunlearner.run.plan import plan
-from mmunlearner.run.run_dir import open_run, record_config
+from mmunlearner.run.run_dir import find_run, open_run, record_config
 
 VOLATILE = {"seconds", "peak_memory_bytes", "created"}
 PATHS = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
@@ -103,6 +104,14 @@ def test_scores_leave_out_the_validation_half(finished):
         assert test["forget_vqa"]["accuracy"]["n"] == half["forget_vqa"]["accuracy"]["n"] == 9
         assert test["neighbour_vqa"]["accuracy"]["n"] == 18  # of neighbours nothing is chosen
         assert "neighbour_vqa" not in half
+
+
+def test_the_gate_is_one_number(finished):
+    """The note of the run, the report and the table are about the same questions."""
+    results = read_json(finished / "results.json")
+    vanilla = next(model for model in results["models"] if model["name"] == "vanilla")
+    assert results["gate"] == gate(find_run(finished))._asdict()
+    assert results["gate"]["margin"] == pytest.approx(vanilla["oracle_gap"]["forget_vqa"]["value"])
 
 
 def test_a_complete_run_repeats_no_step(finished):

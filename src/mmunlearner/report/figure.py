@@ -166,8 +166,10 @@ def png(figure: Figure) -> bytes:
     """Write a figure as a PNG file on white, 2.5 pixels for each CSS pixel."""
     stream = io.BytesIO()
     with house_style():
+        figure.patch.set_alpha(1)
         # No version: the same results give the same bytes.
         figure.savefig(stream, format="png", dpi=180, facecolor=colour("paper"), metadata={"Software": None})
+        figure.patch.set_alpha(0)  # as `canvas` made it: the page shows through
     return stream.getvalue()
 
 
