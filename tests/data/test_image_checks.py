@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,10 @@ words = st.text(st.characters(categories=["L", "Nd"]), min_size=1)
 def test_a_mark_in_the_place_of_an_image_is_found(mark: str, before: str, after: str):
     assert image_mark(f"{mark}{after}") == image_mark(f" {mark}\n{after}") == image_mark(f"{before}\n{mark} ") == mark
     assert image_mark(f"{before} {mark} {after}") == image_mark(f"{before} {mark}") == ""
+
+
+def test_the_mark_of_qwen_holds_a_file():
+    assert image_mark("Picture 1: <img>ada.png</img>\nWho?") == "<img>ada.png</img>"
 
 
 @given(st.text(st.characters(exclude_characters="<[")))
@@ -52,6 +57,16 @@ def splits(forget: list[tuple[ImageRef, ...]], retain: list[tuple[ImageRef, ...]
 def test_no_format_may_have_marks(mark: str):
     with pytest.raises(DataError, match="x: forget: forget/0: the question has .* in the place of an image; leave"):
         check_splits(splits([(A,)], [(B,)], f"{mark}\nWho?"), "x")
+
+
+@pytest.mark.parametrize(("column", "images"), [("forget_vqa", ()), ("neighbour_qa", (A,)), ("retain_vqa_test", ())])
+def test_a_column_is_what_its_name_says(column: str, images: tuple[ImageRef, ...]):
+    right = Example("right", "c", "Who?", "x", () if images else (A,))
+    wrong = Example("wrong", "d", "Who?", "x", images)
+    base = splits([(A,)], [(B,)])
+    check_splits(replace(base, evaluation={column: (wrong, right)}), "x")
+    with pytest.raises(DataError, match=rf"x: the column {column}: (no|every) question of it has an image \(wrong"):
+        check_splits(replace(base, evaluation={column: (wrong,)}), "x")
 
 
 def test_a_visual_run_has_images_to_forget_and_to_keep(caplog: pytest.LogCaptureFixture):

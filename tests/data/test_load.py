@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import huggingface_hub
 import pytest
@@ -88,6 +89,37 @@ def test_what_any_loader_returns_is_checked(monkeypatch: pytest.MonkeyPatch):
         DataError, match=r"here: b is both in the forget set \(a\) and in the retain set \(b\); it must be in one"
     ):
         load(DataConfig("own:loader", "here", forget_entities=("b",)))
+
+
+def own_splits(**changes: object) -> Splits:
+    return replace(loader("here", forget_entities=("a",), seed=0), **changes)
+
+
+def about(images: object) -> Splits:
+    return own_splits(text=(Example("t", "b", "?", "yes", images),))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (None, "expected Splits with a mapping of columns, found nothing"),
+        ({"forget": ()}, "expected Splits with a mapping of columns, found {'forget'"),
+        (own_splits(evaluation=()), "expected Splits with a mapping of columns, found Splits"),
+        (own_splits(retain=[]), r"retain: expected a tuple of Example, found \[\]"),
+        (own_splits(evaluation={"forget_vqa": ("x",)}), "forget_vqa: expected a tuple of Example, found"),
+        (about("a.png"), "text: t: images: expected a tuple of ImageRef, found 'a.png'"),
+        (about((png(1),)), "text: t: images: expected a tuple of ImageRef, found"),
+        (about((PICTURE, ImageRef("gone.png"))), r"text: t: images: gone\.png: No such file"),
+        (about((ImageRef("x", png(1)[:40]),)), "text: t: images: not decodable"),
+    ],
+    ids=range(9),
+)
+def test_an_own_loader_gives_examples_with_images(monkeypatch: pytest.MonkeyPatch, splits: object, message: str):
+    own = ModuleType("own")
+    setattr(own, "loader", lambda root: splits)  # noqa: B010
+    monkeypatch.setitem(sys.modules, "own", own)
+    with pytest.raises(DataError, match=f"^own:loader: {message}"):
+        load(DataConfig("own:loader", "here"))
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -11,7 +11,10 @@ from mmunlearner.errors import DataError
 log = logging.getLogger(__name__)
 
 _MARK = r"(?:<[|｜]?/?[\w-]*(?:image|img|vision|picture)[\w-]*[|｜]?>|\[/?img\w*\])"
-_PLACED_MARK = re.compile(rf"\A\s*\(?{_MARK}|^\s*{_MARK}\s*$", re.IGNORECASE | re.MULTILINE)
+_PLACED_MARK = re.compile(
+    # The last is Qwen-VL's: `Picture 1: <img>file</img>`.
+    rf"\A\s*\(?{_MARK}|^\s*{_MARK}\s*$|<img>[^<>]*</img>", re.IGNORECASE | re.MULTILINE
+)  # fmt: skip
 
 
 def image_mark(text: str) -> str:

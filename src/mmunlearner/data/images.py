@@ -61,9 +61,13 @@ class ImageRef:
         except (OSError, ValueError):
             return self.path  # no error here: `problem` and `open` report the file, and a key has to exist until then
 
+    @cached_property
+    def _data_key(self) -> str:
+        return _sha1(self.data or b"")
+
     def _content_key(self) -> str:
         if self.data is not None:
-            return _sha1(self.data)
+            return self._data_key
         status = Path(self.path).stat()
         return _file_key(self.path, status.st_mtime_ns, status.st_size)
 
@@ -157,7 +161,8 @@ def _image_in_cell(value: Any, info: ValidationInfo) -> ImageRef:
     else:
         raise refusal("an image (bytes, or the path of a file)", shorten(value))
     if problem := image.problem():
-        raise refusal("an image", problem)
+        hint = "; write paths with /" if image.data is None and "\\" in image.path else ""
+        raise refusal("an image", f"{problem}{hint}")
     return image
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from mmunlearner.config import DataConfig, Seed
 from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.core.recipes import check, check_value
+from mmunlearner.core.validation import one_line, shorten
 from mmunlearner.data.benchmarks import rows
-from mmunlearner.data.example import Splits
-from mmunlearner.data.splits import GENERAL, check_splits, forget_others
+from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.images import ImageRef
+from mmunlearner.data.splits import GENERAL, TRAINING_SETS, check_splits, forget_others
 from mmunlearner.data.tables import LayoutError, has_table
 from mmunlearner.errors import ConfigError, DataError
 
@@ -96,6 +98,8 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         splits = loader(root, **options)
     except DataError as error:
         raise DataError(f"{error}{_suggest_format(config.format, root, error)}") from None
+    if not shipped:
+        _check_loaded(splits, config.format)
     if forget_entities and "forget_entities" not in declared:
         splits = forget_others(splits, forget_entities)
     general = Path(root) / GENERAL  # the people's folder has a general-ability set in the rows format; others may
@@ -115,6 +119,30 @@ def _fold(config: DataConfig) -> tuple[str, ...]:
         remedy = did_you_mean(config.fold, folds) if folds else "name the entities with data.forget_entities"
         raise ConfigError(f"data.fold: {config.fold}: format {config.format} has no such fold; {remedy}")
     return folds[config.fold]
+
+
+def _check_loaded(splits: object, loader: str) -> None:
+    """Check what a loader of the user's own gave: types, and images as the readers of tables check them.
+
+    Raises:
+        DataError: it is not made of examples, or an image cannot be decoded.
+    """
+    if not isinstance(splits, Splits) or not isinstance(splits.evaluation, Mapping):
+        raise DataError(f"{loader}: expected Splits with a mapping of columns, found {shorten(splits)}")
+    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | dict(splits.evaluation)
+    for name, items in sets.items():
+        if not _is_tuple_of(Example, items):
+            raise DataError(f"{loader}: {name}: expected a tuple of Example, found {shorten(items)}")
+        for item in items:
+            where = f"{loader}: {name}: {one_line(item.id)}"
+            if not _is_tuple_of(ImageRef, item.images):
+                raise DataError(f"{where}: images: expected a tuple of ImageRef, found {shorten(item.images)}")
+            if problem := next(filter(None, (image.problem() for image in item.images)), ""):
+                raise DataError(f"{where}: images: {problem}")
+
+
+def _is_tuple_of(kind: type, value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
 
 
 def find_format(name: str) -> Format:

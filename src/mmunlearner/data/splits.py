@@ -166,7 +166,8 @@ def check_splits(splits: Splits, source: str) -> Splits:
 
     Raises:
         DataError: a set is empty, two items of a column have the same id, an item lacks words, two entities have names
-            that look the same, an entity is to be forgotten and kept, or a question has the mark of an image.
+            that look the same, an entity is to be forgotten and kept, a question has the mark of an image, or a column
+            has none of the questions that its name says.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
@@ -183,6 +184,7 @@ def check_splits(splits: Splits, source: str) -> Splits:
             check_mark(item, f"{source}: {name}: {item.id}")
     _check_names({name: items for name, items in sets.items() if name != GENERAL}, source)
     _check_apart(sets, source)
+    _check_kinds(splits.evaluation, source)
     warn_of_shared_images(splits, source)
     return splits
 
@@ -196,6 +198,15 @@ def _check_words(item: Example, where: str) -> None:
     for field, text in texts.items():
         if unwritable(text) is not None or is_blank(text):
             raise DataError(f"{where}: {field} is no text that can be read: {text!a}")
+
+
+def _check_kinds(columns: Mapping[str, Sequence[Example]], source: str) -> None:
+    """Raise an error if no item of a column is of the kind that the column's name says."""
+    for column, items in columns.items():
+        kinds = [kind for kind in ("vqa", "qa") if kind in column.split("_")]
+        if kinds and all(item.modality not in kinds for item in items):
+            problem = "no question of it has an image" if kinds == ["vqa"] else "every question of it has an image"
+            raise DataError(f"{source}: the column {column}: {problem} ({items[0].id}, ...)")
 
 
 def _check_names(sets: Mapping[str, Sequence[Example]], source: str) -> None:

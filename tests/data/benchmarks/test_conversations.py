@@ -105,6 +105,22 @@ def test_an_image_outside_of_the_folder(tmp_path: Path):
     assert [e.entity for e in forget] == [str(tmp_path / "y.png")]
 
 
+@pytest.mark.parametrize("relative", [True, False])
+def test_one_file_is_one_entity_however_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool):
+    monkeypatch.chdir(tmp_path)
+    root = folder(tmp_path / "s", [])
+    paths = ["x.png", "./x.png", "../s/x.png", "y/../x.png", str(tmp_path / "s" / "x.png")]
+    (root / "y").mkdir()
+    (root / "forget.json").write_text(json.dumps([{"image": p, **llava("Who?", "Ann")} for p in paths]))
+    entities = {e.entity for e in load_conversations(Path("s") if relative else root).forget}
+    assert entities == {"x.png", "../s/x.png"}  # what leaves the folder and comes back cannot be known
+
+
+def test_texts_are_evaluated_as_texts(tmp_path: Path):
+    splits = load_conversations(folder(tmp_path / "s", [llava("Who?", "Ann")]))
+    assert set(splits.evaluation) == {"forget_qa", "retain_qa"}
+
+
 def test_tables_hold_several_images_or_none(tmp_path: Path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -242,6 +258,12 @@ def test_every_form_of_chat_asks_the_same(tmp_path: Path, row: dict[str, Any], i
             load_chat,
             {"prompt": [OWN | {"content": [*OWN["content"], {"type": "image"}]}], "completion": "A"},
             "row 1: expected an image in each part of type image, or in none, found 1 images",
+        ),
+        (load_conversations, {"image": "a\\x.png", **llava("Q", "A")}, "No such file or directory; write paths with /"),
+        (
+            load_chat,
+            {"prompt": [OWN | {"content": [{"type": "image", "base64": "A" * 9999}]}], "completion": "A"},
+            "base64: expected the path of a file, found a text of 9999 characters (an image within a text is not read",
         ),
         (
             load_chat,

@@ -4,7 +4,7 @@
     text                texts that are protected; absent: none
     background          further training data of the vanilla model and the oracle; absent: none
     forget_vqa, retain_qa, neighbour_vqa, general, ...     evaluation columns; if all are absent, forget and retain are
-                                                            evaluated as forget_vqa and retain_vqa
+                                                            evaluated as forget_vqa and retain_vqa (texts: _qa)
 
 Two layouts of rows: `conversations` (LLaVA's), and `chat` (TRL's `messages`, or `prompt` and `completion`). The images
 are in a column, under any usual name, or in the parts of type `image` themselves.
@@ -14,6 +14,7 @@ Each question of a conversation becomes an example of its own, about the images 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -61,7 +62,11 @@ class Part(TypedDict):
     image: NotRequired[ImageRef | None]
     path: NotRequired[ImageRef | None]
     url: NotRequired[ImageRef | None]
-    """An image in its place, instead of the column: under one of these three names."""
+    base64: NotRequired[ImageRef | None]
+    """An image in its place, instead of the column: under one of these names. One in base64 is an error."""
+
+
+PLACES = ("image", "path", "url", "base64")
 
 
 class Message(TypedDict):
@@ -135,7 +140,8 @@ def _load(root: Path, kind: type, turns: Callable[[Any, Cell], list[Turn]]) -> S
     }
     evaluation = {name: items for name, items in sets.items() if name in (*COLUMNS, "general")}
     if not evaluation:
-        evaluation = {f"{name}_vqa": sets[name] for name in ("forget", "retain")}
+        kinds = {name: "vqa" if any(e.images for e in sets[name]) else "qa" for name in ("forget", "retain")}
+        evaluation = {f"{name}_{kind}": sets[name] for name, kind in kinds.items()}
     return Splits(sets["forget"], sets["retain"], sets.get("text", ()), evaluation, sets.get("background", ()))
 
 
@@ -151,8 +157,10 @@ def _examples(row: Any, turns: Sequence[Turn], name: str, cell: Cell) -> Iterato
     if images and images[0].data is None:
         # Without `entity`, the image's file stands for it: another row about the same file is about the same entity.
         # Relative to the folder, so that moving the folder changes no entity; an absolute path may lie elsewhere.
-        path, folder = Path(images[0].path), cell.file.parent
-        image_file = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        path = Path(images[0].path)
+        for folder in (cell.file.parent, cell.file.parent.absolute()):
+            path = path.relative_to(folder) if path.is_relative_to(folder) else path
+        image_file = os.path.normpath(path)  # one file is one entity, however its path is written
     entity = canonical(row.get("entity") or image_file) or id_ or f"{name} {cell.row}"
     pairs = _pairs(turns, cell)
     # In a row without images `<image>` is a word like any other.
@@ -234,6 +242,6 @@ def _messages(messages: Sequence[Message], cell: Cell) -> list[Turn]:
         else:
             text = "\n".join(part.get("text") or "" for part in content if part["type"] == "text")
             parts = [part for part in content if part["type"] == "image"]
-            shown = (part.get("image") or part.get("path") or part.get("url") for part in parts)
+            shown = (next((part[name] for name in PLACES if part.get(name)), None) for part in parts)
             turns.append(Turn(role, text, at, len(parts), tuple(image for image in shown if image)))
     return turns

@@ -14,7 +14,7 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from mmunlearner.core.files import read_json
-from mmunlearner.core.validation import Name, Text
+from mmunlearner.core.validation import Name, Text, one_line
 from mmunlearner.data.benchmarks.person_rows import NAME, fact_questions, phrase
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
@@ -55,10 +55,12 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
     shares = check(read_json(root / SPLIT), dict[str, list[Name]], Cell(root / SPLIT, 1))
     if (name := f"forget{forget}") not in shares:
         names = ", ".join(sorted(shares)) or "none"
-        raise DataError(f"{root / SPLIT}: no set {name}; there are {names} (other shares: --data.forget)")
+        raise DataError(f"{root / SPLIT}: no set {name}; there are {one_line(names)} (other shares: --data.forget)")
     forgotten = shares[name]
     if unknown := [entity for entity in forgotten if entity not in people]:
-        raise DataError(f"{root / SPLIT}: {name} names {unknown[0]}, who is not among the first {PEOPLE} of {FULL}")
+        raise DataError(
+            f"{root / SPLIT}: {name} names {one_line(unknown[0])}, who is not among the first {PEOPLE} of {FULL}"
+        )
     # As published, the retain set is the same for each share: the identities that are in no forget set.
     in_any_share = {entity for name, ids in shares.items() if name.startswith("forget") for entity in ids}
     retained = sorted(set(people) - in_any_share)

@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from mmunlearner.core.texts import appearance, is_blank
-from mmunlearner.core.validation import shorten
+from mmunlearner.core.validation import one_line, shorten
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, Checked, has_table, read_table
@@ -233,7 +233,7 @@ def as_multiple_choice(example: Example, options: Mapping[str, str], at: Cell, a
     first_letter = re.match(r"\W*([A-Za-z])(?!\w)", answer)
     right = with_that_text[0] if with_that_text else first_letter.group(1).upper() if first_letter else ""
     if right not in options:
-        raise at_answer.error(f"one of {', '.join(sorted(options))}", shorten(answer))
+        raise at_answer.error(f"one of {one_line(', '.join(sorted(options)))}", shorten(answer))
     by_letter = dict(sorted(options.items()))
     wrong = tuple(text for letter, text in by_letter.items() if letter != right)
     choices = tuple(by_letter.values())

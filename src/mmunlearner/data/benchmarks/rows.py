@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 from mmunlearner.core.files import staged_dir, write_text
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import canonical, distinct
-from mmunlearner.core.validation import Name, Text, shorten
+from mmunlearner.core.validation import Name, Text, one_line, shorten
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import SUFFIXES, ImageRef
 from mmunlearner.data.splits import check_splits
@@ -128,7 +128,8 @@ def as_example(row: Row, cell: Cell) -> Example:
     if task == "multiple_choice" and not (2 <= len(choices) <= len(ascii_uppercase) and distinct(choices)):
         raise cell.inside("choices").error("2 to 26 different texts (task is multiple_choice)", shorten(list(choices)))
     if task == "multiple_choice" and row["answer"] not in choices:
-        raise cell.inside("answer").error(f"one of the choices {', '.join(choices)}", shorten(row["answer"]))
+        known = one_line(", ".join(choices), 120)
+        raise cell.inside("answer").error(f"one of the choices {known}", shorten(row["answer"]))
     return Example(
         id=row.get("id") or f"{row['split']}/{row['entity']}/{cell.row}",
         entity=row["entity"],
