@@ -242,6 +242,6 @@ def _messages(messages: Sequence[Message], cell: Cell) -> list[Turn]:
         else:
             text = "\n".join(part.get("text") or "" for part in content if part["type"] == "text")
             parts = [part for part in content if part["type"] == "image"]
-            shown = (next((part[name] for name in PLACES if part.get(name)), None) for part in parts)
-            turns.append(Turn(role, text, at, len(parts), tuple(image for image in shown if image)))
+            shown = [image for part in parts for name in PLACES if isinstance(image := part.get(name), ImageRef)]
+            turns.append(Turn(role, text, at, len(parts), tuple(shown)))
     return turns
