@@ -15,8 +15,8 @@ from mmunlearner.evaluate import evaluate_model, read_columns
 from mmunlearner.models import Loaded
 from mmunlearner.unlearn import unlearn
 
-MASK = MaskConfig(parts=("vision", "projector", "language"), limit=0)
-RUN_MASK = MaskConfig(limit=1)
+MASK = MaskConfig(parts=("vision", "projector", "language"), beta=1.0, limit=0)
+RUN_MASK = MaskConfig(beta=1.0, limit=1)
 """Of a full run: the image to forget and one to keep."""
 RUN = TrainConfig(
     learning_rate=1.3e-4, steps=8, retain_per_forget=1, batch_size=2, questions=3, augment="forget", save_every=1000

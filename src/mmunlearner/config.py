@@ -124,6 +124,8 @@ LearningRate = Annotated[float, Field(ge=0, le=10)]  # above: a sign that is mis
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]
+DENSITY = 0.5
+"""Share of the candidates that a mask selects where neither `density` nor `beta` says it."""
 SPLIT_AT_COMMAS = BeforeValidator(split_at_commas)
 """Marker of a list that may be written as one text, as on the command line: `vision,projector`, `"Doe, Jane",Bob`."""
 Augment = Literal["auto", "none", "forget", "all"]
@@ -215,10 +217,10 @@ class MaskConfig:
 
     parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS, AfterValidator(check_distinct)] = ("vision", "projector")
     """Parts whose linear weights are candidates; no other weight obeys the forget term."""
-    beta: NotNegative = 1.0
-    """Threshold of (S_forget + eps) / (S_preserve + eps)."""
-    density: Fraction = 0.0
-    """Share of the candidates to select, from which beta follows; 0: as many as beta selects."""
+    beta: NotNegative | None = None
+    """Threshold of (S_forget + eps) / (S_preserve + eps), in place of a density; 1 is the paper's."""
+    density: Fraction | None = None
+    """Share of the candidates to select, from which beta follows; left out: 0.5, or as many as `beta` selects."""
     unit: Literal["question", "image", "batch"] = "image"
     """Questions whose mean gradient is squared: one question, all questions about one image, or `batch` questions."""
     batch: AtLeastOne = 4
@@ -227,6 +229,13 @@ class MaskConfig:
     """At most so many units per data set, spread over the entities; 0: all."""
     random: Flag = False
     """Control: a random mask of the same density in each layer."""
+
+    def __post_init__(self) -> None:
+        # Both are numbers in every mask, so that its options are recorded in full: with a density, beta is not used.
+        if self.density is None:
+            object.__setattr__(self, "density", DENSITY if self.beta is None else 0.0)
+        if self.beta is None:
+            object.__setattr__(self, "beta", 1.0)
 
 
 @dataclass(frozen=True)

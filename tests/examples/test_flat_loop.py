@@ -55,7 +55,8 @@ def splits(people: Splits) -> Splits:
 
 @pytest.fixture(scope="module")
 def mask(splits: Splits) -> Mask:
-    return saliency.compute(Encoder(models.load("people:vanilla", device="cpu")), splits, MaskConfig(parts=PARTS))
+    encoder = Encoder(models.load("people:vanilla", device="cpu"))
+    return saliency.compute(encoder, splits, MaskConfig(parts=PARTS, beta=1.0))
 
 
 def model_and_processor() -> tuple[Any, Any]:

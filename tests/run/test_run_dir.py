@@ -79,10 +79,11 @@ def test_only_a_visual_run_needs_images(config: RunConfig, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("mask", "name"),
     [
-        (MaskConfig(), "vision-projector"),
-        (MaskConfig(random=True, limit=64), "vision-projector-random-limit64"),
+        (MaskConfig(), "vision-projector-density0.5"),
+        (MaskConfig(beta=1.0), "vision-projector"),
+        (MaskConfig(beta=1.0, random=True, limit=64), "vision-projector-random-limit64"),
         (MaskConfig(("language",), beta=0.5, density=0.1, unit="batch", batch=8), "language-beta0.5-density0.1-batch8"),
-        (MaskConfig(batch=8), "vision-projector"),
+        (MaskConfig(beta=1.0, batch=8), "vision-projector"),
         (MaskConfig(beta=1.00000001), "vision-projector-beta1-aee7522f"),
     ],
 )

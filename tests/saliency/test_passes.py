@@ -23,7 +23,7 @@ SPLITS = Splits(
     tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), tuple(TEXTS), {}
 )
 VISION, LANGUAGE = MaskConfig(), MaskConfig(parts=("language",), beta=0.5)
-ALL = MaskConfig(parts=("vision", "projector", "language"))
+ALL = MaskConfig(parts=("vision", "projector", "language"), beta=1.0)
 
 
 @pytest.fixture(scope="module")

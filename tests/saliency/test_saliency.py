@@ -153,7 +153,7 @@ def test_sums_do_not_swamp_or_underflow():
 
 def test_measuring_leaves_the_model_as_it_was(encoder):
     before = {name: (p.clone(), p.requires_grad) for name, p in encoder.loaded.model.named_parameters()}
-    saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0))
     for name, parameter in encoder.loaded.model.named_parameters():
         assert torch.equal(before[name][0], parameter)
         assert parameter.grad is None
@@ -162,8 +162,8 @@ def test_measuring_leaves_the_model_as_it_was(encoder):
 
 def test_text_protects_the_language_part_alone(encoder):
     """Method step 3: P of vision and projector is the retain VQA, P of language also holds the text-only QA."""
-    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
-    without = saliency.compute(encoder, replace(SPLITS, text=SPLITS.text[:1]), MaskConfig(parts=ALL))
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0))
+    without = saliency.compute(encoder, replace(SPLITS, text=SPLITS.text[:1]), MaskConfig(parts=ALL, beta=1.0))
     changed = {
         candidates(encoder.loaded.model)[name]
         for name in mask.bits
@@ -207,8 +207,8 @@ def test_candidates_are_linear_weights_of_the_chosen_parts(encoder):
 
 
 def test_random_control_has_the_density_of_each_layer(encoder):
-    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
-    control = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, random=True))
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0))
+    control = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0, random=True))
     counts = [[layer["selected"] for layer in m.info["layers"]] for m in (mask, control)]
     assert counts[0] == counts[1]
     assert any(not torch.equal(mask.bits[name], control.bits[name]) for name in mask.bits)
@@ -216,7 +216,7 @@ def test_random_control_has_the_density_of_each_layer(encoder):
 
 def test_file_is_one_bit_a_weight_and_comes_back(encoder, tmp_path):
     """Defect 13: the published mask takes three model sizes."""
-    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0))
     path = mask.save(tmp_path / "mask.safetensors")
     assert sum(bits.numel() for bits in mask.bits.values()) <= mask.size / 8 + len(mask.bits)
     again = saliency.load(path)
@@ -246,7 +246,7 @@ def test_interrupted_pass_goes_on_to_the_same_sums(encoder, tmp_path, monkeypatc
 
 
 def test_mask_of_another_model_is_refused(encoder, tmp_path):
-    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0))
     with pytest.raises(MaskError, match="other weights"):
         mask.check(llava(VOCABULARY, seed=1).model)
     with pytest.raises(MaskError, match="mask of another model"):
@@ -305,7 +305,7 @@ def test_a_density_chooses_beta(encoder):
         assert all(torch.equal(given.of(name), mask.of(name)) for name in mask.bits)
     for fewer, more in ((0.05, 0.4), (0.4, 0.9)):
         assert not any((made[fewer].of(name) & ~made[more].of(name)).any() for name in made[more].bits)
-    at_one = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL))
+    at_one = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=1.0))
     again = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, density=at_one.density))
     assert again.info["beta"] == pytest.approx(1.0, abs=1e-3)
 
@@ -321,3 +321,22 @@ def test_ties_and_dead_weights_do_not_break_a_density():
         False,
         False,
     ]
+
+
+def test_a_mask_without_beta_and_density_selects_half(encoder) -> None:
+    assert (MaskConfig().density, MaskConfig(beta=2.0).density, MaskConfig(density=0.1).density) == (0.5, 0.0, 0.1)
+    assert MaskConfig(beta=1.0) == MaskConfig(beta=1.0, density=0.0) != MaskConfig()
+    assert saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL)).density == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("options", "hardly"), [({"beta": 1e4}, True), ({"density": 0.01}, True), ({}, False)])
+def test_a_mask_that_leaves_the_forget_term_hardly_anything_says_so(encoder, options, hardly) -> None:
+    mask = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, unit="question", **options))
+    squares = squared_gradients(encoder, [[example] for example in SPLITS.forget], list(mask.bits)).squares
+    inside = sum(float(squares[name][mask.of(name)].sum()) for name in mask.bits)
+    assert mask.forget_share == pytest.approx(
+        inside / sum(float(square.sum()) for square in squares.values()), rel=1e-4
+    )
+    assert bool(mask.warning) is hardly
+    if hardly:
+        assert "set mask.density, e.g. to 0.5" in mask.warning

@@ -51,9 +51,9 @@ def recipe(folder: Path, *, name: str = "mini", trials: int = 2, **options: obje
     train = TrainConfig(steps=4, batch_size=3, retain_per_forget=2, save_every=2)
     methods = {
         "npo": MethodConfig("npo", role="baseline", trials=rates),
-        "vision": MethodConfig(family="mmunlearner", mask=MaskConfig(), trials=rates, options={"bound": 3.0}),
-        "language": MethodConfig(family="mmunlearner", mask=MaskConfig(parts=("language",)), trials=rates),
-        "random": MethodConfig(role="control", mask=MaskConfig(random=True), trials=rates),
+        "vision": MethodConfig(family="mmunlearner", mask=MaskConfig(beta=1.0), trials=rates, options={"bound": 3.0}),
+        "language": MethodConfig(family="mmunlearner", mask=MaskConfig(parts=("language",), beta=1.0), trials=rates),
+        "random": MethodConfig(role="control", mask=MaskConfig(beta=1.0, random=True), trials=rates),
     }
     config = RunConfig(
         name=name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, get_origin
@@ -303,6 +304,7 @@ def evaluate(
     *,
     out: Path,
     model: str = "",
+    against: str = "",
     oracle: Path | None = None,
     lmms: tuple[str, ...] = (),
     lmms_python: str = "",
@@ -318,6 +320,8 @@ def evaluate(
     Args:
         out: Directory for the answers (a line of JSON per item) and scores.json.
         model: Directory or hub id of the model to evaluate, or `people:vanilla`.
+        against: Model before unlearning, or directory of its answers: its accuracy is shown beside this one's, and what
+            was forgotten and lost. A model is asked the same questions; its answers are kept in OUT/against-NAME.
         oracle: Directory of the retain oracle's answers: the distance to them is shown, by KS and JS of truth ratios.
         lmms: Tasks of lmms-eval instead, e.g. `pope,mme,mmbench_en,mmmu_val`: general ability of the saved directory
             --model, written to OUT/lmms.json.
@@ -345,6 +349,13 @@ def evaluate(
         with waiting(LOADING):
             from mmunlearner.run import single
         single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
+    earlier = Path(against) if against else None
+    if earlier is not None and not any(earlier.glob("*.jsonl")):  # a model, and no answers
+        earlier = out / f"against-{re.sub(r'[^A-Za-z0-9.]+', '-', against).strip('-')}"
+        if not earlier.exists():
+            with waiting(LOADING):
+                from mmunlearner.run import single
+            single.evaluate(against, earlier, data=data, evaluate=evaluate, load=load, seed=seed)
     if judge.endpoint:
         with ProgressBar([Stage({"judge": 60.0})]) as progress:  # a guess: the endpoint alone knows its pace
             of_judge = progress.child("judge")
@@ -354,7 +365,12 @@ def evaluate(
         print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
     with waiting("scoring the answers"):
         scores = rescore(out)
-    show.scores(scores, out)
+    if earlier is None:
+        show.scores(scores, out)
+    else:
+        from mmunlearner.evaluate.against import Against
+
+        show.scores(scores, out, Against.of(against, earlier, out))
     if oracle is not None:
         show.distances(out, oracle)
 

@@ -20,7 +20,8 @@ from mmunlearner.data.splits import TRAINING_SETS
 if TYPE_CHECKING:
     from mmunlearner.data import Example
     from mmunlearner.data.collection import Beginning
-    from mmunlearner.evaluate import ModelScores, Reply
+    from mmunlearner.evaluate import ModelScores, Reply, Score
+    from mmunlearner.evaluate.against import Against
     from mmunlearner.run.forecast import Forecast
 
 VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -98,7 +99,8 @@ def mask(file: Path) -> None:
     parts = [_selected(part, counts) for part, counts in statistics["parts_density"].items()]
     layers = [_selected(layer["name"].removesuffix(".weight"), layer) for layer in statistics["layers"]]
     table("", columns, [*layers, *parts], numbers=True)
-    print(f"mask: {file} ({statistics['density']:.1%} of {', '.join(statistics['parts'])})")
+    share = f"{statistics['forget_share']:.1%} of the forget set's saliency"
+    print(f"mask: {file} ({statistics['density']:.1%} of {', '.join(statistics['parts'])}, with {share})")
 
 
 def _selected(name: str, counts: dict[str, int]) -> tuple[str, ...]:
@@ -123,19 +125,38 @@ def weight_changes(model: Path, *, masked: bool) -> None:
         print(f"weights moved: {changes['inside']:,} of {changes['total']:,}")
 
 
-def scores(model: ModelScores, folder: Path) -> None:
-    """Print the main metrics of an evaluation."""
+def scores(model: ModelScores, folder: Path, against: Against | None = None) -> None:
+    """Print the main metrics of an evaluation, or its accuracy beside that of an earlier model."""
     from mmunlearner.evaluate import METRICS
 
     metrics = [metric.name for metric in METRICS.values() if metric.on_terminal]
     rows = []
     for name, column in model.columns.items():
         figures = [column.get(metric) for metric in metrics]  # a column has the metrics of its task only
-        texts = [f"{100 * score.value:.1f} ± {100 * score.stderr:.1f}" if score else "" for score in figures]
+        texts = [percent(score) if score else "" for score in figures]
         rows.append((name, *texts, str(column["accuracy"].n)))
     columns = ("", *(metric.replace("_", " ") for metric in metrics), "n")
+    if against:
+        rows = [
+            (
+                column,
+                percent(model.columns[column]["accuracy"]),
+                percent(against.scores.columns[column]["accuracy"]),
+                f"{100 * gap.value:+.1f} ± {100 * gap.stderr:.1f}",
+                str(gap.n),
+            )
+            for column, gap in against.differences.items()
+        ]
+        columns = ("accuracy", "this model", against.name, "difference", "n")
     table("per cent, ± standard error clustered by entity", columns, rows, numbers=True)
+    if against:
+        print(against.verdict)
     print(f"these and all other metrics: {folder / 'scores.json'}")
+
+
+def percent(score: Score) -> str:
+    """Write a score with its standard error, in per cent."""
+    return f"{100 * score.value:.1f} ± {100 * score.stderr:.1f}"
 
 
 def replies(inquiries: Sequence[Example], models: Sequence[str], answers: Sequence[Sequence[Reply]]) -> None:

@@ -159,7 +159,13 @@ def _model(
         },
         mask=mask_name(method.mask) if method.mask else "",
         mask_config=method.mask,
+        forget_share=_forget_share(run, method),
     )
+
+
+def _forget_share(run: RunDir, method: MethodConfig) -> float | None:
+    """Return the share of the forget set's saliency inside a method's mask; None without a mask, or for an old one."""
+    return read_json(run.mask(mask_name(method.mask)).with_suffix(".json")).get("forget_share") if method.mask else None
 
 
 def free(run: RunDir, method: MethodConfig) -> str:

@@ -197,11 +197,13 @@ def find_run(path: Path | str) -> RunDir:
 
 
 def mask_name(mask: MaskConfig) -> str:
-    """Return the name of a mask's file: its parts, and the options that differ from the defaults.
+    """Return the name of a mask's file: its parts, and the options that differ from the first version's defaults.
 
     Where the words do not express every option, it ends with a hash of all options: no two masks share a file.
     """
-    default, beta, density = MaskConfig(), f"{mask.beta:g}", f"{mask.density:g}"
+    # The defaults of the first version, so that its files are found under their names.
+    default = MaskConfig(beta=1.0, density=0.0)
+    beta, density = f"{mask.beta:g}", f"{mask.density:g}"
     words = list(mask.parts) + [f"beta{beta}"] * (mask.beta != default.beta) + ["random"] * mask.random
     words += [f"density{density}"] * (mask.density != default.density)
     unit = f"batch{mask.batch}" if mask.unit == "batch" else mask.unit

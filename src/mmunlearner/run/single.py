@@ -108,7 +108,10 @@ def unlearn(
     """
     if mask:
         # The file replaces the run's own mask, and its options take the place of the method's: they are recorded.
-        method = replace(method, mask=saliency.load(mask).config)
+        loaded = saliency.load(mask)
+        if loaded.warning:
+            _log.warning("mask %s: %s", mask, loaded.warning)
+        method = replace(method, mask=loaded.config)
     config = RunConfig(data=data, train=train, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
     return _make(config, out, f"unlearn {NAME}", lambda run: run.model(NAME), user_mask=mask)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,6 +27,8 @@ from mmunlearner.run.validation import forget_target, stop_target, trial_items, 
 from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Trained, make_adapter, train_config
 from mmunlearner.unlearn import unlearn as train
+
+_log = logging.getLogger(__name__)
 
 
 def finetune(run: RunDir, name: str, progress: Progress) -> None:
@@ -71,6 +74,8 @@ def compute_masks(run: RunDir, progress: Progress) -> None:
                 encoder, run.splits, config, seed=run.config.seed, data_hashes=hashes, progress=progress,
                 store=run.all_squares,
             )  # fmt: skip
+            if mask.warning:
+                _log.warning("mask %s: %s", name, mask.warning)
             write_json(path.with_suffix(".json"), {**saliency.statistics(mask), **asdict(mask.cost)})
             mask.save(path)  # last: the mask's file marks it as complete
     discard(run.all_squares)  # at 32 bits or more for each bit of a mask

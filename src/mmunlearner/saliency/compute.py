@@ -173,6 +173,7 @@ def threshold(
     text = fishers["text"] if "language" in config.parts else Fisher({}, 0)
     pairs = ((forget.squares[name], _preserved(retain, text, name)) for name in names)
     beta = beta_for_density(pairs, config.density) if config.density else config.beta
+    assert beta is not None  # MaskConfig has made a number of it
     # Of the sorted names, so that the control does not depend on the order in which a model lists its weights.
     seeds = {name: seed + 7919 * rank for rank, name in enumerate(sorted(names))}
     bits, layers = {}, []
@@ -190,6 +191,7 @@ def threshold(
                 "candidates": selected.numel(),
                 "saliency_forget": squares.mean().item(),
                 "saliency_preserve": preserved.mean().item(),
+                "saliency_selected": (squares * selected).mean().item(),
             }
         )
     weights = dict(model.named_parameters())
@@ -258,4 +260,5 @@ def statistics(mask: Mask) -> dict[str, Any]:
         for part in mask.info["parts"]
     }
     settings = {key: mask.info[key] for key in ("beta", "unit", "random", "parts", "units", "source")}
-    return {**settings, "density": mask.density, "parts_density": by_part, "layers": layers}
+    shares = {"density": mask.density, "forget_share": mask.forget_share}
+    return {**settings, **shares, "parts_density": by_part, "layers": layers}

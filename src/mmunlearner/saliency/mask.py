@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from mmunlearner.config import MaskConfig
+from mmunlearner.config import DENSITY, MaskConfig
 from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import parse_json, write_bytes
 from mmunlearner.core.recipes import build
@@ -25,6 +25,8 @@ from mmunlearner.saliency.mask_content import OPTIONS, check_content, checksum
 
 _log = logging.getLogger(__name__)
 FORMAT = "mmunlearner-mask-1"
+HARDLY_WEIGHTS, HARDLY_SALIENCY = 0.05, 0.2
+"""Shares of the candidates, and of the forget set's saliency, below which a mask is said to leave hardly anything."""
 MAKE_AGAIN = "make it again with `mmunlearner mask`"
 
 
@@ -60,6 +62,27 @@ class Mask:
     def density(self) -> float:
         """Share of the candidates that are selected."""
         return self.selected / max(self.size, 1)
+
+    @property
+    def forget_share(self) -> float | None:
+        """Share of the forget set's saliency, the sum of S_forget, at the selected weights; None in earlier masks."""
+        layers = self.info["layers"]
+        if any("saliency_selected" not in layer for layer in layers):
+            return None
+        whole = sum(layer["saliency_forget"] * layer["candidates"] for layer in layers)
+        return sum(layer["saliency_selected"] * layer["candidates"] for layer in layers) / whole if whole else 0.0
+
+    @property
+    def warning(self) -> str:
+        """Sentence on a mask that leaves the forget term hardly anything; empty for any other."""
+        share = self.forget_share
+        if self.density >= HARDLY_WEIGHTS and (share is None or share >= HARDLY_SALIENCY):
+            return ""
+        saliency = "" if share is None else f", with {share:.1%} of what the forget set's loss reacts to"
+        return (
+            f"it selects {self.density:.1%} of the candidate weights{saliency}: the forget term will hardly change "
+            f"anything; set mask.density, e.g. to {DENSITY:g}, in the place of mask.beta"
+        )
 
     def save(self, path: Path | str) -> Path:
         """Write the mask to `path` (safetensors), whole or not at all."""

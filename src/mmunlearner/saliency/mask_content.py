@@ -31,6 +31,8 @@ class LayerInfo(TypedDict):
     candidates: Count
     saliency_forget: NotNegative
     saliency_preserve: NotNegative
+    saliency_selected: NotRequired[NotNegative]
+    """Mean over all its weights of what S_forget is at the selected ones, and 0 elsewhere; absent in earlier masks."""
 
 
 class MaskInfo(TypedDict):
