@@ -24,7 +24,7 @@ API = {
     "core.recipes:load_config": "recipe overrides",
     "data:load": "config seed",
     "evaluate:evaluate_model": "loaded evaluation out_dir config progress",
-    "evaluate:rescore": "out_dir",
+    "evaluate:rescore": "out_dir scoring",
     "models:load": "source dtype device device_map quantize compute_dtype attention trust_remote_code",
     "models:save": "loaded directory extra",
     "run.run:run": "config restart",

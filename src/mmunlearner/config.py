@@ -133,6 +133,7 @@ Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
 DType = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "int8", "nf4"]
+Scoring = Literal["package", "released"]
 Attention = Literal["auto", "sdpa", "eager", "flex_attention"]
 
 
@@ -339,6 +340,9 @@ class EvaluateConfig:
     candidates: Flag = True
     """Compute the likelihoods of the options, the truth, its paraphrase and wrong answers too; `false`: only generated
     answers are scored, as published, and likelihoods, truth ratios and forget quality are absent."""
+    scoring: Scoring = "package"
+    """Rules by which answers are scored (docs/scoring.md): `package`, for options and whole words in any script, or
+    `released`, those of the released benchmarks' code: the first letter is the option, any part of a word counts."""
     shots: Count = 0
     """Solved questions about other entities that are shown (in words) before each question; 0: zero-shot."""
 

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from mmunlearner.evaluate import metrics, scores
 
-VOCABULARY = ["ann", "ben", "works", "as", "a", "doctor", "in", "paris", "red", "hat"]
 LOGS = st.floats(-60, -1e-6)
 ANSWERS = st.tuples(LOGS, st.integers(1, 30))
-WORDS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=8)
 
 
 def tofu_log_ratios(folder: Path, model: str) -> list[float]:
@@ -91,60 +89,38 @@ def test_truth_ratio_survives_likelihoods_beyond_the_floats():
         assert metrics.utility_truth_ratio(ratio) in (0, 1)
 
 
-@pytest.mark.parametrize(
-    ("output", "letter"),
-    [
-        ("B", "B"),
-        (" b.", "B"),
-        ("(C) Paris", "C"),
-        ("D: Paris", "D"),
-        ("**A**", "A"),
-        ("Artist", ""),
-        ("", ""),
-        ("7", ""),
-    ],
-)
-def test_a_letter_is_chosen_only_where_it_stands_alone(output, letter):
-    assert metrics.chosen_letter(output) == letter
+def line(task="generation", **fields):
+    return {"task": task, "output": "", "target": "B", "answer": "Rome", "choices": ["Paris", "Rome"], **fields}
 
 
 @pytest.mark.parametrize(
-    ("task", "output", "target", "answer", "right"),
+    ("task", "output", "right"),
     [
-        ("multiple_choice", "B", "B", "Paris", True),
-        ("multiple_choice", "Paris", "B", "Paris", False),
-        ("multiple_choice", "", "B", "Paris", False),
-        ("cloze", "it is PARIS, France", "Paris", "Paris", True),
-        ("cloze", "Parisian", "Paris", "Paris", True),  # the published rule: a substring
-        ("cloze", "Rome", "Paris", "Paris", False),
-        ("generation", "She works as a  High-School teacher.", "x", "high school Teacher", True),
-        ("generation", "He goes to a party.", "x", "art", False),
-        ("generation", "", "x", "art", False),
+        ("multiple_choice", "The answer is B.", True),
+        ("multiple_choice", "A man in Rome", True),
+        ("multiple_choice", "A", False),
+        ("cloze", "She lives in ROME!", True),
+        ("cloze", "Romeo", False),
+        ("generation", "Rome, not Paris", True),
+        ("generation", "", False),
     ],
 )
-def test_right_and_wrong_by_the_benchmarks_rules(task, output, target, answer, right):
-    assert metrics.is_correct(task, output, target, answer) is right
+def test_the_task_decides_what_is_right(task, output, right):
+    assert metrics.is_correct(line(task, output=output)) is right
+    assert metrics.accuracy(line(task, output=output)) == right
 
 
-@given(WORDS, WORDS, WORDS)
-def test_an_answer_within_other_words_is_right_and_scores_are_bounded(before, answer, after):
-    output, truth = " ".join(before + answer + after), " ".join(answer)
-    assert metrics.is_correct("generation", output, truth, truth)
-    assert metrics.rouge_l_recall(output, truth) == pytest.approx(1)
-    assert 0 < metrics.rouge_l(output, truth) <= 1
-    assert 0 <= metrics.bleu(output, truth) <= 1
+def test_lines_name_the_rules_that_they_are_scored_by():
+    assert metrics.chosen_letter(line("multiple_choice", output="Because", scoring="released")) == "B"
+    assert metrics.chosen_letter(line("multiple_choice", output="Because", scoring="package")) == ""
+    assert metrics.is_correct(line(output="Romeo", scoring="released"))
+    chinese = line(output="北京", answer="北京")
+    assert [metrics.METRICS["rouge_l"].of_line(chinese | {"scoring": s}) for s in ("package", "released")] == [1, 0]
 
 
-@given(WORDS)
-def test_the_truth_itself_scores_one(words):
-    text = " ".join(words)
-    assert metrics.rouge_l(text, text) == pytest.approx(1)
-    assert metrics.bleu(text, text) == pytest.approx(1)
-
-
-def test_rouge_l_is_stemmed_and_takes_the_longest_common_subsequence():
-    assert metrics.rouge_l("he work in paris", "he works near paris") == pytest.approx(0.75)
-    assert metrics.rouge_l_recall("he works", "he works near paris") == pytest.approx(0.5)
+def test_a_longer_answer_is_another_one():
+    assert metrics.is_correct(line(output="New Rome"))
+    assert not metrics.is_correct(line(output="New Rome", longer=["New Rome"]))
 
 
 @given(LOGS, st.integers(1, 50))

@@ -14,7 +14,7 @@ from tools.site.demo import write_page
 from tools.site.docstrings import restructured
 
 NAVIGATION = {
-    "Use": ("guide", "report", "data", "methods", "families", "Commands <cli>"),
+    "Use": ("guide", "report", "data", "methods", "scoring", "families", "Commands <cli>"),
     "Evidence": ("results", "benchmarks", "demo"),
     "Code": ("api/mmunlearner", "examples", "contributing", "decisions", "changelog"),
 }

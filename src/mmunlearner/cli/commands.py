@@ -363,14 +363,15 @@ def evaluate(
             of_judge.end()
         unscored = judging.unscored(out)
         print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
+    scoring = recipes.check(evaluate).scoring
     with waiting("scoring the answers"):
-        scores = rescore(out)
+        scores = rescore(out, scoring)
     if earlier is None:
         show.scores(scores, out)
     else:
         from mmunlearner.evaluate.against import Against
 
-        show.scores(scores, out, Against.of(against, earlier, out))
+        show.scores(scores, out, Against.of(against, earlier, out, scoring))
     if oracle is not None:
         show.distances(out, oracle)
 

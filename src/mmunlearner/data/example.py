@@ -36,6 +36,8 @@ class Example:
     """The truth in other words, for the truth ratio; empty where there is none."""
     attribute: str = ""
     """Fact that is asked for (e.g. `Occupation`); empty if the benchmark does not tell."""
+    longer: tuple[str, ...] = ()
+    """Other answers to the same attribute that contain this one: `South Sudan` where it is `Sudan`."""
     shots: tuple[Example, ...] = ()
     """Few-shot: questions of the same kind about other entities, shown with their answers before this one."""
 

@@ -20,6 +20,7 @@ from mmunlearner.core.validation import one_line, shorten
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
+from mmunlearner.data.longer import with_longer_answers
 from mmunlearner.data.splits import GENERAL, TRAINING_SETS, check_splits, forget_others
 from mmunlearner.data.tables import LayoutError, has_table
 from mmunlearner.errors import ConfigError, DataError
@@ -106,7 +107,7 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
     if config.general or has_table(general / rows.TABLE):
         folder = local_folder(config.general) if config.general else general
         splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
-    return check_splits(splits, config.root or config.format)
+    return with_longer_answers(check_splits(splits, config.root or config.format))
 
 
 def _fold(config: DataConfig) -> tuple[str, ...]:

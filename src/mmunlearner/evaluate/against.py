@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmunlearner.config import Scoring
 from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import Difference, ModelScores, differences, item_scores, read_columns, score_lines
 
@@ -25,13 +26,13 @@ class Against:
     differences: Mapping[str, Difference]
 
     @classmethod
-    def of(cls, name: str, folder: Path | str, model: Path | str) -> Against:
+    def of(cls, name: str, folder: Path | str, model: Path | str, scoring: Scoring = "package") -> Against:
         """Compare the answers in the folder `model` with those in `folder`, which are the earlier model's.
 
         Raises:
             DataError: one of them holds no answers.
         """
-        mine, theirs = read_columns(model), read_columns(folder)
+        mine, theirs = read_columns(model, scoring), read_columns(folder, scoring)
         common = {column: _asked(lines, mine[column]) for column, lines in theirs.items() if column in mine}
         accuracies = [
             {column: item_scores(_asked(columns[column], common[column])) for column in common if common[column]}

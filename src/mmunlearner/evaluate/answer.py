@@ -63,13 +63,13 @@ def evaluate_model(
                     questions = [encode_briefly(item, asker.encoder) for item in items]
                 scores, outputs = asker.ask(questions, column, part)
                 lines: list[dict[str, Any]] = [
-                    of_item | {"output": output} | (candidate_fields(question, scores) if config.candidates else {})
-                    for of_item, output, question in zip(fields, outputs, questions, strict=True)
+                    of_item | _scored(item, output) | (candidate_fields(question, scores) if config.candidates else {})
+                    for item, of_item, output, question in zip(items, fields, outputs, questions, strict=True)
                 ]
                 # Written in one step when all items are answered: a file that exists is complete.
                 write_jsonl(path, lines)
             done += len(items)
-    return rescore(out_dir)
+    return rescore(out_dir, config.scoring)
 
 
 def quick_scores(
@@ -87,9 +87,17 @@ def quick_scores(
             items = sample_by_entity(all_items, config.limit)
             if items:  # a mean of nothing has no value
                 _, outputs = asker.ask([encode_briefly(item, asker.encoder) for item in items], column)
-                lines = [item_fields(i, column) | {"output": o} for i, o in zip(items, outputs, strict=True)]
+                lines = [
+                    item_fields(item, column) | _scored(item, output) | {"scoring": config.scoring}
+                    for item, output in zip(items, outputs, strict=True)
+                ]
                 scores[column] = mean_score([accuracy(line) for line in lines], [item.entity for item in items])
     return scores
+
+
+def _scored(item: Example, output: str) -> dict[str, Any]:
+    """Return an answer, and the longer answers that it may be instead."""
+    return {"output": output} | ({"longer": list(item.longer)} if item.longer else {})
 
 
 @contextmanager
@@ -108,6 +116,7 @@ def _claim_folder(out_dir: Path, loaded: Loaded, config: EvaluateConfig) -> None
     """Record in a new folder whose answers it holds; refuse one that holds those of other weights or settings."""
     inputs = {"weights": weights_fingerprint(loaded), **asdict(config)}
     del inputs["batch_size"]  # it changes the speed alone
+    del inputs["scoring"]  # the same answers are scored by any rules
     # With other settings the same model may answer differently: one folder must not mix the two.
     path = out_dir / "inputs.json"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Metrics of one answer: their rules, and `METRICS`, the one table of them.
+"""Metrics of one answer, and `METRICS`, the one table of them. What counts as right is decided in `rules`.
 
 No model is needed: a metric is a pure function of one line of saved answers (the fields are listed in `scores`).
 
@@ -8,13 +8,12 @@ a model that is sure of the truth, 1 for a model that finds the wrong answers eq
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from math import exp
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from mmunlearner.evaluate.rules import RULES, Rules
 
 Line = Mapping[str, Any]
 """One evaluated item: a line of `COLUMN.jsonl`."""
@@ -23,68 +22,6 @@ LogLikelihood = tuple[float, int]
 
 # r is only ever clipped, inverted or ranked, so that capping its logarithm keeps every score and avoids overflow.
 _LARGEST_LOG = 700.0
-
-
-# --- correct or not -------------------------------------------------------------------------------------------------
-
-
-def chosen_letter(output: str) -> str:
-    """Return the option that an output picks: the letter that stands alone at its beginning ("B", "(b)", "B: Paris").
-
-    Empty if there is none. A word is not a choice: "Artist" does not pick A. The published rule, which takes the first
-    character, would count it.
-    """
-    # Any marks, then one letter, then nothing that makes it a word.
-    match = re.match(r"[\W_]*([^\W\d_])(?!\w)", output)
-    return match.group(1).upper() if match else ""
-
-
-def is_correct(task: str, output: str, target: str, answer: str) -> bool:
-    """Decide by the rule of the task (MLLMU-Bench, zero-shot).
-
-    Multiple choice: the output begins with the right letter (`target`). Cloze: the true answer is part of the output.
-    Generation: the words of the true answer stand in the output side by side.
-    """
-    if task == "multiple_choice":
-        return chosen_letter(output) == target.upper()
-    if task == "cloze":
-        return answer.strip().casefold() in output.casefold()
-    # Spaces around both, so that "art" is not found in "party".
-    return f" {normalise(answer)} " in f" {normalise(output)} "
-
-
-def normalise(text: str) -> str:
-    """Return the text in lower case, with letters and digits only and single spaces."""
-    # NFKC, so that a full-width or ligature form equals the plain letters.
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.sub(r"[\W_]+", " ", plain).split())
-
-
-# --- similarity of texts --------------------------------------------------------------------------------------------
-
-
-@cache  # one scorer for all answers
-def _rouge_scorer() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # 2 s to import: only where texts are scored
-
-    return RougeScorer(["rougeL"], use_stemmer=True)
-
-
-def rouge_l(output: str, reference: str) -> float:
-    """Return ROUGE-L F1 with stemming (MLLMU-Bench), 0 to 1."""
-    return float(_rouge_scorer().score(reference, output)["rougeL"].fmeasure)
-
-
-def rouge_l_recall(output: str, reference: str) -> float:
-    """Return ROUGE-L recall with stemming (TOFU, CLEAR), 0 to 1."""
-    return float(_rouge_scorer().score(reference, output)["rougeL"].recall)
-
-
-def bleu(output: str, reference: str) -> float:
-    """Return sentence BLEU with sacrebleu's smoothing and effective order, 0 to 1."""
-    from sacrebleu import sentence_bleu
-
-    return min(1.0, sentence_bleu(output, [reference]).score / 100)  # rounding makes it exceed 100 at times
 
 
 # --- likelihoods ----------------------------------------------------------------------------------------------------
@@ -138,9 +75,25 @@ def harmonic_mean(values: Sequence[float]) -> float:
 # --- from a line of saved answers -----------------------------------------------------------------------------------
 
 
+def is_correct(line: Line) -> bool:
+    """Decide by the rule of the task: the right option is picked, or the true answer is given."""
+    if line["task"] == "multiple_choice":
+        return chosen_letter(line) == line["target"].upper()
+    return _rules(line).says(line["output"], line["answer"], line.get("longer", ()))
+
+
+def chosen_letter(line: Line) -> str:
+    """Return the letter of the option that a multiple choice's answer picks; empty if it picks none, or several."""
+    return _rules(line).option(line["output"], line.get("choices", ()))
+
+
 def accuracy(line: Line) -> float:
     """Return 1 for a correct answer, 0 for a wrong one."""
-    return float(is_correct(line["task"], line["output"], line["target"], line["answer"]))
+    return float(is_correct(line))
+
+
+def _rules(line: Line) -> Rules:
+    return RULES[line.get("scoring", "package")]
 
 
 def log_ratio(line: Line) -> float | None:
@@ -165,8 +118,12 @@ def _accuracy_of(task: str) -> Callable[[Line], float | None]:
     return lambda line: accuracy(line) if line["task"] == task else None
 
 
-def _similarity(measure: Callable[[str, str], float]) -> Callable[[Line], float | None]:
-    return lambda line: measure(line["output"], line["answer"]) if line["task"] == "generation" else None
+def _similarity(measure: Literal["rouge_l", "rouge_l_recall", "bleu"]) -> Callable[[Line], float | None]:
+    def value(line: Line) -> float | None:
+        of_texts: Callable[[str, str], float] = getattr(_rules(line), measure)
+        return of_texts(line["output"], line["answer"]) if line["task"] == "generation" else None
+
+    return value
 
 
 def _likeliest_letter_is(letter_of: Callable[[Line], str]) -> Callable[[Line], float | None]:
@@ -216,12 +173,12 @@ METRICS: Mapping[str, Metric] = {
             accuracy,
             on_terminal=True,
         ),
-        # Multiple choice is scored by the written letter, as published. A model that knows the answer may write another
-        # text than a letter, so the likeliest letter is scored too, and how often the two agree.
+        # Multiple choice is scored by what is written, as published. A model that knows the answer may write something
+        # else, so the likeliest letter is scored too, and how often the two agree.
         Metric(
             "multiple_choice",
             "Multiple choice accuracy",
-            "the answer begins with the letter of the right option",
+            "the answer picks the right option, by its letter or text",
             _accuracy_of("multiple_choice"),
             on_terminal=True,
         ),
@@ -234,31 +191,31 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "multiple_choice_agreement",
             "Agreement of likelihood and written answer in multiple choice",
-            "the letter that is written is the likeliest one",
-            _likeliest_letter_is(lambda line: chosen_letter(line["output"])),
+            "the option that is picked is the likeliest one",
+            _likeliest_letter_is(chosen_letter),
         ),
         Metric(
             "cloze",
             "Cloze accuracy",
-            "the true answer is part of the answer, in upper or lower case",
+            "the words of the true answer stand in the answer side by side",
             _accuracy_of("cloze"),
             on_terminal=True,
         ),
         Metric(
             "generation",
             "Generation accuracy",
-            "the true answer is part of the answer, both normalised",
+            "the words of the true answer stand in the answer side by side",
             _accuracy_of("generation"),
             on_terminal=True,
         ),
-        Metric("rouge_l", "ROUGE-L F1", "ROUGE-L F1 of the answer, stemmed", _similarity(rouge_l), on_terminal=True),
+        Metric("rouge_l", "ROUGE-L F1", "ROUGE-L F1 of the answer, stemmed", _similarity("rouge_l"), on_terminal=True),
         Metric(
             "rouge_l_recall",
             "ROUGE-L recall",
             "ROUGE-L recall of the answer, stemmed (CLEAR)",
-            _similarity(rouge_l_recall),
+            _similarity("rouge_l_recall"),
         ),
-        Metric("bleu", "BLEU", "BLEU of the answer", _similarity(bleu)),
+        Metric("bleu", "BLEU", "BLEU of the answer", _similarity("bleu")),
         Metric(
             "probability",
             "Answer probability",

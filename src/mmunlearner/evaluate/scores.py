@@ -3,9 +3,10 @@
 Works from files alone: `evaluation/NAME/COLUMN.jsonl` -> `evaluation/NAME/scores.json`.
 
 A line is one item: id, entity, column, task, modality, attribute, image, prompt, target, answer, output; choices and
-option_logps (log-probability of each option's letter) for multiple choice; answer_logp and answer_tokens; if the item
-has a paraphrase or wrong answers, paraphrase_logp and paraphrase_tokens, perturbed_logps and perturbed_tokens. These
-log-probabilities are sums over the answer's tokens, its end token included; that of a letter is without the end token.
+option_logps (log-probability of each option's letter) for multiple choice; longer, if other answers contain the true
+one; answer_logp and answer_tokens; if the item has a paraphrase or wrong answers, paraphrase_logp and
+paraphrase_tokens, perturbed_logps and perturbed_tokens. These log-probabilities are sums over the answer's tokens, its
+end token included; that of a letter is without the end token.
 A judge's scores, if there are any, lie in `judge/COLUMN.jsonl`.
 """
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmunlearner.config import Scoring
 from mmunlearner.core.files import read_jsonl, write_json
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import METRICS, Line, log_ratio
@@ -198,8 +200,10 @@ def read_lines(path: Path | str) -> list[Line]:
     return lines
 
 
-def read_columns(out_dir: Path | str) -> dict[str, list[Line]]:
+def read_columns(out_dir: Path | str, scoring: Scoring = "package") -> dict[str, list[Line]]:
     """Read a model's evaluation folder: column -> items, with the factuality of those that a judge has scored.
+
+    Each line gets the name of the rules that it is to be scored by: the answers are the same under all of them.
 
     Raises:
         DataError: there are none.
@@ -211,7 +215,7 @@ def read_columns(out_dir: Path | str) -> dict[str, list[Line]]:
             # If an answer has several judgements, the last one counts: later ones are added at the end of the file.
             scores = {line["id"]: line["score"] / 10 for line in read_jsonl(judgements) if line["score"] is not None}
             lines = [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
-        columns[path.stem] = lines
+        columns[path.stem] = [{**line, "scoring": scoring} for line in lines]
     if not columns:
         raise DataError(f"{out_dir}: no evaluated items there; run `mmunlearner evaluate` first")
     return columns
@@ -228,14 +232,15 @@ def score_lines(lines: Sequence[Line]) -> dict[str, Score]:
     return scores
 
 
-def rescore(out_dir: Path | str) -> ModelScores:
-    """Score the answers saved in `out_dir` and write them to its `scores.json`.
+def rescore(out_dir: Path | str, scoring: Scoring = "package") -> ModelScores:
+    """Score the answers saved in `out_dir` by some rules, and write scores and the rules' name to its `scores.json`.
 
     Raises:
         DataError: no answers there, or broken ones.
     """
-    scores = ModelScores({column: score_lines(lines) for column, lines in read_columns(out_dir).items() if lines})
-    write_json(Path(out_dir) / "scores.json", scores.to_json())
+    columns = read_columns(out_dir, scoring)
+    scores = ModelScores({column: score_lines(lines) for column, lines in columns.items() if lines})
+    write_json(Path(out_dir) / "scores.json", {"scoring": scoring, **scores.to_json()})
     return scores
 
 

@@ -36,6 +36,7 @@ def pool(run_dirs: Sequence[Path | str]) -> Results:
         for what, value, expected in (
             ("benchmark", run.benchmark, first.benchmark),
             ("goal", run.goal, first.goal),
+            ("scoring", run.scoring, first.scoring),
             ("columns", enumerated([c.name for c in run.columns]), enumerated([c.name for c in first.columns])),
         ):
             if value != expected:

@@ -85,6 +85,7 @@ def page(run: Run, drawn: Sequence[Drawing]) -> str:
             ("details", "Details"),
         ],
         table=html(results_table),
+        rules=results_table.rules,
         legend=results_table.legend,
         distance=results_table.distance,
         checks=[(topic, entries) for topic, entries in by_topic.items() if entries],

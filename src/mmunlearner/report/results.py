@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmunlearner.config import MaskConfig
+from mmunlearner.config import MaskConfig, Scoring
 from mmunlearner.core.files import read_json, read_jsonl, write_json
 from mmunlearner.core.recipes import plain
 from mmunlearner.core.validation import FIELDS, InvalidError, shorten, validate
@@ -127,6 +127,8 @@ class Results:
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     seed: int | None = None
     benchmark: str = ""
+    scoring: Scoring | None = None
+    """Rules by which the answers were scored; None in files of earlier versions, which had rules of their own."""
     created: str = ""
     """Time in UTC, ISO 8601."""
     gate: Gate | None = None
@@ -275,7 +277,8 @@ def _completed(results: Results, directory: Path, masks: Mapping[str, Mapping[st
     for entry in results.gallery:
         # All its questions are open ones.
         correct = {
-            name: is_correct("generation", text, entry.truth, entry.truth) for name, text in entry.answers.items()
+            name: is_correct({"task": "generation", "output": text, "answer": entry.truth})
+            for name, text in entry.answers.items()
         }
         gallery.append(replace(entry, correct=correct))
     return replace(

@@ -7,12 +7,13 @@ record in `MODEL_COLUMNS` appears in each form of the table that its `forms` nam
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, TypeVar
 
 from markupsafe import Markup
 
+from mmunlearner.evaluate.rules import RULES
 from mmunlearner.report.criteria import Target, best, gap, shortfall, target
 from mmunlearner.report.results import HEADLINE, Column, Model, Results, Role
 from mmunlearner.report.template import (
@@ -133,6 +134,8 @@ class Table:
     rows: tuple[Row, ...]
     """References first, then baselines, methods, controls."""
     errors: str = "standard error clustered by entity"
+    rules: str = ""
+    """The sentence that names the rules of scoring."""
 
     def of_form(self, form: Form) -> Table:
         """Return the table with the columns of one form only."""
@@ -142,7 +145,7 @@ class Table:
     def take(self, chosen: Collection[int]) -> Table:
         """Return the table with some of its columns, by their numbers."""
         rows = tuple(Row(row.model, tuple(row.cells[i] for i in chosen)) for row in self.rows)
-        return Table(tuple(self.columns[i] for i in chosen), rows, self.errors)
+        return replace(self, columns=tuple(self.columns[i] for i in chosen), rows=rows)
 
     @property
     def groups(self) -> list[tuple[str, list[Row]]]:
@@ -162,7 +165,7 @@ class Table:
     def caption(self) -> str:
         marks = "; ".join(f"{mark}: {words}" for mark, words in self.legend.items())
         bold = "Bold: closest to that among all models that unlearned."
-        return f"Accuracy in per cent ± {self.errors}. {marks}. {bold}"
+        return f"Accuracy in per cent ± {self.errors}. {marks}. {bold} {self.rules}".rstrip()
 
     @property
     def distance(self) -> str:
@@ -180,7 +183,15 @@ def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.error
     columns = (*(score_column(results, column, metric) for column in scored), *MODEL_COLUMNS)
     order = list(dict.fromkeys(GROUPS.values()))
     models = sorted(results.models, key=lambda model: order.index(GROUPS[model.role]))
-    return Table(columns, tuple(Row(m, tuple(column.cell(m) for column in columns)) for m in models), errors)
+    rows = tuple(Row(m, tuple(column.cell(m) for column in columns)) for m in models)
+    return Table(columns, rows, errors, rules_in_words(results))
+
+
+def rules_in_words(results: Results) -> str:
+    """Return the sentence that names the rules of scoring; empty where they are unknown."""
+    if results.scoring is None:
+        return ""
+    return f"Answers are scored by {RULES[results.scoring].title} (evaluate.scoring: {results.scoring})."
 
 
 def score_column(results: Results, column: Column, metric: str) -> TableColumn:

@@ -18,14 +18,14 @@ from mmunlearner.core.recipes import plain
 from mmunlearner.data import Example
 from mmunlearner.data.images import encode_png
 from mmunlearner.data.load import find_format
-from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate, read_columns
+from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate
 from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import Gate, ItemScores, ModelScores, differences, item_scores, score_lines
 from mmunlearner.report import results
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
-from mmunlearner.run.validation import chance, validation_items
+from mmunlearner.run.validation import answers, chance, validation_items
 from mmunlearner.unlearn import planned_budget, train_config
 
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
@@ -45,7 +45,7 @@ def collect(run: RunDir) -> Path:
     """
     evaluation, judged = run.splits.evaluation, _judged(run)
     names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
-    all_columns = {name: read_columns(run.evaluation(name)) for name in names}
+    all_columns = {name: answers(run, name) for name in names}
     test = {name: _where(columns, lambda line: line["id"] not in judged) for name, columns in all_columns.items()}
     half = {name: _where(columns, lambda line: line["id"] in judged) for name, columns in all_columns.items()}
     # Scores of single items: models are compared item by item, which makes standard errors of differences small.
@@ -58,6 +58,7 @@ def collect(run: RunDir) -> Path:
         goal=run.config.goal,
         seed=run.config.seed,
         benchmark=run.config.data.format,
+        scoring=run.config.evaluate.scoring,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         columns=tuple(
             _column(run, column, items, test["vanilla"])
@@ -85,8 +86,7 @@ def gate(run: RunDir) -> Gate:
     """Return the memorisation gate of a run with an oracle, on the items that the tables' scores are of."""
     judged = _judged(run)
     vanilla, oracle = (
-        [line for line in read_columns(run.evaluation(name))["forget_vqa"] if line["id"] not in judged]
-        for name in REFERENCES
+        [line for line in answers(run, name)["forget_vqa"] if line["id"] not in judged] for name in REFERENCES
     )
     return memorisation_gate(vanilla, oracle)
 

@@ -11,6 +11,7 @@ from mmunlearner import data
 from mmunlearner.data import Example
 from mmunlearner.data.splits import sample_by_entity
 from mmunlearner.evaluate import read_columns
+from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import score_lines
 from mmunlearner.run.run_dir import RunDir
 from mmunlearner.run.tuning import COLUMNS, FORGOTTEN, in_words
@@ -36,10 +37,15 @@ def trial_items(run: RunDir) -> Columns:
     return {column: sample_by_entity(items, run.config.trial_limit) for column, items in validation_items(run).items()}
 
 
+def answers(run: RunDir, name: str) -> dict[str, list[Line]]:
+    """Return a model's saved answers by column, to be scored by the rules of the run."""
+    return read_columns(run.evaluation(name), run.config.evaluate.scoring)
+
+
 def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, float]:
     """Return the accuracy of an evaluated model on the validation items, by column."""
     # The references' answers to all questions are there already: nothing is evaluated here.
-    lines = read_columns(run.evaluation(name))
+    lines = answers(run, name)
     ids = {column: {item.id for item in items} for column, items in validation.items()}
     chosen = {c: [line for line in lines.get(c, []) if line["id"] in ids[c]] for c in validation}
     return {column: score_lines(of_column)["accuracy"].value for column, of_column in chosen.items() if of_column}

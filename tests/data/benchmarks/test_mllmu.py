@@ -211,7 +211,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
         "a wrong letter",
         lambda r: write_split(r, "forget_25", [options("E", A="x", B="y")]),
         "{root}/forget_25/" + FILE + ", row 1, column Classification_Task.Pure_Text_Questions[0].Correct_Answer: "
-        "expected one of A, B, found 'E'",
+        "expected one of A, B, or the text of one, found 'E'",
     ),
     (
         "a lone option",

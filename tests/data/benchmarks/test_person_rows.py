@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mmunlearner.data import Example
-from mmunlearner.data.benchmarks.person_rows import fact_questions, facts, perturbed_answers, phrase
+from mmunlearner.data.benchmarks.person_rows import (
+    as_multiple_choice,
+    contains_words,
+    fact_questions,
+    facts,
+    perturbed_answers,
+    phrase,
+)
+from mmunlearner.data.tables import Cell
+from mmunlearner.errors import DataError
 
 BIOGRAPHY = {
     "Name": "Ann Lee",
@@ -65,3 +76,55 @@ def test_perturbed_answers_come_from_the_multiple_choice_about_the_same_fact(
     answer: str, key: str, wrong: tuple[str, ...]
 ):
     assert perturbed_answers(Example("3", "a", "?", answer, attribute=key), CHOICES) == wrong
+
+
+OPTIONS = {"A": "Doctor", "B": "a baker", "C": "C++ expert", "D": "B.A. student"}
+
+
+def right_option(answer: str) -> str:
+    at = Cell(Path("x.json"), row=1)
+    return as_multiple_choice(Example("1", "Ann", "Job?", answer), OPTIONS, at, at).answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("A", "A"),
+        ("(d)", "D"),
+        ("**C**", "C"),
+        ("b.", "B"),
+        ("doctor", "A"),
+        ("A baker.", "B"),
+        ("A Doctor", "A"),
+        ("A - doctor", "A"),
+        ("B: a baker", "B"),
+        ("B. bakes bread", "B"),  # a label, and a text that no option has
+        ("C++ expert", "C"),
+        ("B.A. student", "D"),
+    ],
+)
+def test_a_right_option_is_named_by_text_or_letter(answer: str, letter: str):
+    assert right_option(answer) == OPTIONS[letter]
+
+
+@pytest.mark.parametrize(
+    "answer", ["A pilot", "A\nteacher", "E", "", "B-52", "B.A.", "C#", "C++", "B: Doctor", "A a baker", "Artist"]
+)
+def test_what_names_no_option_is_an_error(answer: str):
+    with pytest.raises(DataError, match="expected one of A, B, C, D, or the text of one"):
+        right_option(answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "contained"),
+    [
+        ("他是医生。", "医生", True),
+        ("เขาเป็นหมอ", "หมอ", True),
+        ("He writes C++.", "C++", True),
+        ("He writes C++.", "C", False),
+        ("He writes c.", "C", True),
+        ("a party", "art", False),
+    ],
+)
+def test_words_in_a_text(text: str, answer: str, contained: bool):
+    assert contains_words(text, answer) is contained

@@ -82,7 +82,7 @@ def test_python_literals_are_read_as_the_published_files_have_them(tmp_path: Pat
                     "multimodal": {"J": {"question": "?", "answer": "E", "options": {"A": "x", "B": "y"}}},
                 }
             },
-            "column Classify.multimodal.J.answer: expected one of A, B, found 'E'",
+            "column Classify.multimodal.J.answer: expected one of A, B, or the text of one, found 'E'",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from mmunlearner.core.texts import appearance, is_blank
 from mmunlearner.core.validation import one_line, shorten
+from mmunlearner.core.words import is_unspaced, words
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.splits import check_splits
 from mmunlearner.data.tables import Cell, Checked, has_table, read_table
@@ -186,16 +187,20 @@ def phrase(key: str) -> str:
     return " ".join(key.replace("_", " ").split()).lower()
 
 
-def contains_words(text: str, words: str) -> bool:
-    """Return whether the text contains these words as whole words, in this order, in upper or lower case."""
-    words = words.strip()
+def contains_words(text: str, answer: str) -> bool:
+    """Return whether the text contains an answer's words as whole words, in this order, in upper or lower case."""
+    answer = answer.strip()
     # The plain search is fast and mostly finds nothing, which saves the regular expression.
-    return bool(words) and words.casefold() in text.casefold() and bool(_words_pattern(words).search(text))
+    return bool(answer) and answer.casefold() in text.casefold() and bool(_words_pattern(answer).search(text))
 
 
-def _words_pattern(words: str) -> re.Pattern[str]:
-    # Not `\b`, which finds no border beside words that begin or end with a sign, such as `C++`.
-    return re.compile(rf"(?<!\w){re.escape(words.strip())}(?!\w)", re.IGNORECASE)
+def _words_pattern(answer: str) -> re.Pattern[str]:
+    answer = answer.strip()
+    # Not `\b`, which finds no border beside words that begin or end with a sign, such as `C++`. Where words are written
+    # without spaces there is no border at all.
+    before = "" if is_unspaced(answer[:1]) else r"(?<!\w)"
+    after = "" if is_unspaced(answer[-1:]) else r"(?![\w+#])"
+    return re.compile(f"{before}{re.escape(answer)}{after}", re.IGNORECASE)
 
 
 # Questions
@@ -219,25 +224,46 @@ def perturbed_answers(example: Example, choices: Sequence[Example]) -> tuple[str
 def as_multiple_choice(example: Example, options: Mapping[str, str], at: Cell, at_answer: Cell) -> Example:
     """Return the question as multiple choice, with its wrong options as perturbed answers.
 
-    `example.answer` is the right option's text, or its letter as `B`, `b`, `B.`, `(B)` or `B: text`; `at` and
-    `at_answer` are the cells of options and answer.
+    `example.answer` is the right option's text, or its letter as `B`, `b`, `B.`, `(B)`, `B: text` or `B text`; `at`
+    and `at_answer` are the cells of options and answer.
 
     Raises:
-        DataError: there are fewer than two options, or the answer names none.
+        DataError: there are fewer than two options, or the answer names none, or one by its letter and another one by
+            its text.
     """
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise at.error("two or more options", shorten(options))
-    answer = example.answer
-    # The text comes before the letter: an option may itself be a letter (a blood group) or begin with `A ...`.
-    with_that_text = [letter for letter, text in options.items() if text.strip() == answer.strip()]
-    first_letter = re.match(r"\W*([A-Za-z])(?!\w)", answer)
-    right = with_that_text[0] if with_that_text else first_letter.group(1).upper() if first_letter else ""
+    right = _right_letter(example.answer, options)
     if right not in options:
-        raise at_answer.error(f"one of {one_line(', '.join(sorted(options)))}", shorten(answer))
+        raise at_answer.error(
+            f"one of {one_line(', '.join(sorted(options)))}, or the text of one", shorten(example.answer)
+        )
     by_letter = dict(sorted(options.items()))
     wrong = tuple(text for letter, text in by_letter.items() if letter != right)
     choices = tuple(by_letter.values())
     return replace(example, task="multiple_choice", answer=by_letter[right], choices=choices, perturbed=wrong)
+
+
+def _right_letter(answer: str, options: Mapping[str, str]) -> str:
+    """Return the letter of the option that an answer cell names; empty if it names none."""
+    # The text comes before the letter: an option may itself be a letter (a blood group) or begin with `A ...`.
+    if letter := _letter_of(answer, options):
+        return letter
+    label = re.fullmatch(r"[\s(\[*]*([A-Za-z])(?![\w+#])([\s.:)\]*-]*)(.*)", answer, re.DOTALL)
+    if not label:
+        return ""
+    letter, marks, text = label.group(1).upper(), label.group(2), label.group(3)
+    named = _letter_of(text, options)
+    # Without a mark behind it `A` is an article, unless the option's own text follows.
+    is_label = bool(re.search(r"([.:)\]]\**|\s-)\s+$", marks))
+    return letter if not text or named == letter or (is_label and not named) else ""
+
+
+def _letter_of(text: str, options: Mapping[str, str]) -> str:
+    """Return the letter of the option with that text, as it stands or else as the only one with the same words."""
+    exact = [letter for letter, option in options.items() if option.strip() == text.strip()]
+    alike = [letter for letter, option in options.items() if words(option) == words(text)]
+    return exact[0] if exact else alike[0] if len(alike) == 1 else ""
 
 
 def mark_blank(question: str) -> str:
