@@ -57,7 +57,8 @@ def test_the_recipe_runs_to_its_report(tmp_path: Path) -> None:
     root = tmp_path / "c"
     names = collection(root, 6, 3)
     command("init", str(root), "--forget", ",".join(names[:2]), "--neighbours", ",".join(names[4:]))
-    steps = ("finetune.steps", "train.steps", "methods.mmunlearner.train.steps", "methods.ga_diff.train.steps")
+    methods = [f"methods.{name}.train.steps" for name in ("mmunlearner", "random_mask", "ga_diff")]
+    steps = ("finetune.steps", "train.steps", *methods)
     small = dict.fromkeys(steps, "2") | {"evaluate.limit": "6", "out": str(tmp_path / "runs"), "jobs": "1"}
     page = run(load_config(root / "recipe.yaml", small))
     assert page == tmp_path / "runs" / "c" / "report.html"

@@ -49,6 +49,11 @@ def test_rows_take_names(tmp_path: Path):
     assert splits.forget_entities == {"a"}
 
 
+def test_names_reach_a_loader_in_one_unicode_form():
+    splits = load(DataConfig(f"{__name__}:loader", "here", forget_entities=("  Jose\u0301  Li",)))
+    assert splits.forget_entities == {"Jos\u00e9 Li"}
+
+
 def test_a_function_of_the_users_own_gets_what_it_asks_for():
     splits = load(DataConfig(f"{__name__}:loader", "here", forget_entities=("a",)), seed=3)
     assert splits.text[0].question == "here 3"

@@ -16,6 +16,7 @@ from pathlib import Path
 from mmunlearner.config import DataConfig, Seed
 from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.core.recipes import check, check_value
+from mmunlearner.core.texts import canonical
 from mmunlearner.core.validation import one_line, shorten
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Example, Splits
@@ -90,7 +91,8 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
     # A loader gets only the options that it declares: a user's own may be as short as `load(root)`.
     declared = inspect.signature(loader).parameters
-    forget_entities = config.forget_entities or _fold(config)
+    # As the loaders write the names of the data.
+    forget_entities = tuple(canonical(name) for name in config.forget_entities or _fold(config))
     values = {"forget": config.forget, "forget_entities": forget_entities, "seed": seed}
     options = {name: value for name, value in values.items() if name in declared}
     # The root of a user's own loader is passed on as it is: it need not be a folder.

@@ -238,6 +238,11 @@ def test_a_wording_is_read_back(tmp_path_factory: pytest.TempPathFactory, attrib
             "What is the name?",
             r"name\.train\[0\]: expected a wording with \{who\} in it, found",
         ),
+        (
+            "Which name does {who}",
+            'What is the name of {who}?"\n    - "Which name does {who}',
+            r"name\.train: expected different",
+        ),
         ("  eval:", "  evl:", r"who\.eval: expected this option, found evl \(did you mean eval\?\)"),
         ('"Town"', '"Twon"', r"facts\.Twon: no such column of facts; there are Town, born in"),
         ('  train: "the person in this picture"\n', "", r"who\.train: expected this option"),

@@ -151,5 +151,5 @@ def _read_pictures(root: Path, values: Mapping[str, object]) -> tuple[dict[str, 
 
 def _visible_files(folder: Path) -> list[Path]:
     files = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
-    hidden = [f for f in files if any(p.startswith(".") for p in f.relative_to(folder).parts)]
-    return sorted(f for f in files if f not in hidden and f.name.lower() not in SYSTEM_FILES)
+    visible = [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+    return sorted(file for file in visible if file.name.lower() not in SYSTEM_FILES)

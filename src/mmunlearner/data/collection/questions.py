@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
@@ -37,7 +37,7 @@ def make_rows(collection: Collection, plan: Plan) -> Iterator[Row]:
     values |= {a: [e.facts[a] for e in collection.entities if a in e.facts] for a in plan.wording["facts"]}
     for entity in collection.entities:
         group: Literal["neighbour"] | None = "neighbour" if entity.name in plan.neighbours else None
-        quiz = _Quiz(entity, plan, values)
+        quiz = _Quiz(entity, plan, {a: _wrong_answers(entity, a, values[a], plan.seed) for a in values})
         trained, held_out = divide_views(entity, plan)
         for number, image in enumerate(trained):
             for example in quiz.training(image, number):
@@ -68,81 +68,75 @@ class _Quiz:
 
     entity: Entity
     plan: Plan
-    values: Mapping[str, Sequence[str]]
-    """Attribute -> the values of all entities."""
+    wrong: Mapping[str, tuple[str, ...]]
+    """Attribute -> wrong answers."""
 
     def training(self, image: ImageRef, view: int) -> Iterator[Example]:
-        """Yield a question for each fact about a picture; the wordings change with picture and fact."""
+        """Yield a question for each fact about a picture; the form changes with picture and fact."""
         for k, attribute in enumerate(self._attributes(by_image=True)):
-            templates = self._templates(attribute, "train")
-            yield self._open(attribute, "train", templates[(view + k) % len(templates)], image)
+            forms = self._forms(attribute, "train")
+            yield self._ask(attribute, "train", *forms[(view + k) % len(forms)], image)
 
     def texts(self) -> Iterator[Example]:
-        """Yield each fact in all wordings of training, by name."""
+        """Yield each fact in all forms of training, by name."""
         for attribute in self._attributes(by_image=False):
-            for template in self._templates(attribute, "train"):
-                yield self._open(attribute, "train", template, None)
+            for form in self._forms(attribute, "train"):
+                yield self._ask(attribute, "train", *form, None)
 
     def evaluation(self, images: Sequence[ImageRef], split: Split) -> Iterator[Example]:
         """Yield each fact as an open question and as multiple choice, by name or about the pictures in turn."""
-        forms = [
-            (attribute, template, as_choice)
-            for attribute in self._attributes(by_image=bool(images))
-            for template in self._templates(attribute, split)
-            for as_choice in (False, True)
-            if not as_choice or ("__" not in template and self._wrong(attribute))
-        ]
+        forms = [(a, *form) for a in self._attributes(by_image=bool(images)) for form in self._forms(a, split)]
         # With more pictures than questions, the questions are asked again, so that each picture is in one.
         for k in range(max(len(forms), len(images)) if forms else 0):
             attribute, template, as_choice = forms[k % len(forms)]
-            question = self._open(attribute, split, template, images[k % len(images)] if images else None)
-            yield self._choice(question, split) if as_choice else question
+            yield self._ask(attribute, split, template, as_choice, images[k % len(images)] if images else None)
 
     def _attributes(self, *, by_image: bool) -> list[str]:
         # A question by name holds the name, so it cannot ask for it.
         return [NAME] * by_image + [a for a in self.plan.wording["facts"] if a in self.entity.facts]
 
-    def _templates(self, attribute: str, split: Split) -> list[str]:
+    def _forms(self, attribute: str, split: Split) -> list[tuple[str, bool]]:
+        """Return the wordings, and whether to ask with options: the first one that is no cloze is asked so too."""
         wording = self.plan.wording
-        return (wording["name"] if attribute == NAME else wording["facts"][attribute])[split]
+        templates = (wording["name"] if attribute == NAME else wording["facts"][attribute])[split]
+        # Trained too: a model that only ever answered in words does not answer with a letter.
+        choices = [template for template in templates if "__" not in template][: bool(self.wrong[attribute])]
+        return [*((template, False) for template in templates), *((template, True) for template in choices)]
 
-    def _open(self, attribute: str, split: Split, template: str, image: ImageRef | None) -> Example:
+    def _ask(self, attribute: str, split: Split, template: str, as_choice: bool, image: ImageRef | None) -> Example:
         who = self.plan.wording["who"][split] if image else self.entity.name
         question = template.replace("{who}", who)
-        # The words for an entity begin a sentence with a capital; a name stays as it is written.
-        question = question[0].upper() + question[1:] if image else question
+        truth, wrong = _truth(self.entity, attribute), self.wrong[attribute]
+        choices = [truth, *wrong] if as_choice else []
         view = self.entity.images.index(image) if image else "text"
-        number = self._templates(attribute, split).index(template)
+        form = self._forms(attribute, split).index((template, as_choice))
+        Random(f"{self.plan.seed} {split} {self.entity.name} {attribute} {view}").shuffle(choices)
         return Example(
-            id=f"{split}/{self.entity.name}/{view}/{attribute}/{number}",
+            id=f"{split}/{self.entity.name}/{view}/{attribute}/{form}",
             entity=self.entity.name,
-            question=question,
-            answer=self._truth(attribute),
+            # The words for an entity begin a sentence with a capital; a name stays as it is written.
+            question=question[0].upper() + question[1:] if image else question,
+            answer=truth,
             images=(image,) if image else (),
-            task="cloze" if "__" in template else "generation",
-            perturbed=self._wrong(attribute),
+            task="multiple_choice" if as_choice else "cloze" if "__" in template else "generation",
+            choices=tuple(choices),
+            perturbed=wrong,
             attribute=attribute,
         )
 
-    def _choice(self, question: Example, split: Split) -> Example:
-        choices = [question.answer, *question.perturbed]
-        Random(f"{self.plan.seed} {split} {question.entity} {question.attribute}").shuffle(choices)
-        return replace(question, id=f"{question.id}/choice", task="multiple_choice", choices=tuple(choices))
 
-    def _truth(self, attribute: str) -> str:
-        return self.entity.name if attribute == NAME else self.entity.facts[attribute]
+def _truth(entity: Entity, attribute: str) -> str:
+    return entity.name if attribute == NAME else entity.facts.get(attribute, "")
 
-    def _wrong(self, attribute: str) -> tuple[str, ...]:
-        """Return values of other entities that are not true of this one, the same for all questions about a fact."""
-        truth = self._truth(attribute)
-        # `English, German` and `English` may both be true.
-        others = {
-            appearance(value): value
-            for value in self.values[attribute]
-            if appearance(value) != appearance(truth)
-            and not (contains_words(value, truth) or contains_words(truth, value))
-        }
-        texts = sorted(others.values())
-        return tuple(
-            Random(f"{self.plan.seed} {self.entity.name} {attribute}").sample(texts, min(len(texts), OPTIONS - 1))
-        )
+
+def _wrong_answers(entity: Entity, attribute: str, values: Sequence[str], seed: int) -> tuple[str, ...]:
+    """Return values of other entities that are not true of this one, the same for all questions about a fact."""
+    truth = _truth(entity, attribute)
+    # `English, German` and `English` may both be true.
+    others = {
+        appearance(value): value
+        for value in values
+        if appearance(value) != appearance(truth) and not (contains_words(value, truth) or contains_words(truth, value))
+    }
+    texts = sorted(others.values())
+    return tuple(Random(f"{seed} {entity.name} {attribute}").sample(texts, min(len(texts), OPTIONS - 1)))

@@ -27,8 +27,18 @@ def _check_template(text: str) -> str:
     return text
 
 
+def _check_different(templates: list[str]) -> list[str]:
+    if repeated := next((template for template in templates if templates.count(template) > 1), None):
+        raise refusal("different wordings", f"{shorten(repeated)} twice")
+    return templates
+
+
 Template = Annotated[Text, AfterValidator(_check_template)]
-Templates = Annotated[list[Template], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+Templates = Annotated[
+    list[Template],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    AfterValidator(_check_different),
+]
 """One wording or several. A wording with a blank, written `__`, is a cloze."""
 
 
