@@ -173,6 +173,13 @@ def _check_not_empty(text: str) -> str:
     return text
 
 
+def _as_name(text: str) -> str:
+    name = canonical(text)
+    if any(unicodedata.category(character) == "Cc" for character in name):  # a terminal would obey them
+        raise refusal("a name without control characters", ascii(name))
+    return name
+
+
 def _parse_json(value: Any) -> Any:
     """Return the value of a JSON text, or of the Python literal that some data sets write in its place."""
     if not isinstance(value, str):
@@ -191,7 +198,7 @@ def _parse_json(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_check_not_empty)]
-Name = Annotated[Text, AfterValidator(canonical)]
+Name = Annotated[Text, AfterValidator(_as_name)]
 """Text that names an entity: spellings that are the same text to Unicode become one."""
 Json = BeforeValidator(_parse_json)
 """Marker of a value that is written as JSON text."""

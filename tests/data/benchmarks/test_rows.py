@@ -181,6 +181,7 @@ def test_a_wrong_row_leaves_what_was_there(tmp_path: Path):
         ),
         ({"task": "multiple_choice"}, "column choices: expected 2 to 26 different texts (task is multiple_choice)"),
         ({"choices": ["yes", "yes\u200b"]}, "column choices: expected 2 to 26 different texts"),
+        ({"entity": "a\x1b[2J"}, "column entity: expected a name without control characters, found 'a\\x1b[2J'"),
         ({"question": "\u200b"}, "column question: expected a text, found nothing visible in '\\u200b'"),
         ({"choices": ["yes", "yes"]}, "column choices: expected 2 to 26 different texts"),
         ({"choices": ["no", "maybe"]}, "column answer: expected one of the choices no, maybe, found 'yes'"),
