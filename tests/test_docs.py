@@ -9,27 +9,26 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 import yaml
+from support.pages import blocks as blocks_of
+from support.pages import pages, spans
 
 from mmunlearner.cli.commands import app
-from mmunlearner.config import RunConfig
+from mmunlearner.config import MaskConfig, MethodConfig, RunConfig
 from mmunlearner.core.recipes import build
 from mmunlearner.data.benchmarks import rows
 
 DATE = r"\d{4}-\d\d-\d\d\. "
 
 
-def blocks(text: Path, language: str) -> list[str]:
+def blocks(page: Path, language: str) -> list[str]:
     """Return the fenced code of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-def pages(repository: Path) -> list[Path]:
-    return [*repository.glob("*.md"), *repository.glob("docs/*.md")]
+    return [block.code for block in blocks_of(page) if block.language == language]
 
 
 def anchors(page: Path) -> set[str]:
@@ -78,6 +77,107 @@ def test_commands(repository: Path) -> None:
             app.parse_args(arguments, exit_on_error=False, print_error=False)  # raises for what does not exist
             parsed += 1
     assert parsed > 12
+
+
+def spoken_options(repository: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield (page, command or nothing, option) of each option that prose or code names: `mmunlearner run X --dry-run`.
+
+    The changelog is left out, and of the decisions what they say of other days: both speak of names that are gone.
+    """
+    for page in pages(repository):
+        if page.name == "CHANGELOG.md":
+            continue
+        texts = [*spans(page), *(line for block in blocks(page, "sh") for line in block.splitlines())]
+        for text in texts:
+            program = re.match(r"(?:mmunlearner (?P<command>[a-z]+)|(?P<other>\w[^-]*))?", text)
+            if program and program["other"]:  # of another program, such as pip
+                continue
+            for option in re.findall(r"(?<![\w-])--([a-z]\w*(?:[.-]\w+)*)", text):
+                yield page, (program and program["command"]) or "", option
+
+
+def has_option(command: str, option: str) -> bool:
+    """Whether a command takes an option; one of a method has `methods.NAME.` in front."""
+    own = re.match(r"methods\.\w+\.(?:(mask)\.)?([\w.]+)$", option)
+    if own and command in ("run", "sweep", "demo", ""):
+        if own[1]:
+            return own[2] in {field.name for field in fields(MaskConfig)}
+        return own[2].split(".")[0] in {field.name for field in fields(MethodConfig)} and (
+            not own[2].startswith("train.") or has_option("run", own[2])
+        )
+    if option in ("help", "version"):  # of every command
+        return True
+    try:
+        app[command].assemble_argument_collection().match(f"--{option}")
+    except ValueError:
+        return False
+    return True
+
+
+def test_spoken_options(repository: Path) -> None:
+    """Each command and option that a page names exists; an option without a command is one of some command."""
+    commands = [name for name in app if not name.startswith("-")]
+    wrong, count = [], 0
+    for page, command, option in spoken_options(repository):
+        count += 1
+        if command and command not in commands:
+            wrong.append(f"{page.name}: no command {command}")
+        elif not any(has_option(name, option) for name in ([command] if command else commands)):
+            wrong.append(f"{page.name}: mmunlearner {command} has no option --{option}")
+    assert wrong == []
+    assert count > 40
+
+
+def test_spoken_commands(repository: Path) -> None:
+    commands = {name for name in app if not name.startswith("-")}
+    named = {
+        (page.name, name)
+        for page in pages(repository)
+        for text in spans(page)
+        for name in re.findall(r"^mmunlearner ([a-z]+)", text)
+        if page.name != "CHANGELOG.md"
+    }
+    assert [pair for pair in named if pair[1] not in commands] == []
+    assert len(named) > 10
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "there"),
+    [
+        ("run", "methods.vision.train.steps", True),
+        ("run", "methods.vision.train.stepz", False),
+        ("run", "methods.vision.mask.unit", True),
+        ("run", "methods.vision.mask.units", False),
+        ("run", "dry-run", True),
+        ("mask", "dry-run", False),
+        ("unlearn", "options.beta", True),
+        ("evaluate", "judge.endpoints", False),
+    ],
+)
+def test_options_that_are_there(command: str, option: str, there: bool) -> None:
+    assert has_option(command, option) == there
+
+
+def test_spoken_settings(repository: Path) -> None:
+    """Options of recipes in prose, such as `train.steps: 5`, exist."""
+    sections = "data|model|train|finetune|evaluate|judge|mask"
+    wrong, count = [], 0
+    for page in pages(repository):
+        for text in spans(page) if page.name not in ("CHANGELOG.md", "decisions.md") else ():
+            match = re.fullmatch(rf"(?:({sections})\.(\w+(?:\.\w+)*))(?:[: ].*)?", text)
+            if match and not re.search(r"\.(json|jsonl|py|safetensors|html|md|yaml|svg|parquet)\b", text):
+                section, name = match.groups()
+                known = {
+                    "mask": lambda name: name in {field.name for field in fields(MaskConfig)},
+                    "judge": lambda name: has_option("evaluate", f"judge.{name}"),
+                }.get(section, lambda name, section=section: has_option("run", f"{section}.{name}"))
+                try:
+                    resolve_name(f"mmunlearner.{section}.{name}")
+                except (ImportError, AttributeError):
+                    count += 1
+                    wrong += [] if known(name) else [f"{page.name}: {text}"]
+    assert wrong == []
+    assert count > 20
 
 
 def test_decisions(repository: Path) -> None:
