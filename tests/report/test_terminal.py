@@ -15,7 +15,7 @@ from support.fabricated import make_run
 
 from mmunlearner.report.results import Results, load
 from mmunlearner.report.table import table
-from mmunlearner.report.terminal import _even_slices, print_report, tables
+from mmunlearner.report.terminal import even_slices, print_report, tables
 from mmunlearner.report.verdict import answers, headline
 
 WIDTHS = [40, 60, 79, 80, 100, 120, 200, 300]
@@ -62,7 +62,7 @@ def test_eighty_columns_need_two_tables_of_like_size(results: Results) -> None:
 
 @given(st.lists(st.integers(1, 15), min_size=1, max_size=20), st.integers(0, 120))
 def test_columns_are_cut_into_few_tables_that_fit(widths: list[int], room: int) -> None:
-    slices = _even_slices(widths, room)
+    slices = even_slices(widths, room)
     bounds = [part.start for part in slices] + [slices[-1].stop]
     assert bounds[0] == 0
     assert bounds[-1] == len(widths)

@@ -28,17 +28,44 @@ VERDICTS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: bool = False) -> None:
-    """Print rows under the columns' names; with `numbers`, all columns but the first, which may wrap, are numbers."""
-    rich_table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for index, column in enumerate(columns):
-        # On a narrow terminal the texts wrap; a number cut in two would be misread.
-        is_number = numbers and index > 0
-        no_wrap = is_number if numbers else index == 0
-        rich_table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
-    for row in rows:
-        # `Text`, because rich reads a bare string for markup: `[...]` would vanish.
-        rich_table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    Console().print(rich_table)
+    """Print rows under the columns' names; with `numbers`, all columns but the first are numbers.
+
+    On a narrow terminal texts wrap. Columns of numbers are put below each other instead, in several tables: a number
+    or a name cut in two would be misread.
+    """
+    # `Text`, because rich reads a bare string for markup: `[...]` would vanish.
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    console = Console()
+    pieces = _pieces(columns, cells, console.width) if numbers else [list(range(len(columns)))]
+    for piece in pieces:
+        rich_table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+        for index in piece:
+            is_number = numbers and index > 0
+            rich_table.add_column(
+                columns[index],
+                justify="right" if is_number else "left",
+                overflow="fold",
+                no_wrap=not numbers and index == 0,
+                min_width=_least_width(columns[index], [row[index] for row in cells]) if is_number else None,
+            )
+        for row in cells:
+            rich_table.add_row(*(row[index] for index in piece))
+        console.print(rich_table)
+
+
+def _pieces(columns: Sequence[str], cells: Sequence[Sequence[Text]], width: int) -> list[list[int]]:
+    """Return the numbers of the columns of each table: the first column in each, and as few tables as can be."""
+    from mmunlearner.report.terminal import even_slices
+
+    # rich puts two spaces between columns.
+    needed = [2 + _least_width(name, [row[i] for row in cells]) for i, name in enumerate(columns)]
+    slices = even_slices(needed[1:], width - min(needed[0], width // 2)) or [slice(0)]
+    return [[0, *range(1, len(columns))[part]] for part in slices]
+
+
+def _least_width(name: str, cells: Sequence[Text]) -> int:
+    """Return the characters that a column needs: its longest cell whole, and its name broken between words."""
+    return max([*map(len, name.split()), *(cell.cell_len for cell in cells)], default=0)
 
 
 def catalogue(groups: Mapping[str, Sequence[Entry]]) -> None:
@@ -216,7 +243,7 @@ def forecast(estimate: Forecast) -> None:
         )
         for step in estimate.steps
     ]
-    table(f"{estimate.name}: work", ("", "steps", "tokens", "memory", "time"), rows)
+    table(f"{estimate.name}: work", ("", "steps", "tokens", "memory", "time"), rows, numbers=True)
     if estimate.seconds is not None:
         print(f"time: about {duration(estimate.seconds)} at {estimate.speed_source}.")
         print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")

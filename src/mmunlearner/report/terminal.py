@@ -49,7 +49,7 @@ def tables(results_table: ScoreTable, *, width: int = 80) -> list[Table]:
     whole, by_words = ([_width(part, i, unbroken) for i in range(len(part.columns))] for unbroken in (True, False))
     # Titles wrap only where all columns do not fit beside each other otherwise; 1 is the space between two columns.
     widths = whole if narrowest + sum(whole) + len(whole) <= width else by_words
-    slices = _even_slices([w + 1 for w in widths], max(width - narrowest, 0))
+    slices = even_slices([w + 1 for w in widths], max(width - narrowest, 0))
     room = width - max((sum(widths[part_slice]) + len(widths[part_slice]) for part_slice in slices), default=0)
     # Names wrap between words where columns need the room; every table has the same place for them.
     name_width = max(min(room, max(map(len, names), default=0)), min(narrowest, width // 2))
@@ -57,7 +57,7 @@ def tables(results_table: ScoreTable, *, width: int = 80) -> list[Table]:
     return [_table(part.take(numbers[columns]), name_width, widths[columns]) for columns in slices]
 
 
-def _even_slices(widths: Sequence[int], room: int) -> list[slice]:
+def even_slices(widths: Sequence[int], room: int) -> list[slice]:
     """Cut columns into as few tables as the room allows, each with at least one, of as equal numbers as possible."""
     for tables in range(1, len(widths) + 1):
         bounds = [round(i * len(widths) / tables) for i in range(tables + 1)]
