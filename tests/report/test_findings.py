@@ -13,7 +13,7 @@ from support.fabricated import COLUMNS, MODELS, make_run
 from mmunlearner.report.criteria import compare, criteria
 from mmunlearner.report.findings import Finding, findings
 from mmunlearner.report.results import Run, load
-from mmunlearner.report.verdict import headline
+from mmunlearner.report.verdict import answers, headline
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -217,6 +217,25 @@ def test_a_forget_term_outside_the_mask_is_a_miss(tmp_path: Path) -> None:
     finding = on(run_with(tmp_path, stray), "Mask")
     assert finding.verdict == "missed"
     assert "reached 12 of those outside" in finding.text
+
+
+def test_a_mask_that_leaves_the_forget_term_hardly_anything_is_named_with_its_remedy(tmp_path: Path) -> None:
+    warning = "it selects 0.5% of the candidate weights; set mask.density"
+
+    def sparse(raw: dict[str, Any]) -> None:
+        for model in raw["models"]:
+            if model["mask_config"] and "vision" in model["mask_config"]["parts"]:
+                model["mask_warning"] = warning
+
+    still = scoring("mmunlearner_vision", forget_vqa=0.9, forget_vqa_test=0.9)
+    run = run_with(tmp_path, ORACLE, sparse, still)
+    finding = on(run, "Mask of MMUnlearner, vision, MMUnlearner, both and Random mask, vision")
+    assert finding.verdict == "missed"
+    assert finding.text == f"The mask leaves the forget term hardly anything: {warning}."
+    assert answers(run.results)[0].text.endswith(f"Its mask leaves the forget term hardly anything: {warning}.")
+    forgot = run_with(tmp_path, ORACLE, sparse, scoring("mmunlearner_vision", forget_vqa=0.1, forget_vqa_test=0.1))
+    assert warning not in answers(forgot.results)[0].text
+    assert not [f for f in findings(run_with(tmp_path).results) if f.topic.startswith("Mask of")]
 
 
 @pytest.mark.parametrize(("p", "sentence"), [(0.4, "cannot be told from"), (1e-6, "can be told from")])

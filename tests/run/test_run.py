@@ -114,6 +114,14 @@ def test_the_gate_is_one_number(finished):
     assert results["gate"]["margin"] == pytest.approx(vanilla["oracle_gap"]["forget_vqa"]["value"])
 
 
+def test_what_masks_leave_the_forget_term_is_in_the_results(finished):
+    for model in read_json(finished / "results.json")["models"]:
+        if model["mask"]:
+            statistics = read_json(finished / "masks" / f"{model['mask']}.json")
+            assert model["forget_share"] == statistics["forget_share"]
+            assert bool(model["mask_warning"]) == (statistics["density"] < 0.05 or statistics["forget_share"] < 0.2)
+
+
 def test_a_complete_run_repeats_no_step(finished):
     config = recipe(finished.parents[1])
     before = {path: path.stat().st_mtime_ns for path in (finished / "models").rglob("model.safetensors")}

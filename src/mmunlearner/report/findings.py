@@ -54,6 +54,7 @@ def findings(results: Results) -> tuple[Finding, ...]:
         *_comparisons(results, main),
         *_forget_quality(main),
         *_mask_promise(main),
+        *_sparse_masks(results),
         *(
             Finding("note", f"{stop_check(model.look)}.", f"Training of {model.title}")
             for model in results.models
@@ -117,6 +118,20 @@ def _mask_promise(main: Model) -> list[Finding]:
     if reached:
         return [Finding("missed", f"{moved}; the forget term reached {count(reached)} of those outside.", "Mask")]
     return [Finding("met", f"{moved}; the forget term reached none of those outside.", "Mask")]
+
+
+def _sparse_masks(results: Results) -> list[Finding]:
+    """Name the masks that leave the forget term hardly anything, and what to set."""
+    titles: dict[str, list[str]] = {}
+    for model in results.models:
+        if model.mask_warning:
+            titles.setdefault(model.mask_warning, []).append(model.title)
+    return [
+        Finding(
+            "missed", f"The mask leaves the forget term hardly anything: {warning}.", f"Mask of {enumerated(names)}"
+        )
+        for warning, names in titles.items()
+    ]
 
 
 # --- comparisons ----------------------------------------------------------------------------------------------------

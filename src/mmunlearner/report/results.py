@@ -68,6 +68,8 @@ class Model:
     forget_share: float | None = None
     """Share of the forget set's saliency (sum of squared gradients at vanilla) that lies inside its mask; None: no
     mask, or an earlier version's file."""
+    mask_warning: str = ""
+    """What the run said of a mask that leaves the forget term hardly anything: `it selects ...; set ...`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[Mapping[str, Any], ...] = ()
     """Settings that were tried, each with its `settings` and `objective` (distance to the goal, validation half)."""

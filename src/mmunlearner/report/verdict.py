@@ -202,6 +202,8 @@ def _whether_forgotten(results: Results, main: Model, checked: Sequence[Criterio
         return Answer(
             "Forgotten?", "Not measured", f"{text} {why}, so that nothing says how far it should fall.".strip()
         )
+    if outcome in ("no", "unclear") and main.mask_warning:
+        text += f" Its mask leaves the forget term hardly anything: {main.mask_warning}."
     return Answer("Forgotten?", _word(outcome, list(columns.values())), text, VERDICTS[outcome])
 
 

@@ -26,6 +26,7 @@ from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
 from mmunlearner.run.validation import answers, chance, validation_items
+from mmunlearner.saliency.mask import sparse_warning
 from mmunlearner.unlearn import planned_budget, train_config
 
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
@@ -159,13 +160,17 @@ def _model(
         },
         mask=mask_name(method.mask) if method.mask else "",
         mask_config=method.mask,
-        forget_share=_forget_share(run, method),
+        **_sparsity(run, method),
     )
 
 
-def _forget_share(run: RunDir, method: MethodConfig) -> float | None:
-    """Return the share of the forget set's saliency inside a method's mask; None without a mask, or for an old one."""
-    return read_json(run.mask(mask_name(method.mask)).with_suffix(".json")).get("forget_share") if method.mask else None
+def _sparsity(run: RunDir, method: MethodConfig) -> dict[str, Any]:
+    """Return what a method's mask leaves the forget term, and the warning where that is hardly anything."""
+    if method.mask is None:
+        return {}
+    statistics = read_json(run.mask(mask_name(method.mask)).with_suffix(".json"))
+    share = statistics.get("forget_share")  # absent in earlier masks
+    return {"forget_share": share, "mask_warning": sparse_warning(statistics["density"], share)}
 
 
 def free(run: RunDir, method: MethodConfig) -> str:

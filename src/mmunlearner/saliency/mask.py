@@ -30,6 +30,17 @@ HARDLY_WEIGHTS, HARDLY_SALIENCY = 0.05, 0.2
 MAKE_AGAIN = "make it again with `mmunlearner mask`"
 
 
+def sparse_warning(density: float, forget_share: float | None) -> str:
+    """Return a sentence on a mask of these shares (`Mask.density`, `Mask.forget_share`); empty if it is not sparse."""
+    if density >= HARDLY_WEIGHTS and (forget_share is None or forget_share >= HARDLY_SALIENCY):
+        return ""
+    saliency = "" if forget_share is None else f", with {forget_share:.1%} of what the forget set's loss reacts to"
+    return (
+        f"it selects {density:.1%} of the candidate weights{saliency}: the forget term will hardly change anything; "
+        f"set mask.density, e.g. to {DENSITY:g}, in the place of mask.beta"
+    )
+
+
 @dataclass(frozen=True)
 class Mask:
     """The weights that the forget term may move."""
@@ -75,14 +86,7 @@ class Mask:
     @property
     def warning(self) -> str:
         """Sentence on a mask that leaves the forget term hardly anything; empty for any other."""
-        share = self.forget_share
-        if self.density >= HARDLY_WEIGHTS and (share is None or share >= HARDLY_SALIENCY):
-            return ""
-        saliency = "" if share is None else f", with {share:.1%} of what the forget set's loss reacts to"
-        return (
-            f"it selects {self.density:.1%} of the candidate weights{saliency}: the forget term will hardly change "
-            f"anything; set mask.density, e.g. to {DENSITY:g}, in the place of mask.beta"
-        )
+        return sparse_warning(self.density, self.forget_share)
 
     def save(self, path: Path | str) -> Path:
         """Write the mask to `path` (safetensors), whole or not at all."""
