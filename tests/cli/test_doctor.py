@@ -123,3 +123,17 @@ def test_the_command_checks_a_model(tmp_path: Path, capsys: pytest.CaptureFixtur
         cli.main(["doctor", "--model", str(tmp_path / "gone")])
     assert ended.value.code == 2
     assert "no such directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("problem", "check"),
+    [
+        ("", Check("hub", "answers", "ok")),
+        ("no route", Check("hub", "not asked (no route)", "note", "models and data must be directories, or on this mac")),
+    ],
+)
+def test_the_hub_is_really_asked(monkeypatch: pytest.MonkeyPatch, problem: str, check: Check) -> None:
+    monkeypatch.setattr(doctor, "hub_problem", lambda: problem)
+    hub = by_name(examine())["hub"]
+    assert (hub.value, hub.verdict) == (check.value, check.verdict)
+    assert hub.remedy.startswith(check.remedy)

@@ -199,7 +199,7 @@ def test_an_id_is_downloaded_as_a_data_set(tmp_path: Path, monkeypatch: pytest.M
     root = layouts.mllmu(tmp_path / "snapshot")
     downloads = []
 
-    def snapshot_download(name: str, *, repo_type: str) -> str:
+    def snapshot_download(name: str, *, repo_type: str, local_files_only: bool) -> str:
         downloads.append((name, repo_type))
         return str(root)
 

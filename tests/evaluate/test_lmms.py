@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
+from support.tiny import VOCABULARY, llava
 
 from mmunlearner import cli
 from mmunlearner.core.files import read_json, write_json
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
 from mmunlearner.evaluate import ModelScores, Score
 from mmunlearner.evaluate.lmms import Lmms, evaluate_lmms, parse
+from mmunlearner.models import save
 
 STAND_IN = """
 import argparse, json, os, pathlib, sys
@@ -80,8 +83,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    write_json(tmp_path / "models" / "unlearned" / "config.json", {"model_type": "llava"})
-    return tmp_path / "models" / "unlearned"
+    return save(llava(VOCABULARY), tmp_path / "models" / "unlearned")
 
 
 def calls(file: Path) -> list[dict[str, str]]:
@@ -162,3 +164,23 @@ def test_the_command_shows_the_scores(stand_in: Path, model: Path, tmp_path: Pat
     assert not ended.value.code
     shown = capsys.readouterr().out
     assert all(words in shown for words in ("pope_accuracy", "0.8667", "mme_perception_score", "1511"))
+
+
+def test_a_model_that_lacks_weights_is_not_handed_over(stand_in: Path, model: Path, tmp_path: Path):
+    weights = load_file(model / "model.safetensors")
+    del weights[min(weights)]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks 1 of its weights"):
+        evaluate_lmms(model, ["pope"], tmp_path / "out")
+    assert not calls(stand_in)
+
+
+def test_an_adapter_beside_whole_weights_is_not_handed_over(stand_in: Path, model: Path, tmp_path: Path):
+    write_json(model / "adapter_config.json", {"peft_type": "LORA"})
+    with pytest.raises(ModelError, match="has an adapter .* beside whole weights"):
+        evaluate_lmms(model, ["pope"], tmp_path / "out")
+    (model / "model.safetensors").rename(model / "adapter_model.safetensors")
+    write_json(model / "adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "people:vanilla"})
+    with pytest.raises(ModelError, match="is an adapter, which has to be merged first"):
+        evaluate_lmms(model, ["pope"], tmp_path / "out")
+    assert not calls(stand_in)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from mmunlearner.core.hub import hub_problem
 from mmunlearner.errors import ModelError
 
 GIB = 2**30
@@ -146,9 +147,9 @@ def _machine() -> Iterator[Check]:
         module = torch.get_device_module(accelerator)
         name = module.get_device_name(index) if hasattr(module, "get_device_name") else str(accelerator)
         yield Check(f"{accelerator}:{index}", name, "ok")
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    state = "offline (HF_HUB_OFFLINE)" if offline else "hub ids are looked up"
-    yield Check("hub", state, "ok", "models and data must be directories" if offline else "")
+    problem = hub_problem()
+    remedy = "models and data must be directories, or on this machine already" if problem else ""
+    yield Check("hub", f"not asked ({problem})" if problem else "answers", "note" if problem else "ok", remedy)
 
 
 def _assets() -> Iterator[Check]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmunlearner.config import DataConfig, Seed
+from mmunlearner.core.hub import hub_problem, quiet_hub
 from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.core.recipes import check, check_value
 from mmunlearner.core.texts import canonical
@@ -193,10 +194,12 @@ def local_folder(root: Path | str) -> Path:
         return Path(root)
     from huggingface_hub import snapshot_download  # takes a second to import, which only hub ids should pay
 
+    problem = hub_problem()
     try:
-        return Path(snapshot_download(str(root), repo_type="dataset"))
+        with quiet_hub():
+            return Path(snapshot_download(str(root), repo_type="dataset", local_files_only=bool(problem)))
     except (OSError, ValueError) as error:
-        first_sentence = " ".join(str(error).split()).split(". ")[0]
+        first_sentence = problem or " ".join(str(error).split()).split(". ")[0]
         raise DataError(
             f"{root}: no such folder, and no data set of that id could be fetched from the hub ({first_sentence}); "
             "download it where there is a network and give its folder"

@@ -59,7 +59,8 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
     Raises:
         ConfigError: no task, or lmms-eval is not installed.
         DataError: OUT/lmms.json is another model's, or lmms-eval's results cannot be read.
-        ModelError: the model's directory is missing, or lmms-eval's name for the model is not known.
+        ModelError: the model's directory is missing or lacks weights, it is an adapter, or lmms-eval's name for the
+            model is not known.
         ToolError: lmms-eval failed.
     """
     out_dir, model = Path(out_dir), Path(model)
@@ -139,6 +140,9 @@ def _run(model: Path, tasks: Sequence[str], folder: Path, options: Lmms) -> Path
         raise ModelError(
             f"model {model}: lmms-eval's name for model_type {kind} is not known here; give it with --lmms_model"
         )
+    from mmunlearner.models.checkpoint import check_whole  # takes seconds, which only a call of lmms-eval should pay
+
+    check_whole(model)  # lmms-eval would fill missing weights with random numbers, or add an adapter once more
     folder.mkdir(parents=True, exist_ok=True)
     command = [python, "-m", "lmms_eval", "--model", name]
     command += ["--model_args", f"pretrained={model.resolve()}", "--tasks", ",".join(tasks)]

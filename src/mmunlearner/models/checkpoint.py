@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from mmunlearner.errors import ModelError
-from mmunlearner.models.files import check_files, reading
+from mmunlearner.models.files import check_files, read_named_values, reading
+from mmunlearner.models.sources import find_sources
 
 _log = logging.getLogger(__name__)
 DAMAGED = "download or copy it again, or take the config.json that belongs to these weights"
@@ -42,6 +44,24 @@ def load_weights(kind: Any, name: str, **options: Any) -> PreTrainedModel:
         if readable and not all(bound.isfinite() for bound in torch.aminmax(weight.detach())):
             raise ModelError(f"model {name}: {weight_name} has entries that are not finite numbers; {DAMAGED}")
     return model
+
+
+def check_whole(source: str | Path) -> None:
+    """Refuse a model that another program could not read whole from its directory.
+
+    Of a model that transformers does not know, nothing but adapters can be told.
+
+    Raises:
+        ModelError: it is an adapter, or as `check_weights`.
+    """
+    sources = find_sources(source)
+    if sources.adapter:
+        raise ModelError(
+            f"model {source}: is an adapter, which has to be merged first; load it and save the whole model "
+            "(mmunlearner.models.save)"
+        )
+    if read_named_values(Path(sources.weights) / "config.json").get("model_type") in CONFIG_MAPPING:
+        check_weights(sources.weights)
 
 
 def check_weights(

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from mmunlearner.core.files import read_json
+from mmunlearner.core.hub import quiet_hub
 from mmunlearner.errors import DataError, MMUnlearnerError, ModelError, reason
 
 INDEX = "model.safetensors.index.json"
@@ -35,7 +36,8 @@ def reading(name: str) -> Iterator[None]:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
-        yield
+        with quiet_hub():
+            yield
     except MMUnlearnerError:
         raise
     except Exception as error:

@@ -10,6 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from transformers.utils.hub import cached_file, has_file
 
+from mmunlearner.core.hub import hub_problem
 from mmunlearner.errors import ModelError
 from mmunlearner.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, read_named_values, reading
 
@@ -70,11 +71,29 @@ def find_sources(source: str | Path) -> Sources:
         ModelError: there is no such model; the adapter lies beside whole weights, which may hold it already; or it
             names no base that is there.
     """
-    name = resolve_source(source)
+    name = _locate(resolve_source(source))
     with reading(name):  # of a hub id, the hub may be asked
         if not has_file(name, ADAPTER_CONFIG):
             return Sources(name, name)
         return _of_adapter(name)
+
+
+def _locate(name: str) -> str:
+    """Return a directory or hub id as it is; where the hub cannot be asked, the directory of its copy on this machine.
+
+    Raises:
+        ModelError: the hub cannot be asked, and there is no copy.
+    """
+    if Path(name).is_dir() or not (problem := hub_problem()):
+        return name
+    copies = (try_to_load_from_cache(name, file) for file in ("config.json", ADAPTER_CONFIG))
+    for copy in copies:
+        if isinstance(copy, str):
+            return str(Path(copy).parent)
+    raise ModelError(
+        f"model {name}: no such directory, no copy of it from the hub, and the hub cannot be asked ({problem}); name a "
+        f"directory, or run `hf download {name}` where there is a network"
+    )
 
 
 def _of_adapter(name: str) -> Sources:
@@ -92,7 +111,7 @@ def _of_adapter(name: str) -> Sources:
     if not isinstance(base, str) or not base:
         raise ModelError(f"model {name}: its {ADAPTER_CONFIG} names no base_model_name_or_path; write it there")
     try:
-        weights = resolve_source(base)
+        weights = _locate(resolve_source(base))
     except ModelError as error:
         raise ModelError(f"model {name}: the base of its adapter: {error}") from None
     if has_file(weights, ADAPTER_CONFIG):
