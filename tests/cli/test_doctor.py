@@ -129,7 +129,10 @@ def test_the_command_checks_a_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("problem", "check"),
     [
         ("", Check("hub", "answers", "ok")),
-        ("no route", Check("hub", "not asked (no route)", "note", "models and data must be directories, or on this mac")),
+        (
+            "no route",
+            Check("hub", "not asked (no route)", "note", "models and data must be directories, or on this mac"),
+        ),
     ],
 )
 def test_the_hub_is_really_asked(monkeypatch: pytest.MonkeyPatch, problem: str, check: Check) -> None:
