@@ -257,3 +257,11 @@ def test_ask(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line for line in lines if line.endswith("?")] == ["Who is this?", "Where?"]
     assert sum(line.split() == ["people:vanilla", "people:oracle"] for line in lines) == 2
     assert sum(line.startswith("  pilot, cook ") and line.count("%") == 4 for line in lines) == 2
+
+
+@pytest.mark.parametrize("arguments", [["mask", "--model", "people:vanilla", "--out"], ["report"], ["plot"]])
+def test_a_nul_in_a_path_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "a\0b"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -253,3 +253,12 @@ def test_what_no_path_or_library_takes_is_refused(content: dict[str, object], me
     with pytest.raises(ConfigError) as caught:
         build(RunConfig, content)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 5000, "a: " + "{a: " * 3000, "a: " + "[" * 300 + "]" * 300, "[" * 900])
+def test_brackets_in_brackets_are_one_line(tmp_path, text: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / "recipe.yaml")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400

@@ -526,8 +526,15 @@ def _explain(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, MMUnlearnerError):
         return str(error)
+    return _file_problem(error)
+
+
+def _file_problem(error: Exception) -> str | None:
+    """Return a line on a file or a disk that the user can put right."""
     if disk_is_full(error):
         return f"the disk is full ({error}); free some space, the same command resumes"
+    if isinstance(error, ValueError) and "embedded null" in str(error):  # raised by every function that takes a path
+        return "a path or name has a NUL character in it; name another"
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         return f"{error.filename}: {error.strerror}; name another path, or change its permissions"
     return None

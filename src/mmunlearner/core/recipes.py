@@ -174,7 +174,7 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _TextLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a recipe is `option: value` lines, this is {type(content).__name__}")
@@ -240,7 +240,7 @@ def parse_text(text: str) -> Any:
         return text
     try:
         return yaml.load(text, _TextLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise ConfigError(f"expected a list or a group as YAML writes them, found {shorten(text)}") from None
 
 

@@ -83,6 +83,13 @@ def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -
     Raises:
         InvalidError: the value does not fit; of several problems, one is named.
     """
+    try:
+        return _validate(value, kind, rules, context)
+    except RecursionError:
+        raise InvalidError("", "expected plain values, found brackets in hundreds of brackets") from None
+
+
+def _validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any) -> T:
     if rules.source == "texts":
         _check_characters(value)
     content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
