@@ -105,3 +105,35 @@ def test_oldest_pixels_are_dropped(encoder: Encoder, monkeypatch: pytest.MonkeyP
             assert torch.equal(encoder.pixels(refs)["pixel_values"], pixels)
             encoder.pixels((picture(1000 + len(images)),))
     assert len(encoder.cache.pixels) == 2
+
+
+def test_tokenizer_of_a_larger_model() -> None:
+    """Its tokens would be looked up behind the end of the embeddings."""
+    loaded = llava(VOCABULARY)
+    loaded.processor.tokenizer.add_tokens(["zanzibar"])
+    encoder = Encoder(loaded)
+    encoder.row(ONE[0])
+    with pytest.raises(ModelError, match=r"its tokenizer makes token \d+ of 'zanzibar', and the model has \d+ tokens"):
+        encoder.prompt("zanzibar", ())
+
+
+def test_image_processor_that_divides_by_zero() -> None:
+    loaded = llava(VOCABULARY)
+    loaded.processor.image_processor.rescale_factor = float("nan")
+    with pytest.raises(ModelError, match="its image processor makes numbers that are not finite of picture 1"):
+        Encoder(loaded).prompt("what ?", (picture(1),))
+
+
+@pytest.mark.parametrize("end", ["</s>", 2.5, True])
+def test_end_that_is_no_token(end: object) -> None:
+    loaded = llava(VOCABULARY)
+    loaded.model.generation_config.eos_token_id = [2, end]
+    with pytest.raises(ModelError, match=f"eos_token_id {end!r}: no number of a token; mend its generation_config"):
+        Encoder(loaded)
+
+
+def test_tokenizer_with_settings_of_another_shape() -> None:
+    loaded = llava(VOCABULARY)
+    loaded.processor.tokenizer.model_max_length = {"a": 1}
+    with pytest.raises(ModelError, match="its tokenizer cannot read '.*what colour ?"):
+        Encoder(loaded).prompt("what colour ?", ())

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmunlearner.batches.chat import ChatTemplate
 from mmunlearner.batches.encoding_cache import EncodingCache, Tokens
 from mmunlearner.data import ImageRef, image_keys
-from mmunlearner.errors import DataError, reason
+from mmunlearner.errors import DataError, ModelError, reason
 from mmunlearner.models import Loaded
 
 Images = tuple[ImageRef, ...]
@@ -85,15 +85,21 @@ class CachedProcessor:
         add_special = not self.begins_itself(text)
         try:
             out = processor(text=[text], images=[decoded], return_tensors="pt", add_special_tokens=add_special)
-        except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        except Exception as error:  # of every kind: by its settings, the processor may be unable to take any image
             paths = ", ".join(image.path for image in images)
             raise DataError(f"{paths}: not taken by the processor of {self.loaded.source}: {reason(error)}") from error
         ids = tuple(out["input_ids"][0].tolist())
         rest = {name: values for name, values in out.items() if name not in _UNUSED}
         # An output with a value for each token belongs to the row, all others to its images.
         of_tokens = {name for name, values in rest.items() if values.shape[:2] == (1, len(ids))}
+        pixels = {name: rest[name] for name in rest if name not in of_tokens}
+        if not all(values.isfinite().all() for values in pixels.values() if isinstance(values, Tensor)):
+            raise ModelError(
+                f"model {self.loaded.source}: its image processor makes numbers that are not finite of "
+                f"{images[0].path}; mend its settings (image_std, rescale_factor)"
+            )
         if image_keys(images) not in self.cache.pixels:
-            self.cache.add_pixels(image_keys(images), {name: rest[name] for name in rest if name not in of_tokens})
+            self.cache.add_pixels(image_keys(images), pixels)
         return Tokens(ids, {name: rest[name][0] for name in rest if name in of_tokens & self.model_inputs})
 
     def begins_itself(self, text: str) -> bool:
@@ -103,7 +109,12 @@ class CachedProcessor:
     def _tokenize(self, text: str, *, add_special: bool) -> tuple[int, ...]:
         key = (text, add_special)
         if key not in self.cache.tokens:  # many people are asked the same
-            self.cache.tokens[key] = tuple(self.tokenizer(text, add_special_tokens=add_special)["input_ids"])
+            try:
+                self.cache.tokens[key] = tuple(self.tokenizer(text, add_special_tokens=add_special)["input_ids"])
+            except Exception as error:  # of every kind, with settings of another shape
+                raise ModelError(
+                    f"model {self.loaded.source}: its tokenizer cannot read {text[:60]!r} ({reason(error)})"
+                ) from error
         return self.cache.tokens[key]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import TemplateError
-
 from mmunlearner.batches.encoding_cache import EncodingCache
 from mmunlearner.errors import ModelError, reason
 from mmunlearner.models import Loaded
@@ -61,7 +59,7 @@ class ChatTemplate:
             turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
         try:
             text = str(self.loaded.processor.apply_chat_template(turns, add_generation_prompt=answer is None))
-        except TemplateError as error:
+        except Exception as error:  # the template's own, or of what it does with its arguments
             source = self.loaded.source
             raise ModelError(f"model {source}: its chat template refuses {images} images: {reason(error)}") from error
         self.cache.texts[key] = text

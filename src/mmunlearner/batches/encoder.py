@@ -95,7 +95,7 @@ class Encoder:
         # The fields are the prompt's, up to the common prefix: a tokenizer may merge the prompt's last character with
         # the answer's first.
         fields = {name: values[:start] for name, values in beginning.fields.items()}
-        row = self._check_length(self.extend(Row(ids[:start], start, images, fields), ids[start:]), question)
+        row = self._check_row(self.extend(Row(ids[:start], start, images, fields), ids[start:]), question)
         self.cache.rows[key] = row
         return row
 
@@ -109,7 +109,7 @@ class Encoder:
         """
         self._check_no_control_token(question)
         ids, fields = self.processor.tokens(self.chat.prompt(question, len(images)), question, images)
-        return self._check_length(Row(ids, len(ids), images, fields), question)
+        return self._check_row(Row(ids, len(ids), images, fields), question)
 
     def extend(self, row: Row, tokens: Sequence[int]) -> Row:
         """Return the row with (more) tokens of an answer."""
@@ -130,8 +130,15 @@ class Encoder:
         if token := self.control_tokens.first(text, answer=answer):
             raise DataError(f"{text[:60]!r} has {token} in it, a control token of {self.loaded.source}; remove it")
 
-    def _check_length(self, row: Row, question: str) -> Row:
-        """Return the row, or refuse it if it is too long."""
+    def _check_row(self, row: Row, question: str) -> Row:
+        """Return the row, or refuse it if it is too long, or has tokens that the model does not know."""
+        embeddings: Any = self.loaded.model.get_input_embeddings()
+        size = embeddings.weight.shape[0]
+        if (largest := max(row.input_ids, default=0)) >= size:
+            raise ModelError(
+                f"model {self.loaded.source}: its tokenizer makes token {largest} of {question[:60]!r}, and the model "
+                f"has {size} tokens; take the tokenizer that belongs to it"
+            )
         # A row that is cut would lose image tokens first, or its answer.
         limit = longest_row(self.loaded)
         if limit is None or len(row.input_ids) <= limit:

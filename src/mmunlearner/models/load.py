@@ -188,11 +188,20 @@ def save(loaded: Loaded, directory: Path | str, *, extra: Mapping[str, str] | No
 
 
 def end_token_ids(loaded: Loaded) -> frozenset[int]:
-    """Return the tokens that end an answer: the tokenizer's, and those that the generation config adds."""
+    """Return the tokens that end an answer: the tokenizer's, and those that the generation config adds.
+
+    Raises:
+        ModelError: one of them is no number of a token.
+    """
     ids: Any = loaded.model.generation_config.eos_token_id if loaded.model.generation_config else None
     listed = ids if isinstance(ids, list) else [ids]
     tokenizer: Any = getattr(loaded.processor, "tokenizer", None)
-    return frozenset(i for i in [*listed, tokenizer.eos_token_id] if i is not None)
+    ends = [end for end in [*listed, tokenizer.eos_token_id] if end is not None]
+    if wrong := [end for end in ends if type(end) is not int]:
+        raise ModelError(
+            f"model {loaded.source}: eos_token_id {wrong[0]!r}: no number of a token; mend its generation_config.json"
+        )
+    return frozenset(ends)
 
 
 def longest_row(loaded: Loaded) -> int | None:
