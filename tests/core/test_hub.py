@@ -6,9 +6,11 @@ import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from support.tiny import VOCABULARY, llava
 
 from mmunlearner.core import hub
 from mmunlearner.core.hub import hub_problem, quiet_hub
@@ -90,3 +92,21 @@ def test_retries_are_kept_back(caplog: pytest.LogCaptureFixture) -> None:
         assert not log.isEnabledFor(logging.WARNING)
     assert log.getEffectiveLevel() == before
     assert hub.SECONDS <= 10
+
+
+def test_copies_serve_where_the_hub_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Models and hashes are the same with and without a network."""
+    from mmunlearner.models import load, save
+    from mmunlearner.models.sources import source_hashes
+
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "0123abc"
+    save(llava(VOCABULARY), snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0123abc")
+    # The client reads the folder of its cache when it is imported.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
+    use(monkeypatch, "http://127.0.0.1:1")
+    assert load("some/model", device="cpu").source == "some/model"
+    assert source_hashes("some/model") == {"revision": "0123abc"}
+    hub_problem.cache_clear()

@@ -7,7 +7,6 @@ way answers as one that has forgotten everything.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,8 +101,8 @@ def _check_info(name: str, model: nn.Module, info: Mapping[str, Any]) -> None:
     if missing:
         other = f", and has {_listed(unexpected)}, which the model has not" if unexpected else ""
         raise ModelError(f"model {name}: lacks {len(missing)} of its weights ({_listed(missing)}){other}; {DAMAGED}")
-    layers = {_without_numbers(n) for n in model.state_dict()}
-    left_out = [n for n in unexpected if _without_numbers(n) in layers]
+    stacks = tuple(f"{n}." for n, module in model.named_modules() if isinstance(module, nn.ModuleList))
+    left_out = [n for n in unexpected if n.startswith(stacks)]
     if left_out:
         raise ModelError(
             f"model {name}: has {len(left_out)} weights of layers that its config.json leaves out "
@@ -111,11 +110,6 @@ def _check_info(name: str, model: nn.Module, info: Mapping[str, Any]) -> None:
         )
     if unexpected:
         _log.warning("model %s: %d of its tensors are not used (%s)", name, len(unexpected), _listed(unexpected))
-
-
-def _without_numbers(weight: str) -> str:
-    """Return the name of a weight that all layers of a stack share."""
-    return re.sub(r"\.\d+(?=\.)", ".*", weight)
 
 
 def _listed(names: Sequence[str]) -> str:

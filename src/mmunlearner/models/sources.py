@@ -137,13 +137,21 @@ def source_hashes(source: str | Path) -> dict[str, str]:
     sources, hashes = find_sources(source), dict[str, str]()
     places = dict.fromkeys(filter(None, (sources.weights, sources.processor, sources.adapter)))
     for place in places:
-        prefix = f"{Path(place).name}/" if len(places) > 1 else ""
+        # A copy of the hub's lies in models--OWNER--NAME/snapshots/REVISION.
+        name = Path(place).parents[1].name.split("--")[-1] if _is_copy(Path(place)) else Path(place).name
+        prefix = f"{name}/" if len(places) > 1 else ""
         hashes |= {f"{prefix}{name}": value for name, value in _place_hashes(place).items()}
     return hashes
 
 
+def _is_copy(folder: Path) -> bool:
+    return folder.is_dir() and folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--")
+
+
 def _place_hashes(place: str) -> dict[str, str]:
     folder = Path(place)
+    if _is_copy(folder):  # as where the hub answers: a run that begins with it may go on without
+        return {"revision": folder.name}
     if not folder.is_dir():
         cached = [try_to_load_from_cache(place, name) for name in ("config.json", ADAPTER_CONFIG)]
         revisions = [Path(path).parent.name for path in cached if isinstance(path, str)]
