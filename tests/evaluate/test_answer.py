@@ -12,6 +12,7 @@ from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner.batches import Encoder, answers, pad, share_prefixes
 from mmunlearner.config import EvaluateConfig
+from mmunlearner.core.files import read_json
 from mmunlearner.data import prompt
 from mmunlearner.data.prompts import answer_pools, candidate_answers, open_question, option_letters
 from mmunlearner.errors import DataError, ModelError
@@ -187,6 +188,24 @@ def test_a_folder_of_another_evaluation_is_left_alone(trained, untrained, evalua
             config=replace(CONFIG, max_new_tokens=5) if change == "settings" else CONFIG,
         )
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_other_rules_score_the_answers_that_are_there(trained, evaluated, tmp_path):
+    evaluate_model(trained, columns(), tmp_path, config=CONFIG)
+    answers = {path.name: path.read_bytes() for path in tmp_path.glob("*.jsonl")}
+    inputs = (tmp_path / "inputs.json").read_bytes()
+    evaluate_model(trained, columns(), tmp_path, config=replace(CONFIG, scoring="released"))
+    assert read_json(tmp_path / "scores.json")["scoring"] == "released"
+    assert answers == {path.name: path.read_bytes() for path in tmp_path.glob("*.jsonl")}
+    assert inputs == (tmp_path / "inputs.json").read_bytes()
+
+
+def test_lines_know_the_longer_answers(trained, tmp_path):
+    [item, *_] = columns()["forget_qa"]
+    evaluate_model(trained, {"forget_qa": [replace(item, longer=("south sudan",))]}, tmp_path / "some", config=CONFIG)
+    evaluate_model(trained, {"forget_qa": [item]}, tmp_path / "none", config=CONFIG)
+    assert read_columns(tmp_path / "some")["forget_qa"][0]["longer"] == ["south sudan"]
+    assert "longer" not in read_columns(tmp_path / "none")["forget_qa"][0]
 
 
 def test_the_fingerprint_sees_one_bit(trained):

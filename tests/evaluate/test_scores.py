@@ -109,6 +109,16 @@ def test_rescoring_writes_what_it_returns_and_reads_back(tmp_path):
     assert read_json(tmp_path / "scores.json")["columns"]["general"]["cloze"] == {"value": 1.0, "stderr": 0.0, "n": 1}
 
 
+def test_the_same_answers_are_scored_by_any_rules(tmp_path):
+    lines = [line("1", "cloze", output="two doctors"), line("2", "multiple_choice", output="Because")]
+    before = write_jsonl(tmp_path / "forget_vqa.jsonl", lines).read_bytes()
+    for scoring, accuracy in (("package", 0.0), ("released", 1.0)):
+        assert rescore(tmp_path, scoring).columns["forget_vqa"]["accuracy"].value == accuracy
+        assert read_json(tmp_path / "scores.json")["scoring"] == scoring
+        assert {item["scoring"] for item in read_columns(tmp_path, scoring)["forget_vqa"]} == {scoring}
+    assert (tmp_path / "forget_vqa.jsonl").read_bytes() == before
+
+
 def test_a_line_that_is_no_item_is_named(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [line("1"), {"id": "2"}])
     with pytest.raises(DataError, match=r"a\.jsonl, line 2: .*entity, column"):

@@ -14,6 +14,7 @@ from support.fabricated import COLUMNS, MODELS, make_run
 from support.tiny import llava, picture
 
 from mmunlearner.errors import ConfigError, DataError
+from mmunlearner.evaluate.rules import RULES
 from mmunlearner.models import save
 from mmunlearner.report import load, means_markdown, write
 from mmunlearner.report.card import hub_id, model_card
@@ -89,6 +90,18 @@ def test_markdown_report_tells_what_the_page_tells(written: Path) -> None:
     assert text.count("\n| ") == len(FEW) + 2
     assert "**Memorisation gate**" in text
     assert "What saliency adds to a random mask" in text
+
+
+def test_the_report_says_by_which_rules_answers_are_scored(run_dir: Path) -> None:
+    path = run_dir / "results.json"
+    content = json.loads(path.read_text())
+    for scoring in (None, "package", "released"):
+        path.write_text(json.dumps(content | ({"scoring": scoring} if scoring else {})))
+        write(run_dir)
+        for name in ("report.md", "report.html"):
+            text = (run_dir / name).read_text()
+            named = [rules for rules in RULES if f"(evaluate.scoring: {rules})" in text]
+            assert named == ([scoring] if scoring else [])
 
 
 # --- summary --------------------------------------------------------------------------------------------------------
@@ -290,6 +303,11 @@ def test_unlike_runs_are_not_compared(tmp_path: Path, seeds: list[Path]) -> None
     full = make_run(tmp_path / "full", count=20, goal="full", only=FEW, beside=False)
     with pytest.raises(ConfigError, match=r"goal of .* is 'full'.*compare like with like"):
         means_markdown([seeds[0], full])
+    other = make_run(tmp_path / "other", count=20, only=FEW, beside=False)
+    content = json.loads((other / "results.json").read_text())
+    (other / "results.json").write_text(json.dumps(content | {"scoring": "released"}))
+    with pytest.raises(ConfigError, match=r"scoring of .* is 'released'"):
+        means_markdown([seeds[0], other])
     with pytest.raises(ConfigError, match="1 run given; name at least two"):
         means_markdown(seeds[:1])
 
