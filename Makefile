@@ -41,6 +41,7 @@ lint: $(VENV)/.linters
 # The page of commands, then the site of the documentation (build/site/index.html); a broken link is an error.
 docs: $(VENV)/.site
 	$(BIN)/python -c 'from mmunlearner.cli import app; print(app.generate_docs().strip())' > docs/cli.md
+	$(BIN)/mmunlearner schema > recipes/recipe.schema.json
 	$(BIN)/python -m tools.site
 
 clean:

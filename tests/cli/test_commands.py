@@ -12,6 +12,7 @@ import pytest
 from mmunlearner import cli
 from mmunlearner.cli import commands
 from mmunlearner.config import DataConfig, LoraConfig, RunConfig
+from mmunlearner.core.recipes import load_config
 from mmunlearner.errors import DataError
 
 HEAVY = ("torch", "transformers", "matplotlib", "datasets")
@@ -265,3 +266,32 @@ def test_a_nul_in_a_path_is_one_line(arguments: list[str], capsys: pytest.Captur
         cli.main([*arguments, "a\0b"])
     assert caught.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_s_script_knows_the_options(shell: str, tmp_path: Path) -> None:
+    done = run_cli("completion", shell)
+    assert "density" in done.stdout
+    if shell == "bash":
+        (tmp_path / "script").write_text(done.stdout)
+        subprocess.run(["bash", "-n", tmp_path / "script"], check=True)
+
+
+def test_the_whole_configuration_is_a_recipe_again(tmp_path: Path) -> None:
+    done = run_cli("run", "demo", "--show-config", "--train.steps", "7", "--data.forget_entities", '"Doe, Jane",Bob')
+    recipe = tmp_path / "again.yaml"
+    recipe.write_text(done.stdout)
+    again = load_config(recipe)
+    assert again == load_config("demo", {"train.steps": "7", "data.forget_entities": ["Doe, Jane", "Bob"]})
+    assert "  steps: 7  # --train.steps" in done.stdout.splitlines()
+
+
+def test_a_module_of_the_current_folder_is_found_behind_all_installed_ones(tmp_path: Path) -> None:
+    """As the console script starts, whose own folder is first in the path."""
+    (tmp_path / "my_own_loader.py").write_text("")
+    (tmp_path / "yaml.py").write_text("raise SystemError")
+    code = (
+        "import sys\nsys.path[0] = '/nowhere'\nfrom mmunlearner import cli\ntry:\n    cli.main(['list'])\n"
+        "except SystemExit as end:\n    assert not end.code\nimport my_own_loader"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)

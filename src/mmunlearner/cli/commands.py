@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, get_origin
+from typing import Annotated, Literal, get_origin
 
 from cyclopts import App, CycloptsError, Parameter, ValidationError
 from cyclopts.argument import ArgumentCollection
@@ -89,7 +89,7 @@ app = App(
 )
 
 
-COMMAND_OPTIONS = ("--dry-run", "--flops", "--restart")  # of `run` and `sweep`, and not of the recipe
+COMMAND_OPTIONS = ("--show-config", "--dry-run", "--flops", "--restart")  # of `run` and `sweep`, and not of the recipe
 
 
 class _Flags:
@@ -135,6 +135,14 @@ Flops = Annotated[
     NotNegative,
     Parameter(help="With --dry-run: floating-point operations per second to compute times from; 0: measured here."),
 ]
+ShowConfig = Annotated[
+    bool,
+    Parameter(
+        name="--show-config",
+        negative=(),
+        help="Only print the whole configuration as YAML, each value with the file, flag or default that it is from.",
+    ),
+]
 Restart = Annotated[
     bool,
     Parameter(
@@ -146,12 +154,12 @@ Restart = Annotated[
 
 
 @app.command(config=_flags)
-def demo(*, restart: Restart = False, options: Options = RunConfig()) -> None:
+def demo(*, restart: Restart = False, show_config: ShowConfig = False, options: Options = RunConfig()) -> None:
     """Unlearn invented people with every method, compare them and write the report: minutes on two cores, no download.
 
     The same as `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
     """
-    _run("demo", restart=restart)
+    _run("demo", restart=restart, show_config=show_config)
 
 
 @app.command(config=_flags)
@@ -162,6 +170,7 @@ def run(
     dry_run: DryRun = False,
     flops: Flops = 0.0,
     restart: Restart = False,
+    show_config: ShowConfig = False,
     options: Options = RunConfig(),
 ) -> None:
     """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
@@ -173,7 +182,7 @@ def run(
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
             Defaults shown are those of options that the recipe leaves out.
     """
-    _run(recipe, dry_run=dry_run, flops=flops, restart=restart)
+    _run(recipe, dry_run=dry_run, flops=flops, restart=restart, show_config=show_config)
 
 
 @app.command(config=_flags)
@@ -184,6 +193,7 @@ def sweep(
     dry_run: DryRun = False,
     flops: Flops = 0.0,
     restart: Restart = False,
+    show_config: ShowConfig = False,
     options: Options = RunConfig(),
 ) -> None:
     """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
@@ -195,10 +205,23 @@ def sweep(
     Args:
         recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
     """
-    _run(recipe, grid=True, dry_run=dry_run, flops=flops, restart=restart)
+    _run(recipe, grid=True, dry_run=dry_run, flops=flops, restart=restart, show_config=show_config)
 
 
-def _run(recipe: str, *, grid: bool = False, dry_run: bool = False, flops: float = 0.0, restart: bool = False) -> None:
+def _run(
+    recipe: str,
+    *,
+    grid: bool = False,
+    dry_run: bool = False,
+    flops: float = 0.0,
+    restart: bool = False,
+    show_config: bool = False,
+) -> None:
+    if show_config:
+        from mmunlearner.core.effective import effective_yaml
+
+        print(effective_yaml(recipe, _flags.texts), end="")
+        return
     config = load_config(recipe, _flags.texts)  # before torch is imported: a typing error is answered at once
     from mmunlearner.cli import tables as show
 
@@ -474,6 +497,30 @@ def doctor(*, model: str = "", tokens: AtLeastOne = 1024, images: AtLeastOne = 4
 
 app.command(init)
 
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print the script by which a shell completes commands and options.
+
+    For bash: `mmunlearner completion bash > ~/.local/share/bash-completion/completions/mmunlearner`, then a new shell.
+
+    Args:
+        shell: The shell that you use.
+    """
+    print(app.generate_completion(shell=shell))
+
+
+@app.command
+def schema() -> None:
+    """Print the JSON schema of recipes, by which an editor completes options and shows their help.
+
+    A recipe names it in its first line: `# yaml-language-server: $schema=recipe.schema.json`.
+    """
+    from mmunlearner.core.effective import recipe_schema
+
+    print(recipe_schema(), end="")
+
+
 people = App(name="people", help="The embedded benchmark: invented people, drawn and described.")
 app.command(people)
 
@@ -499,6 +546,10 @@ def main(arguments: list[str] | None = None) -> None:
         # A terminal that cannot show a letter shows a question mark: a name in a table is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # The user's own `module:NAME` beside the recipe: `python -m` finds it there, the console script would not. At the
+    # end, so that no file of the folder takes the place of an installed module; not where Python runs in safe mode.
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -159,8 +160,17 @@ def find_recipe(recipe: Path | str) -> Path:
     return shipped[str(recipe)]
 
 
-def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """Return a recipe's content, merged over the recipes that it `extends`: a path relative to it, or a list of them.
+
+    Raises:
+        ConfigError: a file cannot be read, is not YAML of options, or extends itself.
+    """
+    return reduce(_merge, (content for _, content in recipe_files(path)), {})
+
+
+def recipe_files(path: Path, readers: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the files of a recipe with their own contents: those that it extends, each before what is laid over it.
 
     `readers` are the files that extend this one.
 
@@ -179,12 +189,12 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a recipe is `option: value` lines, this is {type(content).__name__}")
     extended = content.pop("extends", [])
-    merged: dict[str, Any] = {}
+    files: list[tuple[Path, dict[str, Any]]] = []
     for base in extended if isinstance(extended, list) else [extended]:
         if not isinstance(base, str) or not (path.parent / base).is_file():
             raise ConfigError(f"{path}: extends: {base}: no such file beside it")
-        merged = _merge(merged, read_recipe(path.parent / base, (*readers, path.resolve())))  # the later base wins
-    return _merge(merged, content)
+        files += recipe_files(path.parent / base, (*readers, path.resolve()))  # the later base wins
+    return [*files, (path, content)]
 
 
 class _TextLoader(yaml.SafeLoader):

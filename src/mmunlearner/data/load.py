@@ -46,6 +46,8 @@ class Format:
     """Files, folders or tables (without their suffix) that only a folder in this format has."""
     columns: tuple[str, ...] = ()
     """Columns that only rows in this format have."""
+    source: str = ""
+    """Place that its data are from, for the message that a folder is missing."""
     folds: str = ""
     """`package.module:NAME` of its folds, name -> entities to forget; empty if it has none."""
 
@@ -58,11 +60,13 @@ FORMATS: Mapping[str, Format] = {
     "mllmu": Format(
         "mmunlearner.data.benchmarks.mllmu:load",
         people=True, files=("ft_Data",), columns=("metadata", "Classification_Task"),
+        source="or the hub id MLLMMU/MLLMU-Bench",
     ),
     "umu": Format("mmunlearner.data.benchmarks.umu:load", people=True, columns=("MM_QA",)),
     "clear": Format(
         "mmunlearner.data.benchmarks.clear:load",
         people=True, summary="mmunlearner.evaluate.clear:summary", files=("full+tofu",), columns=("caption",),
+        source="or the hub id therem/CLEAR",
     ),
     "fiubench": Format(
         "mmunlearner.data.benchmarks.fiubench:load",
@@ -73,7 +77,10 @@ FORMATS: Mapping[str, Format] = {
     ),
     "chat": Format("mmunlearner.data.benchmarks.conversations:load_chat", columns=("messages", "prompt")),
     "rows": Format("mmunlearner.data.benchmarks.rows:load", files=("questions",)),
-    "flags": Format("mmunlearner.data.benchmarks.flags:load", files=("facts.json", "waving")),
+    "flags": Format(
+        "mmunlearner.data.benchmarks.flags:load", files=("facts.json", "waving"),
+        source="pictures of world_countries and facts of mledoze/countries, as docs/data.md says",
+    ),
 }  # fmt: skip
 """Name -> format."""
 
@@ -89,7 +96,9 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
     loader = find_loader(config.format)
     shipped = config.format in FORMATS
     if shipped and not config.root and not FORMATS[config.format].embedded:
-        raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER")
+        source = FORMATS[config.format].source
+        hint = f" ({source})" if source else ""
+        raise ConfigError(f"data.root: format {config.format} needs a folder: --data.root FOLDER{hint}")
     # A loader gets only the options that it declares: a user's own may be as short as `load(root)`.
     declared = inspect.signature(loader).parameters
     # As the loaders write the names of the data.
