@@ -261,6 +261,8 @@ def out_of_bounds(error: object) -> str:
     if not isinstance(error, ValidationError):
         return ""
     first = error.errors(include_url=False)[0]
+    if first["type"] == "refusal":
+        return "expected {expected}, found {found}".format_map(first.get("ctx", {}))
     limit = LIMITS.get(first["type"])
     return f"expected {limit.format_map(first.get('ctx', {}))}, found {shorten(first['input'])}" if limit else ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from mmunlearner.errors import MMUnlearnerError, ModelError, reason
 from mmunlearner.models.checkpoint import check_weights
@@ -44,6 +45,7 @@ def load_skeleton(source: str | Path, *, trust_remote_code: bool = False) -> Loa
     Raises:
         ModelError: there is no model at `source`, it lacks weights, or it has no processor of images and texts.
     """
+    transformers_logging.disable_progress_bar()  # of weights, none of which is read
     sources = find_sources(source)
     processor = load_processor(sources, trust_remote_code=trust_remote_code)
     model = None
