@@ -242,9 +242,9 @@ def _gallery(
         item, image = max((pair for pair in shown if pair[0].entity == entity), key=lambda pair: known[pair[0].id])
         picture = Path("gallery") / f"{len(entries)}.png"  # relative: a run directory may be moved
         write_bytes(run.path / picture, encode_png(image.open(), compress_level=-1))
-        answers = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
-        correct = {name: bool(accuracies[name][column].values[item.id]) for name in answers}
-        entries.append(GalleryEntry(entity, item.question, item.answer, answers, correct, str(picture)))
+        replies = {name: texts[item.id] for name, texts in outputs.items() if item.id in texts}
+        correct = {name: bool(accuracies[name][column].values[item.id]) for name in replies}
+        entries.append(GalleryEntry(entity, item.question, item.answer, replies, correct, str(picture)))
     return tuple(entries)
 
 
