@@ -166,14 +166,14 @@ class Layout(TypedDict):
 def test_a_table_converts_cells_by_its_layout(tmp_path: Path, suffix: str):
     grid = [
         ["name", "count", "share", "tags", "said"],
-        ["7", "3", "0.5", 'Pisa, "Rome, Italy"', "Hello, you"],
+        ["7", "3", "0.5", 'Pisa, "Rome, Italy"', "Hello,\nyou"],
         ["", "", "", "", ""],
         ["b", "", "", '["x", "y, z"]', "[so to say]"],
     ]
     path = tmp_path / f"t{suffix}"
     excel(path, grid) if suffix == ".xlsx" else store(path, grid, delimiter="\t" if suffix == ".tsv" else ";")
     assert [(cell.row, row) for cell, row in read_table(path, Layout, strict=True)] == [
-        (2, {"name": "7", "count": 3, "share": 0.5, "tags": ["Pisa", "Rome, Italy"], "said": "Hello, you"}),
+        (2, {"name": "7", "count": 3, "share": 0.5, "tags": ["Pisa", "Rome, Italy"], "said": "Hello,\nyou"}),
         (4, {"name": "b", "tags": ["x", "y, z"], "said": "[so to say]"}),
     ]
 
@@ -194,6 +194,12 @@ def test_a_cell_that_does_not_fit_is_named(tmp_path: Path, cells: tuple[str, ...
     with pytest.raises(DataError) as error:
         list(read_table(path, Layout))
     assert message in str(error.value)
+
+
+def test_any_line_break_may_stand_in_a_cell(tmp_path: Path):
+    text = "a\r\nb\rc\x0bd\x85e\u2028f"
+    path = store(tmp_path / "t.csv", [["name", "said"], ["x", text]])
+    assert [row for _, row in read_table(path, Layout)] == [{"name": "x", "said": text}]
 
 
 def test_questions_may_be_a_spreadsheet(tmp_path: Path):

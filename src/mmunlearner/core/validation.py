@@ -90,7 +90,7 @@ def validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any = None) -
 
 
 def _validate(value: Any, kind: TypeForm[T], rules: Rules, context: Any) -> T:
-    if rules.source == "texts":
+    if rules == OPTIONS:  # the cells of a spreadsheet are texts too, but may hold any line break
         _check_characters(value)
     content, adapter = without_nulls(value, texts=rules.source == "texts"), _adapter(kind, rules)
     if content is None:  # the adapter would accept it

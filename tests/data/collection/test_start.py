@@ -177,6 +177,8 @@ def test_what_was_left_out_is_said(tmp_path: Path):
         ({"forget": ("Ada Lovelance",)}, DataError, "no entity 'Ada Lovelance' in .*; did you mean Ada Lovelace"),
         ({"neighbours": ("Ada Lovelace",)}, ConfigError, "--neighbours: Ada Lovelace is in --forget too"),
         ({"forget": NAMES}, ConfigError, "--forget: nobody is left to retain of the 6 entities"),
+        ({"held_out": -1}, ConfigError, "held_out: expected 0 or more, found -1"),
+        ({"kind": "a\x1b[2J"}, ConfigError, "kind: expected a text of printable characters"),
         ({"facts": "gone.csv"}, DataError, r"gone\.csv: no such table; expected facts\.csv"),
         ({"pictures": "gone"}, DataError, "gone: no such folder; expected one with a folder of pictures per entity"),
     ],
@@ -199,6 +201,7 @@ def test_wrong_options_are_one_line(tmp_path: Path, options: dict, error: type[E
             FACTS + "Eve ;Oslo;1\n",
             r"facts\.csv, row 8, column name: expected one row for each entity, found Eve, which",
         ),
+        (FACTS.replace("born in", "born\x1b[2J"), r"facts\.csv, row 2: expected a name without control characters"),
         (FACTS.replace("Eve", "\u200bEve"), r"the names '\\u200bEve' .* look the same|has pictures, but no row"),
     ],
 )
@@ -219,9 +222,12 @@ def test_wrong_pictures_are_named(tmp_path: Path):
         start(begin(root))
 
 
+PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1)
+
+
 @given(
-    st.lists(st.text(min_size=1).map(lambda text: " ".join(text.split())).filter(bool), unique=True, max_size=3),
-    st.text(min_size=1),
+    st.lists(PRINTABLE.map(lambda text: " ".join(text.split())).filter(bool), unique=True, max_size=3),
+    PRINTABLE,
 )
 def test_a_wording_is_read_back(tmp_path_factory: pytest.TempPathFactory, attributes: list[str], kind: str):
     file = tmp_path_factory.mktemp("w") / "wording.yaml"

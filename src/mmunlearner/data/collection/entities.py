@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.core.texts import canonical
+from mmunlearner.core.texts import canonical, is_blank
 from mmunlearner.core.validation import Name
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.tables import check, has_table, read_table
@@ -112,7 +112,9 @@ def _read_facts(table: Path) -> dict[str, dict[str, str]]:
         name = check(row.pop(columns[0]), Name, cell.inside(columns[0]))
         if name in values:
             raise cell.inside(columns[0]).error("one row for each entity", f"{name}, which row {row_of[name]} has")
-        values[name] = {canonical(attribute): value.strip() for attribute, value in row.items() if value.strip()}
+        # Names of attributes stand in `wording.yaml` and in questions.
+        named = {check(attribute, Name, cell): value.strip() for attribute, value in row.items()}
+        values[name] = {attribute: value for attribute, value in named.items() if not is_blank(value)}
         row_of[name] = cell.row
     return values
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmunlearner.config import Count
 from mmunlearner.core.files import write_jsonl, write_text
+from mmunlearner.core.recipes import check
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.collection.entities import Collection, read_collection
 from mmunlearner.data.collection.questions import Plan, divide_views, make_rows
@@ -29,19 +31,19 @@ class Request:
     """What to make of a collection."""
 
     folder: Path
-    forget: Sequence[str]
-    neighbours: Sequence[str] = ()
+    forget: tuple[str, ...]
+    neighbours: tuple[str, ...] = ()
     facts: str = ""
     """Table of facts; empty: FOLDER/facts."""
     pictures: str = ""
     """Folder of the entities' folders; empty: FOLDER/photos, pictures or images, or FOLDER."""
     kind: str = ""
     """Word for an entity in a picture; empty: person."""
-    held_out: int = 0
+    held_out: Count = 0
     """Pictures of each entity to hold out; 0: a quarter, at least one of two."""
     model: str = "tiny"
     """Model to train: `tiny`, a directory or a hub id."""
-    seed: int = 0
+    seed: Count = 0
     overwrite: bool = False
 
 
@@ -62,6 +64,7 @@ def start(request: Request) -> Beginning:
         ConfigError: a file is there already, an option or the wording is wrong.
         DataError: the collection is incomplete, or an entity to forget cannot be.
     """
+    request = check(request)
     folder, file = request.folder, request.folder / WORDING
     collection = read_collection(folder, facts=request.facts, pictures=request.pictures)
     _check_files(request)
