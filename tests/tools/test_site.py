@@ -62,14 +62,18 @@ def test_docstrings() -> None:
 
 
 def test_broken_links(tmp_path: Path) -> None:
+    """A page may point to another site, and may load nothing from there."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "index.html").write_text(
         '<a href="sub/a.html#x">1</a><img src="none.png"><a href="https://b.org">2</a>'
+        '<script src="//c.org/d.js"></script>'
     )
     (tmp_path / "sub" / "a.html").write_text(
-        '<p id="x"><a href="../index.html">1</a><a href="#y">2</a><a href=".">3</a>'
+        '<p id="x"><a href="../index.html">1</a><a href="#y">2</a><a href=".">3</a><img src="data:image/png;base64,AA">'
     )
-    assert broken_links(tmp_path) == ["index.html: none.png", "sub/a.html: #y", "sub/a.html: ."]
+    assert broken_links(tmp_path) == [
+        "index.html: none.png", "index.html: loads //c.org/d.js", "sub/a.html: #y", "sub/a.html: .",
+    ]  # fmt: skip
 
 
 def test_report_of_the_stored_demo(repository: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from math import exp
@@ -65,10 +66,11 @@ def serve(run_dir: Path, port: int) -> None:
     # Only by its own names: a page from elsewhere that has its name point to this machine is refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     app.on_startup(lambda: print(f"page: http://{HOST}:{port} (until Ctrl-C)", flush=True))
-    ui.run(
-        lambda: Page(panel).draw(), host=HOST, port=port, title=f"{run.config.name}: ask its models", reload=False,
-        show=False, show_welcome_message=False, favicon="🔎",
-    )  # fmt: skip
+    with suppress(KeyboardInterrupt):  # the way to end it
+        ui.run(
+            lambda: Page(panel).draw(), host=HOST, port=port, title=f"{run.config.name}: ask its models", reload=False,
+            show=False, show_welcome_message=False, favicon="🔎",
+        )  # fmt: skip
 
 
 class Page:
