@@ -46,6 +46,7 @@ MISTAKES = {
     "RUN --methods.diff.trials '[{learning_rate: -2}]'": "methods.diff: train.learning_rate: expected 0 or more",
     "sweep recipe.yaml --grid.warmup 0.1,1.1": "train.warmup: expected 1 or less",
     "RUN --dry-run --flops -1": "--flops: expected 0 or more",
+    "RUN --dry-run --flops inf": "--flops: expected a finite number",
     "RUN --evaluate.max_new_tokens 512": "evaluate.max_new_tokens 512: people:vanilla takes 512 tokens",
     "EVALUATE --max_new_tokens 4096": "evaluate.max_new_tokens 4096",
     "doctor --images 0": "--images: expected 1 or more",
@@ -80,6 +81,8 @@ MISTAKES = {
     "RUN --data.root absent": "absent",
     "RUN --data.root wordless --methods.masked.mask.parts language": "mask: the text set is empty",
     # models
+    "RUN --methods.masked.mask.density 1e-12": "mask.density 1e-12: of ",
+    "EVALUATE --against people:nobody": "model people:nobody: the package ships",
     "RUN --model.vanilla empty": "model empty",
     "RUN --dry-run --model.vanilla broken": "broken",
     "RUN --model.oracle broken": "broken",

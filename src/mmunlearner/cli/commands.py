@@ -368,6 +368,10 @@ def evaluate(
         judging.check_judge(judge)
     if oracle is not None:
         read_columns(oracle)
+    if against and not any(Path(against).glob("*.jsonl")):
+        with waiting(LOADING):
+            from mmunlearner.models import load_skeleton
+        load_skeleton(against, trust_remote_code=load.trust_remote_code)
     if model:
         with waiting(LOADING):
             from mmunlearner.run import single

@@ -192,11 +192,15 @@ def _check_model(run: RunDir, model: PreTrainedModel) -> None:
     """Raise where a mask or an option of training does not fit the model's structure."""
     config = run.config
     for mask in run.masks.values():
-        if not candidate_names(model, mask.parts):
+        names = candidate_names(model, mask.parts)
+        if not names:
             raise MaskError(
                 f"mask: no linear weight of {type(model).__name__} lies in {', '.join(mask.parts)}: the mask would act "
                 "on nothing"
             )
+        weights = dict(model.named_parameters())
+        if mask.density and mask.density * (count := sum(weights[name].numel() for name in names)) < 1:
+            raise MaskError(f"mask.density {mask.density:g}: of {count:,} weights it selects none; set it higher")
     trainings = [train_config(config.train, method) for method in config.methods.values()]
     if any(train.checkpointing for train in (*trainings, *([config.finetune] * config.model.needs_finetuning))):
         check_checkpointing(model)
