@@ -36,8 +36,8 @@ API = {
 """The Python API: a dozen names and their arguments. A change here is a change for every user."""
 
 COMMANDS = {
-    "ask", "compare", "demo", "doctor", "evaluate", "finetune", "list", "mask", "people", "report", "run",
-    "sweep", "unlearn",
+    "ask", "compare", "completion", "demo", "doctor", "evaluate", "finetune", "init", "list",
+    "mask", "people", "report", "run", "schema", "sweep", "unlearn",
 }  # fmt: skip
 OF_DEVELOPERS = {"test", "docs", "lint", "dev"}
 DISTRIBUTIONS = {"PIL": "pillow", "pydantic_core": "pydantic", "yaml": "pyyaml", "rouge_score": "rouge-score"}
