@@ -206,8 +206,9 @@ def _reference(
     distinct = list({(example.id, example.choices): example for example in questions}.values())
     rows = encoder.rows(distinct)
     rows += [row for term in terms.values() if term for row in second_answers(encoder, distinct, term.needs)]
-    # A backward pass takes as long as two forward ones.
-    share = len(rows) / (len(rows) + 3 * len(questions))
+    # Features alone are computed once for each image, by the smaller part of the model.
+    asked = len(rows) if needs.answers or needs.layers else len({row.group for row in rows})
+    share = asked / (asked + 3 * len(questions))  # a backward pass takes as long as two forward ones
     progress = progress.part(0.0, share)
     return cache_reference(encoder, rows, needs, tokens=sampler.config.tokens_per_batch, progress=progress), share
 
