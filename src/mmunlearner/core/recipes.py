@@ -92,11 +92,13 @@ def check_value(name: str, value: Any, kind: TypeForm[T]) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Return what YAML and JSON can hold: dataclasses and named tuples as dicts, other sequences and sets as lists."""
+    """Return what YAML and JSON can hold: dataclasses and named tuples as dicts, sequences as lists, paths as texts."""
     if dataclasses.is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, frozenset):
         return sorted(value)  # equal sets as equal files
     if isinstance(value, tuple) and hasattr(value, "_asdict"):

@@ -62,11 +62,11 @@ def load(
         ModelError: there is no model at `source` that can be loaded, it is no image-text-to-text model, or it lacks
             weights (`load_weights`).
     """
-    sources = find_sources(source)
     check_value("dtype", dtype, DType)
     check_value("compute_dtype", compute_dtype or dtype, DType)
     check_value("quantize", quantize, Quantize)
     check_value("attention", attention, Attention)
+    sources = find_sources(source)
     transformers_logging.disable_progress_bar()  # long steps show their own
     target = check_placement(device, device_map, attention)
     if sources.adapter and quantize != "none":

@@ -26,7 +26,7 @@ from mmunlearner.config import (
 )
 from mmunlearner.core.files import discard, read_json, write_json, write_text
 from mmunlearner.core.progress import ProgressBar, waiting
-from mmunlearner.core.recipes import build, config_hash, plain
+from mmunlearner.core.recipes import build, check_value, config_hash, plain
 from mmunlearner.errors import ChangedError, ConfigError, MMUnlearnerError
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
@@ -79,9 +79,9 @@ def mask(model: str, out: Path, *, data: DataConfig, mask: MaskConfig, load: Loa
     def result(run: RunDir) -> Path:
         path = run.mask(mask_name(mask))
         statistics = saliency.statistics(saliency.load(path))
-        write_json(out.with_suffix(".json"), statistics)
+        write_json(Path(out).with_suffix(".json"), statistics)
         if plot := saliency_layers(statistics):
-            write_text(out.with_suffix(".svg"), standalone_svg(plot, "Saliency and selected fraction by layer"))
+            write_text(Path(out).with_suffix(".svg"), standalone_svg(plot, "Saliency and selected fraction by layer"))
         return path
 
     return _make(config, out, "masks", result)
@@ -148,6 +148,7 @@ def _make(
     quantize: Quantize = "none",
 ) -> Path:
     """Do one step and those that it needs, then move its `result` to `out`."""
+    out = Path(check_value("out", str(out), str))
     try:
         config = check(replace(config, out=str(out.parent)))
     except MMUnlearnerError as error:  # the user has given the method no name
