@@ -4,11 +4,13 @@ VENV := .venv
 CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 WORKERS ?= 2
+INPUTS ?= 20000
+SEED ?= 0
 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-rest test-all test-oldest test-newest bench lint docs clean
+.PHONY: demo test test-rest test-all test-oldest test-newest fuzz bench lint docs clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/mmunlearner demo
@@ -29,6 +31,10 @@ test-oldest test-newest: test-%:
 	mkdir .venv-$*
 	$(PYTHON) tests/support/versions.py $* > .venv-$*/constraints.txt
 	$(MAKE) test-all VENV=.venv-$* CONSTRAINTS=.venv-$*/constraints.txt
+
+# Mutated files of every kind that is read: nothing but success or one line may come of them.
+fuzz: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m fuzz --inputs $(INPUTS) --seed $(SEED)
 
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/python -m bench

@@ -45,6 +45,7 @@ class JudgeError(MMUnlearnerError, ValueError):
     """The judge of answers refuses or does not answer."""
 
 
-def reason(error: Exception) -> str:
-    """The first line of what another library says of a failure, or else its kind."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def reason(error: Exception, limit: int = 300) -> str:
+    """The first line of what another library says of a failure, cut at a number of characters, or else its kind."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -15,13 +15,15 @@ import yaml
 
 from mmunlearner.config import RunConfig
 from mmunlearner.core.names import did_you_mean
-from mmunlearner.core.validation import OPTIONS, InvalidError, shorten, validate
+from mmunlearner.core.validation import OPTIONS, InvalidError, one_line, shorten, validate
 from mmunlearner.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
 T = TypeVar("T")
+NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What the reader of YAML raises: `!!int x` is a ValueError, lists in thousands of lists are a RecursionError."""
 NOT_CONTENT = frozenset(
     {
         "name", "out", "jobs", "bounds", "grid", "evaluate.batch_size", "methods.*.title", "methods.*.role",
@@ -179,15 +181,15 @@ def recipe_files(path: Path, readers: tuple[Path, ...] = ()) -> list[tuple[Path,
     Raises:
         ConfigError: the file cannot be read, is not YAML of options, or extends itself.
     """
-    # Compared with the chain of readers only: two bases of one recipe may extend a third.
-    if path.resolve() in readers:
-        raise ConfigError(f"{path}: extends itself")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _TextLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except NO_YAML as error:
+        raise ConfigError(f"{path}: not valid YAML ({one_line(error, 300)})") from None
+    # Compared with the chain of readers only: two bases of one recipe may extend a third.
+    if path.resolve() in readers:
+        raise ConfigError(f"{path}: extends itself")
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a recipe is `option: value` lines, this is {type(content).__name__}")
     extended = content.pop("extends", [])

@@ -23,7 +23,8 @@ from mmunlearner.data.splits import sample_by_entity
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.ask import Asker, candidate_fields, encode, encode_briefly
 from mmunlearner.evaluate.metrics import accuracy
-from mmunlearner.evaluate.scores import ModelScores, Score, mean_score, read_lines, rescore
+from mmunlearner.evaluate.saved import Score, read_lines
+from mmunlearner.evaluate.scores import ModelScores, mean_score, rescore
 from mmunlearner.models import Loaded, fetch_weight
 
 

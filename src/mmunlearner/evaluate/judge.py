@@ -21,10 +21,12 @@ from urllib.parse import urlsplit
 
 from mmunlearner.config import JudgeConfig
 from mmunlearner.core import recipes
-from mmunlearner.core.files import append_jsonl, read_jsonl, repair_jsonl
+from mmunlearner.core.files import append_jsonl, repair_jsonl
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.records import read_records
 from mmunlearner.errors import ConfigError, JudgeError
 from mmunlearner.evaluate.metrics import Line
+from mmunlearner.evaluate.saved import Judgement
 from mmunlearner.evaluate.scores import JUDGE, read_columns
 
 WAIT_SECONDS = 2.0
@@ -63,7 +65,7 @@ def judge(out_dir: Path | str, config: JudgeConfig, *, progress: Progress = Prog
     total = sum(map(len, columns.values()))
     for column, open_lines in columns.items():
         path = folder / f"{column}.jsonl"
-        judged = {line["asked"] for line in read_jsonl(path)} if path.exists() else set()
+        judged = {line["asked"] for line in read_records(path, Judgement)} if path.exists() else set()
         for line in open_lines:
             request = request_body(line, config.model)
             # By the whole request: another answer, judge or wording of the prompt is judged anew.
@@ -118,7 +120,7 @@ def request_body(line: Line, model: str) -> bytes:
 def unscored(out_dir: Path | str) -> Sequence[str]:
     """Return the ids of the answers whose judgement holds no number."""
     files = sorted((Path(out_dir) / JUDGE).glob("*.jsonl"))
-    return [line["id"] for file in files for line in read_jsonl(file) if line["score"] is None]
+    return [line["id"] for file in files for line in read_records(file, Judgement) if "score" not in line]
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ and scores as in `scores.json`. Tasks that the file holds already are not run ag
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mmunlearner.core.files import read_json, write_json
+from mmunlearner.core.records import read_record
 from mmunlearner.errors import ConfigError, DataError, ModelError, ToolError
-from mmunlearner.evaluate.scores import ModelScores, Score
+from mmunlearner.evaluate.saved import Score, Scores
+from mmunlearner.evaluate.scores import ModelScores
 
 FILE = "lmms.json"
 FOLDER = "lmms"
@@ -70,10 +71,11 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
         raise ModelError(f"model {model}: no model's directory (no config.json); lmms-eval reads a saved one")
     # Scores of two models or of two limits must not mix in one file.
     inputs = {"model": str(model.resolve()), "limit": options.limit}
-    content = {"inputs": inputs, "asked": [], "columns": {}}
+    content: dict[str, Any] = {"inputs": inputs, "asked": [], "columns": {}}
     if (out_dir / FILE).exists():
+        read_scores(out_dir / FILE)
         content = read_json(out_dir / FILE)
-        if content.get("inputs") != inputs:
+        if content["inputs"] != inputs:
             raise DataError(
                 f"{out_dir / FILE}: holds scores of another model or limit; remove it or name another folder"
             )
@@ -83,7 +85,23 @@ def evaluate_lmms(model: Path | str, tasks: Sequence[str], out_dir: Path | str, 
         scores = parse(_run(model, new, out_dir / FOLDER, options))
         columns = {**content["columns"], **ModelScores(scores).to_json()["columns"]}
         write_json(out_dir / FILE, {**content, "asked": [*content["asked"], *new], "columns": columns})
-    return ModelScores.from_json(read_json(out_dir / FILE))
+    return read_scores(out_dir / FILE)
+
+
+class _Scores(Scores):
+    """Content of `lmms.json`."""
+
+    inputs: Mapping[str, Any]
+    asked: list[str]
+
+
+def read_scores(file: Path) -> ModelScores:
+    """Read the scores in a file that `evaluate_lmms` wrote.
+
+    Raises:
+        DataError: it cannot be read, or was changed.
+    """
+    return ModelScores(read_record(file, _Scores)["columns"])
 
 
 def parse(results: Path) -> dict[str, dict[str, Score]]:
@@ -99,12 +117,14 @@ def parse(results: Path) -> dict[str, dict[str, Score]]:
     tasks = content.get("results") if isinstance(content, dict) else None
     if not isinstance(tasks, dict):
         raise DataError(f"{results}: not a results file of lmms-eval (no `results`)")
-    counts = content.get("n-samples") or {}
+    counts = content.get("n-samples")
+    counts = counts if isinstance(counts, dict) else {}
     scores: dict[str, dict[str, Score]] = {}
     for task, values in tasks.items():
         # A group of tasks has no number of questions of its own.
         task_counts = counts.get(task)
-        n = int(task_counts.get("effective") or 0) if isinstance(task_counts, dict) else 0
+        effective = task_counts.get("effective") if isinstance(task_counts, dict) else None
+        n = int(effective) if _is_number(effective) else 0
         for key, value in values.items() if isinstance(values, dict) else ():
             name, _, kind = str(key).partition(",")
             if _is_number(value) and not name.endswith(ERRORS):
@@ -119,8 +139,8 @@ def parse(results: Path) -> dict[str, dict[str, Score]]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    # A bool is an int in Python, and Python's JSON may hold NaN.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A bool is an int in Python, and Python's JSON may hold NaN and whole numbers that no float can be.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _run(model: Path, tasks: Sequence[str], folder: Path, options: Lmms) -> Path:

@@ -22,25 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmunlearner.config import Scoring
-from mmunlearner.core.files import read_jsonl, write_json
+from mmunlearner.core.files import write_json
+from mmunlearner.core.records import check_record, read_records
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import METRICS, Line, log_ratio
+from mmunlearner.evaluate.saved import Judgement, Score, Scores, read_lines
 
 JUDGE = "judge"
 """Folder of the judgements within an evaluation folder."""
 FALSE_ALARM = 0.05
 """Probability of calling at least one of the compared columns different although none is."""
-_REQUIRED = ("id", "entity", "column", "task", "target", "answer", "output")
-
-
-class Score(NamedTuple):
-    """A mean with its uncertainty."""
-
-    value: float
-    stderr: float
-    """Standard error of `value`, clustered by entity."""
-    n: int = 0
-    """Items behind it."""
 
 
 class Difference(NamedTuple):
@@ -99,8 +90,13 @@ class ModelScores:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ModelScores:
-        return cls({c: {m: Score(**score) for m, score in scores.items()} for c, scores in value["columns"].items()})
+    def from_json(cls, value: Any, source: str = "scores") -> ModelScores:
+        """Return the scores of a file's content; `source` names it in errors.
+
+        Raises:
+            DataError: it holds no scores.
+        """
+        return cls(check_record(value, Scores, source)["columns"])
 
 
 # --- statistics -----------------------------------------------------------------------------------------------------
@@ -186,20 +182,6 @@ def forget_quality(log_ratios: Sequence[float], oracle: Sequence[float], *, bins
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def read_lines(path: Path | str) -> list[Line]:
-    """Read one column's items.
-
-    Raises:
-        DataError: the file is missing or broken, or a line lacks a field (file, line and field are named).
-    """
-    lines = read_jsonl(path)
-    for number, line in enumerate(lines, 1):
-        missing = [name for name in _REQUIRED if not isinstance(line, dict) or name not in line]
-        if missing:
-            raise DataError(f"{path}, line {number}: not an evaluated item (no {', '.join(missing)})")
-    return lines
-
-
 def read_columns(out_dir: Path | str, scoring: Scoring = "package") -> dict[str, list[Line]]:
     """Read a model's evaluation folder: column -> items, with the factuality of those that a judge has scored.
 
@@ -213,7 +195,7 @@ def read_columns(out_dir: Path | str, scoring: Scoring = "package") -> dict[str,
         lines, judgements = read_lines(path), path.parent / JUDGE / path.name
         if judgements.exists():
             # If an answer has several judgements, the last one counts: later ones are added at the end of the file.
-            scores = {line["id"]: line["score"] / 10 for line in read_jsonl(judgements) if line["score"] is not None}
+            scores = {line["id"]: line["score"] / 10 for line in read_records(judgements, Judgement) if "score" in line}
             lines = [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
         columns[path.stem] = [{**line, "scoring": scoring} for line in lines]
     if not columns:

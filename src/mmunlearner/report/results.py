@@ -15,16 +15,8 @@ from mmunlearner.core.recipes import plain
 from mmunlearner.core.validation import FIELDS, InvalidError, shorten, validate
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import Line, is_correct
-from mmunlearner.evaluate.scores import (
-    Difference,
-    ForgetQuality,
-    Gate,
-    ItemScores,
-    Score,
-    differences,
-    item_scores,
-    read_lines,
-)
+from mmunlearner.evaluate.saved import Score, read_lines
+from mmunlearner.evaluate.scores import Difference, ForgetQuality, Gate, ItemScores, differences, item_scores
 
 Good = Literal["oracle", "kept", "down"]
 Role = Literal["vanilla", "oracle", "baseline", "method", "control"]

@@ -20,7 +20,7 @@ from mmunlearner.data.images import encode_png
 from mmunlearner.data.load import find_format
 from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate
 from mmunlearner.evaluate.metrics import Line
-from mmunlearner.evaluate.scores import Gate, ItemScores, ModelScores, differences, item_scores, score_lines
+from mmunlearner.evaluate.scores import Gate, ItemScores, differences, item_scores, score_lines
 from mmunlearner.report import results
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
@@ -138,7 +138,7 @@ def _model(
             distance_to_oracle(test["forget_vqa"], oracle["forget_vqa"]) if oracle and "forget_vqa" in test else None
         ),
         # `evaluate --lmms` writes them after the run; the next `run` of the recipe takes them in.
-        lmms=ModelScores.from_json(read_json(lmms_scores)).columns if lmms_scores.exists() else {},
+        lmms=lmms.read_scores(lmms_scores).columns if lmms_scores.exists() else {},
         summary=resolve_name(summary, "summary")(test, oracle) if summary else {},
         moved=trained.get("moved") or {},
         look=trained.get("look") or {},

@@ -18,11 +18,14 @@ from torch._ops import OpOverload
 from torch.utils.checkpoint import checkpoint as recompute
 from torch.utils.checkpoint import create_selective_checkpoint_contexts as selective_contexts
 from transformers.modeling_layers import GradientCheckpointingLayer
+from typing_extensions import TypedDict
 
 from mmunlearner.batches import Encoder, answers, share_prefixes
+from mmunlearner.config import Count
 from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_tensors
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.records import check_record
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError, reason
 from mmunlearner.models import candidates, check_not_offloaded, input_device, replaced_forward
@@ -60,6 +63,13 @@ class Fisher:
         return write_tensors(path, self.squares, {FORMAT: json.dumps(info)})
 
 
+class _Info(TypedDict):
+    """Metadata of a file of squares."""
+
+    units: Count
+    cost: Cost
+
+
 def load_fisher(path: Path) -> Fisher:
     """Open a file that `Fisher.save` wrote; a weight's squares are read at each access.
 
@@ -67,8 +77,8 @@ def load_fisher(path: Path) -> Fisher:
         MaskError: it cannot be read.
     """
     with _measured_before(path), safe_open(path, framework="pt") as file:
-        info = json.loads(file.metadata()[FORMAT])
-        return Fisher(_FileTensors(path, tuple(file.keys())), info["units"], Cost(**info["cost"]))
+        info = check_record(json.loads(file.metadata()[FORMAT]), _Info, FORMAT)
+        return Fisher(_FileTensors(path, tuple(file.keys())), info["units"], info["cost"])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import canonical, is_blank
-from mmunlearner.core.validation import Name
+from mmunlearner.core.validation import Name, one_line
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.tables import check, has_table, read_table
 from mmunlearner.errors import DataError
@@ -108,7 +108,9 @@ def _read_facts(table: Path) -> dict[str, dict[str, str]]:
     for cell, row in read_table(table, dict[str, str]):
         columns = [column for column in row if column.strip().casefold() in NAME_COLUMNS]
         if not columns:
-            raise cell.error(f"a column {' or '.join(NAME_COLUMNS)} with a name in it", ", ".join(row) or "nothing")
+            raise cell.error(
+                f"a column {' or '.join(NAME_COLUMNS)} with a name in it", one_line(", ".join(row)) or "nothing"
+            )
         name = check(row.pop(columns[0]), Name, cell.inside(columns[0]))
         if name in values:
             raise cell.inside(columns[0]).error("one row for each entity", f"{name}, which row {row_of[name]} has")
