@@ -16,7 +16,7 @@ from random import Random
 from typing import Literal, NamedTuple
 
 from fuzz.forms import mutate
-from mmunlearner.cli.commands import _explain
+from mmunlearner.cli.mistakes import explain
 
 SECONDS = 60
 """Time after which a call counts as hanging: many times what the slowest takes on a busy machine."""
@@ -107,7 +107,7 @@ def attempt(reader: Reader, folder: Path, changed: Path) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        line = _explain(error) if isinstance(error, Exception) else None
+        line = explain(error) if isinstance(error, Exception) else None
         if line and line.strip() and len(line) < LONGEST:
             return Outcome("refusal", " ".join(line.split()))
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f"mmunlearner{os.sep}" in f.filename]
