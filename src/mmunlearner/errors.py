@@ -49,3 +49,10 @@ def reason(error: Exception, limit: int = 300) -> str:
     """The first line of what another library says of a failure, cut at a number of characters, or else its kind."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def on_one_line(message: str, limit: int = 1500) -> str:
+    """Return a message as a terminal can show it: without line breaks and control characters, cut in its middle."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
+    # Names and values in it are the user's, of any length; the remedy is at its end.
+    return line if len(line) <= limit else f"{line[: limit - 505]} ... {line[-500:]}"

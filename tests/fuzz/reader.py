@@ -17,11 +17,10 @@ from typing import Literal, NamedTuple
 
 from fuzz.forms import mutate
 from mmunlearner.cli.mistakes import explain
+from mmunlearner.errors import on_one_line
 
 SECONDS = 60
 """Time after which a call counts as hanging: many times what the slowest takes on a busy machine."""
-LONGEST = 1500
-"""Characters of a line that a person would still read."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,11 @@ def attempt(reader: Reader, folder: Path, changed: Path) -> Outcome:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
         line = explain(error) if isinstance(error, Exception) else None
-        if line and line.strip() and len(line) < LONGEST:
-            return Outcome("refusal", " ".join(line.split()))
+        if line:
+            return Outcome("refusal", on_one_line(line))
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f"mmunlearner{os.sep}" in f.filename]
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].name}" if frames else "?"
-        problem = f"a line of {len(line)} characters" if line else type(error).__name__
-        return Outcome("defect", traceback.format_exc()[-6000:], f"{problem} in {place}")
+        return Outcome("defect", traceback.format_exc()[-6000:], f"{type(error).__name__} in {place}")
     return Outcome("success", "")
 
 

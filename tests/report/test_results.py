@@ -147,7 +147,7 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
 def test_a_line_of_a_log_must_be_an_object(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", count=20, only=("ga",))
     (run / "logs" / "ga.jsonl").write_text(json.dumps({"step": 1}) + "\n[1]\n")
-    with pytest.raises(DataError, match=r"ga\.jsonl, row 2: expected named values, found"):
+    with pytest.raises(DataError, match=r"ga\.jsonl, line 2: expected the fields step, .*, found"):
         load(run)
 
 

@@ -79,7 +79,7 @@ def test_a_model_without_a_directory_gets_no_card(tmp_path: Path) -> None:
 def test_a_broken_run_writes_nothing(run_dir: Path) -> None:
     (run_dir / "logs" / "kl_min.jsonl").write_text("1\n")
     before = contents(run_dir)
-    with pytest.raises(DataError, match=r"kl_min\.jsonl, row 1"):
+    with pytest.raises(DataError, match=r"kl_min\.jsonl, line 1"):
         write(run_dir)
     assert contents(run_dir) == before
 

@@ -12,6 +12,7 @@ from mmunlearner.cli import around, runs, single
 from mmunlearner.cli.begin import init
 from mmunlearner.cli.mistakes import explain
 from mmunlearner.cli.options import FLAGS, app
+from mmunlearner.errors import on_one_line
 
 __all__ = ["app", "main"]
 
@@ -51,6 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
         message = explain(error)
         if message is None:  # a defect: its traceback is of use
             raise
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {on_one_line(message)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(result if isinstance(result, int) else 0)

@@ -12,8 +12,8 @@ from mmunlearner.errors import MMUnlearnerError
 
 # Errors of the operating system that the user can put right; all others are defects of this package.
 PATH_ERRORS = (
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM,
-    errno.EROFS,
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
 )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ from rich.text import Text
 from mmunlearner.cli.catalogue import Entry
 from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
+from mmunlearner.core.records import read_record
 from mmunlearner.data.splits import TRAINING_SETS
+from mmunlearner.report.records import Training
 
 if TYPE_CHECKING:
     from mmunlearner.data import Example
@@ -110,7 +112,8 @@ def trials(run: Path) -> None:
     """Print each method's trials and their distances to the goal on the validation half; the best is marked."""
     rows = []
     for path in sorted(run.glob("models/*/train.json")):
-        records = read_json(path).get("tuning", {}).get("trials", [])
+        training = read_record(path, Training)
+        records = training["tuning"]["trials"] if "tuning" in training else []
         best = min((trial["objective"] for trial in records), default=None)
         for trial in records:
             settings = ", ".join(f"{name} {value:g}" for name, value in trial["settings"].items())

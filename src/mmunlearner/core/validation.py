@@ -272,7 +272,9 @@ def _invalid(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> Invali
     details = error.get("ctx", {})
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return _unknown(error["loc"], kind, rules)
-    path, annotation = _resolve(kind, error["loc"])
+    path, annotation = list(error["loc"]), Any
+    with suppress(LookupError):  # pydantic counts the entries of a named tuple that is given as a list
+        path, annotation = _resolve(kind, error["loc"])
     expected, found = _expected(annotation, rules) or error["msg"], shorten(error["input"])
     if error["type"] in LIMITS:
         expected = LIMITS[error["type"]].format_map(details)

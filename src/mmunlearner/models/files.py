@@ -93,7 +93,7 @@ def check_safetensors(path: Path) -> None:
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise ModelError(
-            f"model {path.parent}: {path.name} is cut off or damaged ({size} bytes; {error}); copy it again"
+            f"model {path.parent}: {path.name} is cut off or damaged ({size} bytes; {reason(error)}); copy it again"
         ) from None
 
 

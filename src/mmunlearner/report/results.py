@@ -10,13 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmunlearner.config import MaskConfig, Scoring
-from mmunlearner.core.files import read_json, read_jsonl, write_json
+from mmunlearner.core.files import read_json, write_json
 from mmunlearner.core.recipes import plain
-from mmunlearner.core.validation import FIELDS, InvalidError, shorten, validate
+from mmunlearner.core.records import check_record, read_record, read_records
+from mmunlearner.core.validation import FIELDS, InvalidError, validate
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import Line, is_correct
 from mmunlearner.evaluate.saved import Score, read_lines
 from mmunlearner.evaluate.scores import Difference, ForgetQuality, Gate, ItemScores, differences, item_scores
+from mmunlearner.report.records import LogLine, MaskStatistics, StopCheck, Trial
 
 Good = Literal["oracle", "kept", "down"]
 Role = Literal["vanilla", "oracle", "baseline", "method", "control"]
@@ -63,8 +65,8 @@ class Model:
     mask_warning: str = ""
     """What the run said of a mask that leaves the forget term hardly anything: `it selects ...; set ...`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    trials: tuple[Mapping[str, Any], ...] = ()
-    """Settings that were tried, each with its `settings` and `objective` (distance to the goal, validation half)."""
+    trials: tuple[Trial, ...] = ()
+    """Settings that were tried."""
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     """Column -> metric -> score, without the items that settings were chosen by."""
     scores_validation: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
@@ -200,22 +202,13 @@ def load(run_dir: Path | str) -> Run:
         sorted(file for file in (directory / folder).glob(f"*{suffix}") if not file.name.startswith("."))
         for folder, suffix in (("logs", ".jsonl"), ("masks", ".json"))
     )
-    statistics = {mask.stem: _object(read_json(mask), str(mask)) for mask in masks}
+    statistics = {mask.stem: read_record(mask, MaskStatistics) for mask in masks}
     return Run(
         directory,
         _completed(parse(read_json(path), str(path)), directory, statistics),
-        {
-            log.stem: tuple(_object(line, f"{log}, row {n}") for n, line in enumerate(read_jsonl(log), 1))
-            for log in logs
-        },
+        {log.stem: tuple(read_records(log, LogLine)) for log in logs},
         statistics,
     )
-
-
-def _object(value: Any, source: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"{source}: expected named values, found {shorten(value)}")
-    return value
 
 
 def parse(content: Any, source: str = FILE) -> Results:
@@ -228,6 +221,9 @@ def parse(content: Any, source: str = FILE) -> Results:
         results = validate(content, Results, FIELDS)
     except InvalidError as error:
         raise DataError(f"{source}: {error}; results of another version are made anew with `mmunlearner run`") from None
+    for model in results.models:
+        if model.look:
+            check_record(model.look, StopCheck, f"{source}: look of {model.name}")
     # Validation drops null entries, but the manifest should be shown as it was written.
     return replace(results, manifest=content.get("manifest") or {})
 

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
-from mmunlearner.config import MethodConfig, Part
+from mmunlearner.config import MaskConfig, MethodConfig, Part
 from mmunlearner.core.files import read_json, write_bytes
 from mmunlearner.core.names import resolve_name
 from mmunlearner.core.recipes import plain
+from mmunlearner.core.records import read_record
 from mmunlearner.data import Example
 from mmunlearner.data.images import encode_png
 from mmunlearner.data.load import find_format
@@ -22,6 +23,7 @@ from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate
 from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import Gate, ItemScores, differences, item_scores, score_lines
 from mmunlearner.report import results
+from mmunlearner.report.records import Cost, MaskStatistics, Training
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
@@ -122,7 +124,7 @@ def _model(
 ) -> Model:
     method = run.config.methods.get(name)
     # A reference that the user brings has no record of its training.
-    trained = read_json(run.trained(name)) if run.trained(name).exists() else {}
+    trained = read_record(run.trained(name), Training) if run.trained(name).exists() else Training()
     lmms_scores = run.evaluation(name) / lmms.FILE
     summary = find_format(run.config.data.format).summary
     common = Model(
@@ -130,7 +132,7 @@ def _model(
         title=name.replace("_", " "),
         role="oracle" if name == "oracle" else "vanilla",
         settings=trained.get("settings", {}),
-        trials=tuple(trained.get("tuning", {}).get("trials", [])),
+        trials=tuple(trained["tuning"]["trials"]) if "tuning" in trained else (),
         scores={column: score_lines(lines) for column, lines in test.items()},
         scores_validation={column: score_lines(lines) for column, lines in half.items()},
         oracle_gap=differences(accuracies[name], accuracies["oracle"]) if oracle and name != "oracle" else {},
@@ -168,9 +170,13 @@ def _sparsity(run: RunDir, method: MethodConfig) -> dict[str, Any]:
     """Return what a method's mask leaves the forget term, and the warning where that is hardly anything."""
     if method.mask is None:
         return {}
-    statistics = read_json(run.mask(mask_name(method.mask)).with_suffix(".json"))
+    statistics = _mask_statistics(run, method.mask)
     share = statistics.get("forget_share")  # absent in earlier masks
     return {"forget_share": share, "mask_warning": sparse_warning(statistics["density"], share)}
+
+
+def _mask_statistics(run: RunDir, mask: MaskConfig) -> MaskStatistics:
+    return read_record(run.mask(mask_name(mask)).with_suffix(".json"), MaskStatistics)
 
 
 def free(run: RunDir, method: MethodConfig) -> str:
@@ -192,10 +198,13 @@ def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping
     """Return the costs of a model's steps by kind: seconds, peak memory, tokens."""
     path = run.evaluated(name)
     # train.json of a tuned method has the cost of its best trial, and under `tuning` that of all trials.
-    costs = {"unlearn" if method else "finetune": trained, "tune": trained.get("tuning", {})}
-    costs["evaluate"] = read_json(path) if path.exists() else {}
+    costs: dict[str, Mapping[str, Any]] = {
+        "unlearn" if method else "finetune": trained,
+        "tune": trained.get("tuning", {}),
+    }
+    costs["evaluate"] = read_record(path, Cost) if path.exists() else {}
     if method and method.mask:
-        costs["mask"] = read_json(run.mask(mask_name(method.mask)).with_suffix(".json"))
+        costs["mask"] = _mask_statistics(run, method.mask)
     kinds = ("seconds", "peak_memory_bytes", "tokens")
     return {kind: {step: cost[kind] for step, cost in costs.items() if kind in cost} for kind in kinds}
 

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from mmunlearner import __version__, data
-from mmunlearner.core.files import read_json, write_json
+from mmunlearner.core.files import write_json
+from mmunlearner.core.records import read_record
 from mmunlearner.data.load import local_folder
 from mmunlearner.errors import ChangedError
 from mmunlearner.models.sources import source_hashes
 from mmunlearner.run.run_dir import REFERENCES, RunDir
+
+
+class Inputs(TypedDict):
+    """Content of data.json; earlier versions lack some of it."""
+
+    hashes: NotRequired[Mapping[str, str]]
+    """File of the data -> SHA-256."""
+    sets: NotRequired[Mapping[str, str]]
+    models: NotRequired[Mapping[str, Mapping[str, str]]]
+    version: NotRequired[str]
 
 
 def record_inputs(run: RunDir, *, complete: bool = False) -> data.Overlap:
@@ -29,7 +42,7 @@ def record_inputs(run: RunDir, *, complete: bool = False) -> data.Overlap:
         ChangedError: the run was begun with other data, other models or another version of this package.
     """
     overlap, path = data.overlap(run.splits), run.path / "data.json"
-    recorded: Mapping[str, Any] = read_json(path) if path.exists() else {}
+    recorded: Mapping[str, Any] = read_record(path, Inputs) if path.exists() else {}
     inputs: dict[str, Any] = {"sets": data.set_hashes(run.splits)}
     if not complete:
         sources = {name: getattr(run.config.model, name) for name in (*REFERENCES, "base")}

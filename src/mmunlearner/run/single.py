@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from mmunlearner.config import (
     RunConfig,
     TrainConfig,
 )
-from mmunlearner.core.files import discard, read_json, write_json, write_text
+from mmunlearner.core.files import discard, write_json, write_text
 from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.recipes import build, check_value, config_hash, plain
-from mmunlearner.errors import ChangedError, ConfigError, MMUnlearnerError
+from mmunlearner.core.records import read_record
+from mmunlearner.errors import ChangedError, ConfigError, DataError, MMUnlearnerError
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
+from mmunlearner.report.records import Training
 from mmunlearner.run.checks import check, examine
 from mmunlearner.run.forecast import stages
 from mmunlearner.run.inputs import record_inputs
@@ -125,13 +128,19 @@ def evaluate(
         MMUnlearnerError: the model, the data or an option is wrong, or `out` exists.
     """
     config = RunConfig(data=data, evaluate=evaluate, model=_model(load, vanilla=model), seed=seed)
-    trained = Path(model) / "train.json"
-    if trained.is_file() and read_json(trained).get("look"):
+    if _stopped_early(Path(model) / "train.json"):
         # A run scores the other half alone.
         _log.warning("%s: half of the forget entities decided when training ended; these scores include them", model)
     return _make(
         config, out, "evaluate vanilla", lambda run: run.evaluation("vanilla"), quantize=load.quantize
     )  # fmt: skip
+
+
+def _stopped_early(record: Path) -> bool:
+    """Return whether training looked at evaluation questions; a file of another program of this name says nothing."""
+    with suppress(DataError):
+        return "look" in read_record(record, Training)
+    return False
 
 
 def _model(load: LoadConfig, **sources: str) -> ModelConfig:

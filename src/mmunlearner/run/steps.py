@@ -14,12 +14,14 @@ from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoadConfig, MaskConfig, MethodConfig, Quantize
 from mmunlearner.core.cost import Cost, measured
-from mmunlearner.core.files import discard, read_json, staged_dir, write_json
+from mmunlearner.core.files import discard, staged_dir, write_json
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.records import read_record
 from mmunlearner.data import Splits, prompt, target
 from mmunlearner.errors import ConfigError, MaskError
 from mmunlearner.evaluate import evaluate_model, quick_scores
 from mmunlearner.models import Loaded, load, pick_device
+from mmunlearner.report.records import Training, Trial
 from mmunlearner.run.inputs import file_hashes
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
@@ -141,7 +143,9 @@ def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None
     # Tuning takes the time of all trials, but their memory one at a time.
     cost = Cost(sum(t["seconds"] for t in trials), max(t["peak_memory_bytes"] for t in trials))
     tuning = {**asdict(cost), "trials": trials}
-    write_json(best / "train.json", {**read_json(best / "train.json"), "settings": settings, "tuning": tuning})
+    write_json(
+        best / "train.json", {**read_record(best / "train.json", Training), "settings": settings, "tuning": tuning}
+    )
     _copy(best / "log.jsonl", run.log(name))
     # The rename marks the model as complete, for its train.json comes with it; what follows may be repeated.
     discard(run.model(name))
@@ -154,7 +158,7 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
     """Return the record of one trial: its settings, and its distance to the goal on the validation half."""
     record = run.trial(name, number)
     if record.exists():  # done before a kill
-        return read_json(record)
+        return dict(read_record(record, Trial))
     method = run.method(name)
     settings, work = dict(method.trials[number]), run.work(name) / str(number)
     # A trial may set its own number of steps; progress counts all trials as equally long.
@@ -176,7 +180,7 @@ def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Pro
     }
     best = run.best_trial(name)
     # `<`: the first of equals, as `min` chooses in `_tune`. Only the best model so far is on the disk.
-    if not best.exists() or result["objective"] < read_json(best / "train.json")["objective"]:
+    if not best.exists() or result["objective"] < read_record(best / "train.json", Trial)["objective"]:
         _write(best, trained, cost, settings, log=work / "log.jsonl", objective=result["objective"])
     write_json(record, result)  # after the model: a kill in between repeats the trial from its last checkpoint
     discard(work)

@@ -19,7 +19,7 @@ from mmunlearner.config import DENSITY, MaskConfig
 from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import parse_json, write_bytes
 from mmunlearner.core.recipes import build
-from mmunlearner.errors import MaskError
+from mmunlearner.errors import MaskError, reason
 from mmunlearner.models import candidates
 from mmunlearner.saliency.mask_content import OPTIONS, check_content, checksum
 
@@ -175,7 +175,7 @@ def load(path: Path | str) -> Mask:
             metadata = file.metadata() or {}
             bits = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise MaskError(f"mask {path}: cannot be read ({error}); {MAKE_AGAIN}") from None
+        raise MaskError(f"mask {path}: cannot be read ({reason(error)}); {MAKE_AGAIN}") from None
     if FORMAT not in metadata:
         raise MaskError(f"mask {path}: is no mask ({FORMAT} expected, {', '.join(metadata) or 'nothing'} found)")
     try:

@@ -7,13 +7,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from typing_extensions import TypedDict
 
-from mmunlearner.core.files import append_jsonl, read_jsonl, repair_jsonl, write_jsonl
+from mmunlearner.config import Count
+from mmunlearner.core.files import append_jsonl, repair_jsonl, write_jsonl
 from mmunlearner.core.progress import Progress
+from mmunlearner.core.records import read_records
 from mmunlearner.errors import TrainingError
+
+
+class Line(TypedDict):
+    """A line that is read again; it has more."""
+
+    step: Count
+    tokens: NotRequired[Count]
+    look: NotRequired[Mapping[str, Any]]
 
 
 @dataclass
@@ -35,7 +46,9 @@ class StepLog(TrainerCallback):
         self.started = time.monotonic()
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = repair_jsonl(self.path) if self.path.exists() else []
+            if self.path.exists():
+                repair_jsonl(self.path)
+            lines = read_records(self.path, Line) if self.path.exists() else []
             write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
 
     def on_log(
@@ -70,6 +83,6 @@ def summarize(path: Path, planned: int) -> tuple[int, Mapping[str, Any] | None]:
 
     `planned` is the number of steps that would have been made without it.
     """
-    lines = read_jsonl(path)
+    lines = read_records(path, Line)
     checks = [{"step": line["step"], "of": planned, **line["look"]} for line in lines if "look" in line]
-    return sum(line["tokens"] for line in lines), checks[-1] if checks else None
+    return sum(line.get("tokens", 0) for line in lines), checks[-1] if checks else None
