@@ -285,6 +285,18 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, messa
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["text", "date"])
+def test_a_parquet_cell_that_python_cannot_hold_is_told(tmp_path: Path, kind: str):
+    no_text = [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+    columns = {
+        "text": pa.Array.from_buffers(pa.string(), 1, no_text),
+        "date": pa.array([2**62], pa.timestamp("ms")),
+    }
+    pq.write_table(pa.table({"name": columns[kind]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet, row 1 or later: broken parquet"):
+        list(read_table(tmp_path / "t.parquet", TypedDict("Named", {"name": str})))
+
+
 def test_a_parquet_damaged_in_the_middle_says_up_to_where_it_was_read(tmp_path: Path):
     path = write_parquet(tmp_path / "t.parquet", [{"name": "x" * 500, "numbers": [1]} for _ in range(9)])
     content = bytearray(path.read_bytes())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ import numpy as np
 import openpyxl
 from PIL import Image
 from rich.console import Console
-from support import fabricated, layouts
+from support import fabricated, layouts, miniature
 from support.tiny import VOCABULARY, examples, llava
 
 from fuzz.reader import Reader
 from mmunlearner import data, models, report, saliency
 from mmunlearner.batches import Encoder, check_fit
+from mmunlearner.cli import tables
 from mmunlearner.config import DataConfig, MaskConfig
 from mmunlearner.core.files import repair_jsonl, write_json, write_jsonl, write_tensors
 from mmunlearner.core.recipes import load_config, parse_text, to_yaml
@@ -35,7 +38,10 @@ from mmunlearner.report import markdown
 from mmunlearner.report.table import latex, table
 from mmunlearner.report.write import summary
 from mmunlearner.run import checks
-from mmunlearner.run.run_dir import find_run
+from mmunlearner.run.collect import collect
+from mmunlearner.run.inputs import record_inputs
+from mmunlearner.run.run import run
+from mmunlearner.run.run_dir import find_run, record_config
 from mmunlearner.saliency.fisher import load_fisher
 from mmunlearner.saliency.mask import FORMAT
 
@@ -296,8 +302,36 @@ def records(root: Path) -> list[Path]:
 
 
 def read_record(root: Path, _: Path) -> object:
-    run = find_run(root)
-    return run.references, run.masks, run.root
+    directory = find_run(root)
+    return directory.references, directory.masks, directory.root
+
+
+@cache
+def _finished(folder: Path) -> Path:
+    """A whole run of the miniature, made once for a folder beside the corpora."""
+    config = miniature.recipe(folder, trials=2)
+    methods = {name: config.methods[name] for name in ("npo", "vision")}
+    run(replace(config, methods=methods, finetune=replace(config.finetune, steps=4)))
+    return Path(config.out) / config.name
+
+
+def run_records(root: Path) -> list[Path]:
+    """A finished run, without the weights of its models: what `mmunlearner run` reads when it is called again."""
+    weights = shutil.ignore_patterns("*.safetensors", "plots", "report.*", "gallery")
+    shutil.copytree(_finished(root.parent), root, dirs_exist_ok=True, ignore=weights)
+    # Without the recipe, which `recipe of a run` changes.
+    folders = ("models/*/train.json", "masks/*.json", "evaluation/*/*.json*", "logs/*.jsonl")
+    return [root / "data.json", *sorted(path for pattern in folders for path in root.glob(pattern))]
+
+
+def read_run(root: Path, _: Path) -> None:
+    """What comes of a finished run that is called again, without its page."""
+    directory = find_run(root)
+    record_config(directory)
+    record_inputs(directory, complete=True)
+    collect(directory)
+    report.load(root)
+    tables.trials(root)
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
@@ -396,11 +430,11 @@ def earlier_results(root: Path) -> list[Path]:
 
 
 def read_results(root: Path, _: Path) -> None:
-    run = report.load(root)
-    report.print_report(run.results, Console(file=io.StringIO(), width=80))
-    json.dumps(summary(run.results), allow_nan=False)
-    markdown.report(run.results)
-    latex(table(run.results))
+    content = report.load(root).results
+    report.print_report(content, Console(file=io.StringIO(), width=80))
+    json.dumps(summary(content), allow_nan=False)
+    markdown.report(content)
+    latex(table(content))
 
 
 ANSWERS = "forget_vqa"
@@ -482,6 +516,7 @@ READERS: Mapping[str, Reader] = {
         Reader("recipe", recipes, read_recipe),
         Reader("flag of a command", flag, read_flag),
         Reader("recipe of a run", records, read_record),
+        Reader("records of a run", run_records, read_run, share=0.2),
         Reader("config of a model", model_files("config.json", "generation_config.json"), read_skeleton),
         Reader(
             "processor and tokenizer",

@@ -251,7 +251,12 @@ def _read_parquet(file: Path, kind: type) -> Iterator[tuple[int, Any]]:
                     # Other columns are not read, but errors and hints need their names.
                     yield number, dict.fromkeys(names) | row
                     number += 1
-    except (pa.ArrowException, OSError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        OverflowError,
+    ) as error:  # the last two: texts and dates that are none
         raise DataError(f"{file}, row {number} or later: broken parquet ({one_line(error, 160)})") from None
 
 
