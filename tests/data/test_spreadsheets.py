@@ -129,6 +129,20 @@ def test_cells_without_a_value_are_named(tmp_path: Path, value: str, problem: st
     assert str(error.value).endswith(problem)
 
 
+def test_rows_are_not_counted_without_an_end(tmp_path: Path):
+    """openpyxl makes an empty row of each number that is passed over."""
+    sheet = "xl/worksheets/sheet1.xml"
+    with (
+        zipfile.ZipFile(excel(tmp_path / "whole.xlsx", [["name"], ["x"]])) as whole,
+        zipfile.ZipFile(tmp_path / "t.xlsx", "w") as changed,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            changed.writestr(name, content.replace(b'r="2"', b'r="2000000000"') if name == sheet else content)
+    with pytest.raises(DataError, match=r"t\.xlsx: no Excel file .* \(more rows than Excel has\)"):
+        list(read_excel(tmp_path / "t.xlsx"))
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"a,b\n1,2\n"])
 def test_a_broken_workbook_is_one_line(tmp_path: Path, content: bytes):
     path = tmp_path / "t.xlsx"

@@ -47,6 +47,10 @@ class Outcome(NamedTuple):
     """Of a defect: kind of error, and the package's innermost line."""
 
 
+class Hanging(BaseException):
+    """A call that does not end; no Exception, which the package would take for a broken file."""
+
+
 class Corpus:
     """A folder with whole files of a reader, one of which is mutated at a time."""
 
@@ -132,7 +136,7 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _time_limit(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
-        raise TimeoutError(f"still at work after {seconds} seconds")
+        raise Hanging(f"still at work after {seconds} seconds")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)

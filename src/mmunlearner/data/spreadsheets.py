@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from mmunlearner.errors import DataError, reason
 SEPARATORS = ("\t", ";", ",", "|")
 """In the order in which a tie is decided: a name of a column rather holds a comma than a tab. Semicolons are Excel's
 where the decimal sign is a comma."""
+MOST_ROWS = 2**20
+"""Rows of a sheet in Excel."""
 LARGEST = 2**30
 """Bytes of an unpacked Excel file; a small file could else fill the memory."""
 
@@ -80,7 +83,11 @@ def read_excel(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             sheets: list[Any] = [book.worksheets[0] for book in (saved, written)]
             for sheet in sheets:
                 sheet.reset_dimensions()  # some programs write wrong ones
-            rows = list(zip(sheets[0].iter_rows(), sheets[1].iter_rows(values_only=True), strict=True))
+            pairs = zip(sheets[0].iter_rows(), sheets[1].iter_rows(values_only=True), strict=True)
+            # openpyxl gives an empty row for each number that the file passes over, without an end.
+            rows = list(islice(pairs, MOST_ROWS + 1))
+            if len(rows) > MOST_ROWS:
+                raise ValueError("more rows than Excel has")
     except Exception as error:  # of a broken file openpyxl raises errors of every kind
         raise DataError(f"{file}: no Excel file (.xlsx) that can be read ({one_line(reason(error))})") from None
     records = ((number, _cells(file, number, *pair)) for number, pair in enumerate(rows, 1))

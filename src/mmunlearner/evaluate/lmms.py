@@ -11,7 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NotRequired, TypeGuard
+
+from typing_extensions import TypedDict
 
 from mmunlearner.core.files import read_json, write_json
 from mmunlearner.core.records import read_record
@@ -95,6 +97,12 @@ class _Scores(Scores):
     asked: list[str]
 
 
+class _Config(TypedDict):
+    """The entry of a model's `config.json` that is read here."""
+
+    model_type: NotRequired[str]
+
+
 def read_scores(file: Path) -> ModelScores:
     """Read the scores in a file that `evaluate_lmms` wrote.
 
@@ -154,7 +162,7 @@ def _run(model: Path, tasks: Sequence[str], folder: Path, options: Lmms) -> Path
         raise ConfigError(f"lmms_python: {python}: cannot be run ({error.strerror}); {INSTALL}") from None
     if missing:
         raise ConfigError(f"lmms_python: {python}: lmms-eval is not installed there. {INSTALL}")
-    kind = str(read_json(model / "config.json").get("model_type") or "unknown")
+    kind = read_record(model / "config.json", _Config).get("model_type", "unknown")
     name = options.model or NAMES.get(kind)
     if not name:
         raise ModelError(

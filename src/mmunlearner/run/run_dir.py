@@ -164,7 +164,7 @@ def record_config(run: RunDir) -> None:
         # Before the first step, a wrong recipe and wrong data can be corrected under the same name.
         (run.path / "data.json").unlink(missing_ok=True)
     # Workers read it: an option that changes no result may have another value than before.
-    if not recorded.exists() or recorded.read_text(encoding="utf-8") != to_yaml(run.config):
+    if not recorded.exists() or recorded.read_bytes() != to_yaml(run.config).encode():
         write_text(recorded, to_yaml(run.config))
 
 
