@@ -97,6 +97,16 @@ def test_the_forget_term_moves_nothing_outside_the_mask(unlearned: Path) -> None
     assert hidden(unlearned.parent) == []
 
 
+def test_an_unlearned_model_has_a_card(unlearned: Path) -> None:
+    """It says how the model was made and of which one, gives no score, and names no folder of this machine."""
+    card = (unlearned / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "# vanilla, unlearned by mmunlearner" in card
+    assert all(words in card for words in ("bound = 3", "steps = 2", "Mask: mask.safetensors", "was not evaluated"))
+    assert str(unlearned.parent) not in card
+    assert "## Scores" not in card
+
+
 def test_scores_are_read_again_without_the_model(
     work: Path, unlearned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +118,10 @@ def test_scores_are_read_again_without_the_model(
     assert run(work, "evaluate", "--out", "scores") == 0
     shutil.move(work / "elsewhere", unlearned / "model.safetensors")
     assert (work / "scores" / "scores.json").read_bytes() == first
-    assert "forget_vqa" in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "forget_vqa" in output.out
+    assert "evaluate unlearned" in output.err
+    assert "evaluate vanilla" not in output.err
 
 
 def test_the_distance_to_the_oracle_s_answers_is_shown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

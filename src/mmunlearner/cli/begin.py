@@ -27,7 +27,8 @@ def init(
 
     FOLDER holds a table `facts.csv` (or .xlsx, .tsv), with a row per entity: a column `name` and a column for each
     fact; and a folder of pictures per entity: `photos/Ada Lovelace/1.jpg`. Written into it are `questions.jsonl`,
-    `recipe.yaml` for `mmunlearner run`, and `wording.yaml`, where the wording of the questions can be changed.
+    `recipe.yaml` for `mmunlearner run` (with `recipe.schema.json`, by which editors complete its options), and
+    `wording.yaml`, where the wording of the questions can be changed.
 
     Args:
         folder: Folder of pictures and facts.

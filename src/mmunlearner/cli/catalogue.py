@@ -35,16 +35,14 @@ def everything() -> dict[str, list[Entry]]:
 
 
 def _method(method: Method) -> Entry:
-    needs = [
-        word for word, needed in (("a mask", method.needs_mask), ("a reference", method.needs_reference)) if needed
-    ]
     source = method.paper or _first_line(method.retain or method.edit)  # a method of no paper, by its function
     options = ", ".join(f"{name}={default}" for name, default in method.options.items())
     own, default = plain(method.budget), plain(Budget())
     budget = [f"{name} {_text(value)}" for name, value in own.items() if value != default[name]]
     clauses = [
         source,
-        f"needs {' and '.join(needs)}" if needs else "",
+        "needs a mask" if method.needs_mask else "",
+        "compares with the vanilla model's outputs, which are computed first" if method.needs_reference else "",
         f"its budget: {', '.join(budget)}" if budget else "",
     ]
     return Entry(method.name, options, "; ".join(clause for clause in clauses if clause))

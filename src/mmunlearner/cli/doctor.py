@@ -134,7 +134,7 @@ def _machine() -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     remedy = f"OMP_NUM_THREADS={cores}" if threads > cores else ""
-    yield Check("cores", f"{cores}, torch uses {threads} threads", "note" if remedy else "ok", remedy)
+    yield Check("cores", f"{cores}, threads of torch: {threads}", "note" if remedy else "ok", remedy)
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # not on Windows
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         yield Check("memory", f"{total / GIB:.1f} GiB", "ok" if total >= NEEDED_MEMORY else "note")

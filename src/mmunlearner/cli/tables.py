@@ -73,7 +73,11 @@ def _least_width(name: str, cells: Sequence[Text]) -> int:
 def catalogue(groups: Mapping[str, Sequence[Entry]]) -> None:
     """Print the catalogue."""
     for title, entries in groups.items():
-        table(title, ("name", "options", "what it is"), [(e.name, e.options or "-", e.description) for e in entries])
+        if any(entry.options for entry in entries):
+            rows = [(entry.name, entry.options or "-", entry.description) for entry in entries]
+            table(title, ("name", "options", "what it is"), rows)
+        else:
+            table(title, ("name", "what it is"), [(entry.name, entry.description) for entry in entries])
         print()
 
 
@@ -234,7 +238,7 @@ def forecast(estimate: Forecast) -> None:
         table(f"{estimate.name}: data", ("", "questions", "images", "entities", "tokens each"), rows, numbers=True)
         print(f"{estimate.overlap}\n")
     for part, count in estimate.weights.items():
-        print(f"{part}: {count / 1e6:,.1f} million weights")
+        print(f"{part}: {count:,} weights")
     rows = [
         (
             step.name,
@@ -249,8 +253,11 @@ def forecast(estimate: Forecast) -> None:
     table(f"{estimate.name}: work", ("", "steps", "tokens", "memory", "time"), rows, numbers=True)
     if estimate.seconds is not None:
         print(f"time: about {duration(estimate.seconds)} at {estimate.speed_source}.")
-        print("A run does not reach that speed, and generating answers comes on top. Memory is that of the device,")
-        print("without the allocator's own. A mask's steps are gradients, an evaluation's are questions.")
+        print("A run takes longer: it does not reach that speed, and the time to write answers is not counted. Memory")
+        print(
+            "is that of the device, without the allocator's own. The steps of `measure` are gradients, those of `masks`"
+        )
+        print("are masks, those of `evaluate` are questions.")
     for reason in estimate.unknown:
         print(f"not counted: {reason}")
 

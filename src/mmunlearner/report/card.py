@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -25,6 +26,12 @@ KINDS = {
 }
 
 
+MOVED = {
+    "inside": "inside what the forget term may move",
+    "outside": "outside it",
+    "total": "weights in all",
+    "forget_outside": "moved by the forget term outside it",
+}
 USE = """## Use
 
 With transformers alone; MMUnlearner is not needed. `path` is this folder, or the name under which it was uploaded.
@@ -51,6 +58,13 @@ LIMITS = """## Limits
 
 The scores hold for this benchmark's questions and for the seed of this run. A low score on them is no proof that
 nothing is left: attacks such as relearning or quantisation were not part of it."""
+
+
+UNEVALUATED = """## Limits
+
+This model was not evaluated. `mmunlearner evaluate --model . --out scores` asks it the questions of a benchmark, and
+`--against` compares it with the model before. What it no longer answers may still be in it: attacks such as relearning
+or quantisation show more."""
 
 
 def model_card(results: Results, model: Model) -> ModelCard:
@@ -84,11 +98,8 @@ def _verdict(results: Results) -> str:
 def _metadata(results: Results, model: Model) -> ModelCardData:
     """Return the YAML head of the card, from which the hub fills its own pages."""
     return ModelCardData(
+        **_origin(model, hub_id(results.manifest)),
         model_name=f"{results.name}-{model.name}",
-        library_name="transformers",
-        pipeline_tag="image-text-to-text",
-        base_model=hub_id(results.manifest),
-        tags=["mmunlearner", "machine-unlearning", *([model.method.split(":")[0]] if model.method else [])],
         eval_results=[
             EvalResult(
                 task_type="visual-question-answering" if "vqa" in column.name else "question-answering",
@@ -102,6 +113,33 @@ def _metadata(results: Results, model: Model) -> ModelCardData:
             if (score := model.score(column.name))
         ],
     )
+
+
+def unevaluated_card(model: Model, source: str) -> ModelCard:
+    """Return a README.md for a model that one command unlearned of `source`, a directory or hub id: no scores."""
+    # A directory by its name alone: its place on this machine means nothing to a reader.
+    origin = Path(source).name if Path(source).is_dir() else source
+    body = "\n\n".join(
+        (
+            f"# {escape_markdown(f'{origin}, unlearned by {model.title}')}",
+            f"Made with MMUnlearner {__version__}.",
+            USE,
+            _facts(model),
+            UNEVALUATED,
+        )
+    )
+    base = hub_id({"config": {"model": {"vanilla": "" if Path(source).is_dir() else source}}})
+    return ModelCard(f"---\n{ModelCardData(**_origin(model, base)).to_yaml()}\n---\n\n{body}\n")
+
+
+def _origin(model: Model, base_model: str | None) -> dict[str, Any]:
+    """Return the metadata on a model's kind and method."""
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "base_model": base_model,
+        "tags": ["mmunlearner", "machine-unlearning", *([model.method.split(":")[0]] if model.method else [])],
+    }
 
 
 def hub_id(manifest: Mapping[str, Any]) -> str | None:
@@ -120,7 +158,7 @@ def _facts(model: Model) -> str:
         "Mask": model.mask,
         "Free outside the mask": model.free,
         "Training": stop_check(model.look) if model.look else "",
-        "Weights moved": ", ".join(f"{count(value)} {key.replace('_', ' ')}" for key, value in model.moved.items()),
+        "Weights moved": ", ".join(f"{count(value)} {MOVED.get(key, key)}" for key, value in model.moved.items()),
     }
     lines = [f"- {name}: {escape_markdown(text)}" for name, text in facts.items() if text]
     return "## How it was made\n\n" + "\n".join(lines) if lines else ""

@@ -22,6 +22,7 @@ from mmunlearner.data.load import find_format
 from mmunlearner.evaluate import distance_to_oracle, lmms, memorisation_gate
 from mmunlearner.evaluate.metrics import Line
 from mmunlearner.evaluate.scores import Gate, ItemScores, differences, item_scores, score_lines
+from mmunlearner.methods import METHODS, resolve
 from mmunlearner.report import results
 from mmunlearner.report.records import Cost, MaskStatistics, Training
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
@@ -98,6 +99,26 @@ def _where(lines: Lines, keep: Callable[[Line], bool]) -> Lines:
     selected = {column: [line for line in column_lines if keep(line)] for column, column_lines in lines.items()}
     # An empty column has no scores: the report treats it as one that the benchmark does not have.
     return {column: column_lines for column, column_lines in selected.items() if column_lines}
+
+
+def unevaluated_model(run: RunDir, name: str) -> Model:
+    """Return the record of an unlearned model that was not evaluated: how it was made."""
+    method, trained = run.config.methods[name], read_record(run.trained(name), Training)
+    budget = planned_budget(run.config.train, method, run.splits)
+    budget_settings = {key: getattr(budget, key) for key in ("learning_rate", "steps", "batch_size", "questions")}
+    terms = resolve(method.method, METHODS)
+    mask = run.user_mask.name if run.user_mask else mask_name(method.mask) if method.mask else ""
+    return Model(
+        name=name,
+        title=method.method,
+        role=method.role,
+        method=method.method,
+        settings={**({} if terms.edit else budget_settings), **terms.options, **method.options},
+        mask=mask,
+        free=free(run, method),
+        moved=trained.get("moved") or {},
+        look=trained.get("look") or {},
+    )
 
 
 def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) -> Column:

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
-from mmunlearner.config import LoadConfig, MethodConfig, Part, RunConfig, TrainConfig
+from mmunlearner.config import LoadConfig, MaskConfig, MethodConfig, Part, RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
 from mmunlearner.run import memory
@@ -22,6 +22,9 @@ SAMPLED_STEPS = 3
 SAMPLED_ITEMS = 32
 # Floating-point operations per weight and token, of a forward pass and of its gradients (Kaplan et al. 2020).
 FORWARD, BACKWARD = 2, 4
+# For a candidate weight of a mask, by beta and by density. Its time is that of memory and not of arithmetic: these are
+# operations of a matrix product that takes as long (18 and 83 ns in layers of 16 million weights, on one CPU thread).
+COMPARISON, THRESHOLD = 1450, 6700
 EDIT_QUESTIONS = 2048  # that an edit reads, about: only the edit itself knows how many
 
 
@@ -31,7 +34,7 @@ class StepCost:
 
     name: str
     steps: int | None
-    """Optimizer steps, those of all trials included; gradients of a Fisher pass; questions of an evaluation."""
+    """Optimizer steps, those of all trials included; gradients of a Fisher pass; masks; questions of an evaluation."""
     tokens: float | None = None
     memory: Memory | None = None
     operations: float | None = None
@@ -215,6 +218,18 @@ def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
     share = len(groups) / len(sizes)
     operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
     return StepCost(name, count, share * sum(size.all_tokens for size in sizes), needed, operations)
+
+
+def masks(estimator: Estimator, configs: Sequence[MaskConfig]) -> StepCost:
+    """Estimate the masks that follow from the squared gradients: comparisons of every candidate weight."""
+    if estimator.sizes is None:
+        return StepCost("masks", len(configs))
+    candidates = estimator.sizes.candidates
+    operations = sum(
+        (THRESHOLD if config.density else COMPARISON) * sum(candidates[part] for part in config.parts)
+        for config in configs
+    )
+    return StepCost("masks", len(configs), operations=operations)
 
 
 def evaluation(estimator: Estimator, name: str) -> StepCost:

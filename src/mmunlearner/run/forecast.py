@@ -95,10 +95,10 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         # Before the folder goes: images are read only where their tokens are counted.
         sets = question_sets(splits) if splits else {}
         counts = tuple(SetCount.of(name, examples, encoder) for name, examples in sets.items())
-    speed_source = f"declared: {speed:.3g} FLOP/s"
+    speed_source = f"the speed that --flops names ({speed:.3g} FLOP/s)"
     if not speed:
         speed = measured_speed(config.model.device, config.model.dtype)
-        speed_source = f"that of a matrix product in {config.model.dtype} on this machine: {speed:.3g} FLOP/s"
+        speed_source = f"the speed of a matrix product in {config.model.dtype} on this machine ({speed:.3g} FLOP/s)"
     overlap, weights = str(data.overlap(splits)) if splits else "", dict(sizes.weights) if sizes else {}
     return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, examined.unknown)
 

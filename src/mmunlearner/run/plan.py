@@ -82,7 +82,8 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             # A kill may come between the last mask and the removal of the squares.
             done=lambda: _are_masks_complete(run) and not run.all_squares.exists(),
             do=partial(steps.compute_masks, run),
-            work=lambda: 0,  # a division and a threshold, beside passes over the data
+            work=lambda: 0,  # no question is read
+            cost=partial(costs.masks, configs=tuple(run.masks.values())),
             needs=tuple(f"measure {fisher_pass.name}" for fisher_pass in passes),
         )
     # The longest first, so that no worker is left with a long step at the end.

@@ -30,10 +30,12 @@ from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.recipes import build, check_value, config_hash, plain
 from mmunlearner.core.records import read_record
 from mmunlearner.errors import ChangedError, ConfigError, DataError, MMUnlearnerError
+from mmunlearner.report.card import unevaluated_card
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
 from mmunlearner.report.records import Training
 from mmunlearner.run.checks import check, examine
+from mmunlearner.run.collect import unevaluated_model
 from mmunlearner.run.forecast import stages
 from mmunlearner.run.inputs import record_inputs
 from mmunlearner.run.plan import needed, plan
@@ -116,7 +118,12 @@ def unlearn(
             _log.warning("mask %s: %s", mask, loaded.warning)
         method = replace(method, mask=loaded.config)
     config = RunConfig(data=data, train=train, model=_model(load, vanilla=model), methods={NAME: method}, seed=seed)
-    return _make(config, out, f"unlearn {NAME}", lambda run: run.model(NAME), user_mask=mask)
+
+    def result(run: RunDir) -> Path:
+        write_text(run.model(NAME) / "README.md", str(unevaluated_card(unevaluated_model(run, NAME), model)))
+        return run.model(NAME)
+
+    return _make(config, out, f"unlearn {NAME}", result, user_mask=mask)
 
 
 def evaluate(
@@ -132,7 +139,8 @@ def evaluate(
         # A run scores the other half alone.
         _log.warning("%s: half of the forget entities decided when training ended; these scores include them", model)
     return _make(
-        config, out, "evaluate vanilla", lambda run: run.evaluation("vanilla"), quantize=load.quantize
+        config, out, "evaluate vanilla", lambda run: run.evaluation("vanilla"), quantize=load.quantize,
+        title=f"evaluate {model}",
     )  # fmt: skip
 
 
@@ -155,8 +163,9 @@ def _make(
     *,
     user_mask: Path | None = None,
     quantize: Quantize = "none",
+    title: str = "",
 ) -> Path:
-    """Do one step and those that it needs, then move its `result` to `out`."""
+    """Do one step and those that it needs, then move its `result` to `out`; progress names the step by `title`."""
     out = Path(check_value("out", str(out), str))
     try:
         config = check(replace(config, out=str(out.parent)))
@@ -172,6 +181,7 @@ def _make(
         try:
             with waiting("reading and checking the data and the model"):
                 steps = needed(plan(run, quantize), target)
+                steps = {title if title and name == target else name: step for name, step in steps.items()}
                 examined = examine(run)
                 _record_inputs(run)
                 forecast = stages(run, [steps], 1, examined)

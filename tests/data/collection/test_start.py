@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.layouts import png
 
 from mmunlearner.config import DataConfig
+from mmunlearner.core.effective import recipe_schema
 from mmunlearner.core.recipes import load_config
 from mmunlearner.data import load
 from mmunlearner.data.benchmarks.person_rows import contains_words
@@ -55,6 +56,9 @@ def test_a_collection_becomes_a_data_set_that_runs_take(tmp_path: Path):
         *(f"{g}_{m}{t}" for g in ("forget", "retain") for m in ("vqa", "qa") for t in ("", "_test")),
         "neighbour_vqa", "neighbour_qa",
     }  # fmt: skip
+    # An editor finds the schema that the first line names.
+    named = begun.recipe.read_text().splitlines()[0].partition("$schema=")[2]
+    assert (root / named).read_text() == recipe_schema()
     moved = tmp_path / "moved"
     root.rename(moved)
     assert load(replace(config.data, root=str(moved))).forget_entities == set(NAMES[:2])

@@ -57,6 +57,7 @@ TINY_STEPS = 400
 RATES = ("1e-5", "3e-5")
 """Learning rates to try on a real model: the published one, and three times that."""
 RECIPE = """\
+# yaml-language-server: $schema=recipe.schema.json
 # Written by `mmunlearner init`. First see what it takes, then run it:
 #   mmunlearner run {path} --dry-run
 #   mmunlearner run {path}

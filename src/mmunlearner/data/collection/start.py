@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmunlearner.config import Count
+from mmunlearner.core.effective import recipe_schema
 from mmunlearner.core.files import write_jsonl, write_text
 from mmunlearner.core.recipes import check
 from mmunlearner.data.benchmarks import rows
@@ -20,7 +21,7 @@ from mmunlearner.data.example import Splits
 from mmunlearner.data.tables import Cell, has_table, table_files
 from mmunlearner.errors import ConfigError
 
-WORDING, RECIPE = "wording.yaml", "recipe.yaml"
+WORDING, RECIPE, SCHEMA = "wording.yaml", "recipe.yaml", "recipe.schema.json"
 KIND = "person"
 FEW_VIEWS = 4
 """Pictures of an entity below which it is said that more are better."""
@@ -58,7 +59,7 @@ class Beginning:
 
 
 def start(request: Request) -> Beginning:
-    """Write questions.jsonl, wording.yaml (if it is not there) and recipe.yaml into the collection's folder.
+    """Write questions, wording (if it is not there), recipe and its schema into the folder of a collection.
 
     Raises:
         ConfigError: a file is there already, an option or the wording is wrong.
@@ -79,6 +80,8 @@ def start(request: Request) -> Beginning:
     if not file.exists():
         write_text(file, wording_text(wording))
     write_jsonl(folder / rows.FILE, [_line(row, folder) for row in table])
+    if request.overwrite or not (folder / SCHEMA).exists():
+        write_text(folder / SCHEMA, recipe_schema())
     write_text(folder / RECIPE, recipe_text(folder, forget, splits, model=request.model, seed=request.seed))
     return Beginning(folder / RECIPE, splits, (*collection.notes, *_notes(collection, plan, forget)))
 
