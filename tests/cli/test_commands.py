@@ -75,7 +75,8 @@ def test_printing_commands_load_nothing_heavy(arguments: list[str]) -> None:
     [
         (["runn"], 'Unknown command "runn". Did you mean "run"?'),
         (["run"], 'Command "run" parameter RECIPE requires an argument.'),
-        (["run", "absent.yaml"], "absent.yaml: no such recipe; give a YAML file or one of "),
+        (["run", "absent.yaml"], "absent.yaml: no such recipe; known: "),
+        (["run", "dmo"], "dmo: no such recipe; did you mean demo? (your own: a YAML file"),
         (["run", "demo", "--train.learning_rat", "1"], "Unknown option: --train.learning_rat. Did you mean --train.le"),
         (["run", "RECIPE", "--train.steps", "many"], "--train.steps: expected a whole number, found 'many'"),
         (["run", "RECIPE", "--goal", "visuel"], "--goal: expected one of visual, full, found 'visuel'"),

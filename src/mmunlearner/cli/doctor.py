@@ -54,7 +54,7 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
     model = meta_model(source)
     sizes = memory.sizes(model)
     available, on_cpu = _memory_here()
-    checks = [Check("weights", f"{sizes.total / 1e9:.2f} billion, {4 * sizes.total / GIB:.1f} GiB", "ok")]
+    checks = [Check("weights", f"{sizes.total:,}, {4 * sizes.total / GIB:.1f} GiB", "ok")]
     batch = memory.ForwardSize(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
     for name, estimate in memory.scenarios(sizes, batch).items():
         # The vanilla weights, kept to count what moved, are always in the host's memory.

@@ -160,7 +160,8 @@ def find_recipe(recipe: Path | str) -> Path:
         return Path(recipe)
     shipped = shipped_recipes()
     if str(recipe) not in shipped:
-        raise ConfigError(f"{recipe}: no such recipe; give a YAML file or one of {', '.join(shipped)}")
+        similar = did_you_mean(str(recipe), shipped)
+        raise ConfigError(f"{recipe}: no such recipe; {similar} (your own: a YAML file; all: `mmunlearner list`)")
     return shipped[str(recipe)]
 
 

@@ -166,7 +166,7 @@ def find_format(name: str) -> Format:
     """
     if name not in FORMATS and ":" not in name:
         raise ConfigError(
-            f"data.format: {name}: no such format; {did_you_mean(name, FORMATS)}, or give package.module:function"
+            f"data.format: {name}: no such format; {did_you_mean(name, FORMATS)} (your own: package.module:function)"
         )
     return FORMATS.get(name) or Format(name)
 

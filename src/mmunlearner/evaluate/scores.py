@@ -199,7 +199,7 @@ def read_columns(out_dir: Path | str, scoring: Scoring = "package") -> dict[str,
             lines = [{**line, "factuality": scores[line["id"]]} if line["id"] in scores else line for line in lines]
         columns[path.stem] = [{**line, "scoring": scoring} for line in lines]
     if not columns:
-        raise DataError(f"{out_dir}: no evaluated items there; run `mmunlearner evaluate` first")
+        raise DataError(f"{out_dir}: no evaluated items there; `mmunlearner evaluate --model MODEL` makes them")
     return columns
 
 

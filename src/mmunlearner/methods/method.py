@@ -258,7 +258,7 @@ def resolve(name: str, methods: Mapping[str, Method]) -> Method:
     if name in methods:
         return methods[name]
     if ":" not in name:
-        raise ConfigError(f"unknown method {name}; {did_you_mean(name, methods)}, or give package.module:name")
+        raise ConfigError(f"unknown method {name}; {did_you_mean(name, methods)} (your own: package.module:name)")
     method = resolve_name(name, "method")
     if not isinstance(method, Method):
         raise ConfigError(f"method {name}: is a {type(method).__name__}; a mmunlearner.methods.Method is expected")

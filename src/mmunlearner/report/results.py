@@ -193,7 +193,7 @@ def load(run_dir: Path | str) -> Run:
     """
     directory = Path(run_dir)
     if not directory.is_dir():
-        raise DataError(f"{directory}: no such run directory")
+        raise DataError(f"{directory}: no such run directory; expected one that `mmunlearner run` wrote")
     path = directory / FILE
     if not path.is_file():
         raise DataError(f"{directory}: has no {FILE}; finish the run (`mmunlearner run`) before its report")

@@ -192,7 +192,7 @@ def find_run(path: Path | str) -> RunDir:
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():
-        raise ConfigError(f"{path}: holds no run (no config.yaml)")
+        raise ConfigError(f"{path}: holds no run (no config.yaml); expected a folder that `mmunlearner run` wrote")
     return RunDir(path, load_config(path / "config.yaml"))
 
 
