@@ -17,7 +17,6 @@ from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
 from mmunlearner.core.records import read_record
 from mmunlearner.data.splits import TRAINING_SETS
-from mmunlearner.report.records import Training
 
 if TYPE_CHECKING:
     from mmunlearner.data import Example
@@ -114,6 +113,8 @@ def beginning(begun: Beginning) -> None:
 
 def trials(run: Path) -> None:
     """Print each method's trials and their distances to the goal on the validation half; the best is marked."""
+    from mmunlearner.report.records import Training
+
     rows = []
     for path in sorted(run.glob("models/*/train.json")):
         training = read_record(path, Training)
