@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from mmunlearner.batches import (
     tree,
 )
 from mmunlearner.batches.prefix import ancestor_mask
+from mmunlearner.errors import ModelError
 
 ONE, TWO, TEXTS = examples(), examples(2, 1, images=2), examples(images=False)
 
@@ -92,3 +94,13 @@ def test_common_prefix_is_the_longest(a: list[int], b: list[int]) -> None:
     length = common_prefix_length(a, b)
     assert a[:length] == b[:length]
     assert length == min(len(a), len(b)) or a[length] != b[length]
+
+
+def test_a_processor_of_another_model_is_told(encoder: Encoder) -> None:
+    batch = pad(encoder.rows(ONE[:1]), encoder)
+    inputs = batch.passes[0].inputs
+    inputs["pixel_values"] = inputs["pixel_values"][..., :-8, :-8]
+    with pytest.raises(
+        ModelError, match=r"LlavaForConditionalGeneration does not take what its processor gives \(.*size"
+    ):
+        answers(encoder.loaded.model, batch)

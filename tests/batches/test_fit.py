@@ -11,7 +11,7 @@ from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner.batches import Encoder, check_fit
 from mmunlearner.data import Example, ImageRef
-from mmunlearner.errors import DataError
+from mmunlearner.errors import DataError, ModelError
 
 QUESTION, TEXT = examples(1, 1)[0], examples(1, 1, images=False)[0]
 
@@ -41,6 +41,14 @@ def refuse_from(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, height: int =
 
 def test_whole_benchmark(encoder: Encoder) -> None:
     check_fit(encoder, {"forget": examples(), "forget_qa": examples(images=False), "two": examples(2, images=2)})
+
+
+def test_a_picture_at_another_token(encoder: Encoder) -> None:
+    check_fit(encoder, {"forget": [QUESTION]})
+    encoder.loaded.model.config.image_token_id = 9
+    check_fit(encoder, {"text": [TEXT]})
+    with pytest.raises(ModelError, match=r"by its config\.json a picture stands at token 9 .* its processor puts none"):
+        check_fit(encoder, {"forget": [QUESTION]})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmunlearner.config import MaskConfig, MethodConfig, TrainConfig
-from mmunlearner.core.validation import OPTIONS, InvalidError, shorten, validate
+from mmunlearner.core.validation import FIELDS, OPTIONS, InvalidError, shorten, validate
+from mmunlearner.evaluate.saved import Score
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,14 @@ def test_any_content_is_accepted_or_refused_in_one_line(content: dict[str, Any])
     except InvalidError as error:
         message = str(error)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "score",
+    [[0.5], [0.5, 0.1, 9, 9], ["a", 0.1], [[], 0.1], {"value": 0.5}, [], "x", {"value": 1, "stderr": 0, "m": "x"}],
+)
+def test_named_tuples_that_are_lists(score: Any) -> None:
+    """pydantic counts their entries, where the type has names."""
+    with pytest.raises(InvalidError) as error:
+        validate({"a": score}, dict[str, Score], replace(FIELDS, unknown="forbid"))
+    assert str(error.value).startswith("a")

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from families.zoo import FAMILIES
+from support.tiny import examples
 from transformers.utils.import_utils import is_torchvision_available
 
+from mmunlearner.batches import Encoder, check_fit
 from mmunlearner.errors import ConfigError, ModelError
 from mmunlearner.models import load, save
 from mmunlearner.models.processor import NoVideos
@@ -46,6 +48,10 @@ def test_stand_in_module_is_gone(shelf):
     shelf("Mistral 3")()
     with pytest.raises(ModuleNotFoundError, match="torchvision"):
         import_module("transformers.models.pixtral.image_processing_pixtral")
+
+
+def test_pictures_stand_where_the_model_looks(family):
+    check_fit(Encoder(family), {"forget": examples(1, 1)[:1]})
 
 
 def test_missing_package(shelf, monkeypatch, tmp_path):

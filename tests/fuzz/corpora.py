@@ -23,7 +23,7 @@ from fuzz.reader import Reader
 from mmunlearner import data, models, report, saliency
 from mmunlearner.batches import Encoder, check_fit
 from mmunlearner.cli import tables
-from mmunlearner.config import DataConfig, MaskConfig
+from mmunlearner.config import DataConfig, EvaluateConfig, MaskConfig
 from mmunlearner.core.files import repair_jsonl, write_json, write_jsonl, write_tensors
 from mmunlearner.core.recipes import load_config, parse_text, to_yaml
 from mmunlearner.data import Example, ImageRef, Splits
@@ -34,6 +34,7 @@ from mmunlearner.data.prompts import item_fields, prompt, target
 from mmunlearner.data.tables import write_parquet
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate import judge, lmms, scores
+from mmunlearner.evaluate.answer import quick_scores
 from mmunlearner.report import markdown
 from mmunlearner.report.table import latex, table
 from mmunlearner.report.write import summary
@@ -345,6 +346,10 @@ def tiny() -> models.Loaded:
 QUESTIONS = {"questions": [*examples(2, 1), *examples(2, 1, images=False)]}
 
 
+CONFIGS = ("config.json", "generation_config.json")
+PROCESSOR = ("processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
 def model_files(*names: str) -> Callable[[Path], list[Path]]:
     def make(root: Path) -> list[Path]:
         models.save(tiny(), root)
@@ -372,6 +377,13 @@ def adapter(root: Path) -> list[Path]:
 
 def read_skeleton(root: Path, _: Path) -> None:
     check_fit(Encoder(models.load_skeleton(root)), QUESTIONS)
+
+
+def ask_model(root: Path, _: Path) -> None:
+    """What was checked can be asked: no file that was accepted fails in the forward pass."""
+    loaded = models.load(root, device="cpu")
+    check_fit(Encoder(loaded), QUESTIONS)
+    quick_scores(loaded, {"forget_vqa": QUESTIONS["questions"][:6]}, config=EvaluateConfig(max_new_tokens=2))
 
 
 def read_model(root: Path, _: Path) -> None:
@@ -517,12 +529,9 @@ READERS: Mapping[str, Reader] = {
         Reader("flag of a command", flag, read_flag),
         Reader("recipe of a run", records, read_record),
         Reader("records of a run", run_records, read_run, share=0.2),
-        Reader("config of a model", model_files("config.json", "generation_config.json"), read_skeleton),
-        Reader(
-            "processor and tokenizer",
-            model_files("processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-            read_skeleton,
-        ),
+        Reader("config of a model", model_files(*CONFIGS), read_skeleton),
+        Reader("processor and tokenizer", model_files(*PROCESSOR), read_skeleton),
+        Reader("model that is asked", model_files(*CONFIGS, *PROCESSOR), ask_model, share=0.5),
         Reader("weights", model_files("model.safetensors"), read_model),
         Reader("weights in shards", shards, read_skeleton),
         Reader("adapter", adapter, lambda root, _: models.load(root / "adapter", device="cpu")),

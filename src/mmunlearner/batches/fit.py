@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mmunlearner.batches.encoder import Encoder
 from mmunlearner.data import Example, ImageRef, prompt, target
 from mmunlearner.data.prompts import open_question
-from mmunlearner.errors import DataError
+from mmunlearner.errors import DataError, ModelError
 from mmunlearner.models import longest_row
 
 
@@ -29,7 +29,7 @@ def check_fit(encoder: Encoder, sets: Mapping[str, Sequence[Example]]) -> None:
 
     Raises:
         DataError: a question that the model cannot take, with its set, its `id`, and the column.
-        ModelError: the chat template does not take so many images.
+        ModelError: the chat template does not take so many images, or the model looks for them at another token.
     """
     pictures: dict[Hashable, _Pictures] = {}
     for name, examples in sets.items():
@@ -38,9 +38,21 @@ def check_fit(encoder: Encoder, sets: Mapping[str, Sequence[Example]]) -> None:
                 _check_texts(encoder, example)
                 shapes = tuple(image.size for image in example.images)  # decoded images differ in nothing else
                 if shapes not in pictures:
-                    tokens = len(encoder.prompt("", example.images).input_ids)
-                    pictures[shapes] = _Pictures(example.images, tokens)
+                    ids = encoder.prompt("", example.images).input_ids
+                    if example.images:
+                        _check_places(encoder, ids)
+                    pictures[shapes] = _Pictures(example.images, len(ids))
                 _check_length(encoder, example, pictures[shapes])
+
+
+def _check_places(encoder: Encoder, ids: Sequence[int]) -> None:
+    """Raise where the processor puts no picture at the token at which the model looks for one."""
+    place = getattr(encoder.loaded.model.config, "image_token_id", None)
+    if isinstance(place, int) and place not in ids:
+        raise ModelError(
+            f"model {encoder.loaded.source}: by its config.json a picture stands at token {place} (image_token_id), "
+            "where its processor puts none; take both from the same checkpoint"
+        )
 
 
 def _check_texts(encoder: Encoder, example: Example) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmunlearner.batches.batch import Batch, ForwardInputs
-from mmunlearner.errors import ModelError
+from mmunlearner.errors import MMUnlearnerError, ModelError, reason
 from mmunlearner.models import replaced_forward
 from mmunlearner.models.attention import mask_for
 
@@ -129,11 +129,23 @@ def unwrapped(model: nn.Module) -> Any:
 
 
 def _run(model: nn.Module, inputs: ForwardInputs, **options: Any) -> Any:
-    """Run one forward pass; a mask of shared sequences is put into the form that the model's attention takes."""
+    """Run one forward pass; a mask of shared sequences is put into the form that the model's attention takes.
+
+    Raises:
+        ModelError: the processor's inputs do not fit the model.
+    """
     tensors: dict[str, Any] = dict(inputs.inputs)
     if tensors["attention_mask"].dtype == torch.bool:
         tensors["attention_mask"] = mask_for(unwrapped(model), tensors["attention_mask"])
-    return model(**tensors, **options, use_cache=False)
+    try:
+        return model(**tensors, **options, use_cache=False)
+    except MMUnlearnerError:
+        raise
+    except ValueError as error:  # of transformers, about sizes of pictures and their tokens
+        raise ModelError(
+            f"{type(unwrapped(model)).__name__} does not take what its processor gives ({reason(error)}); take "
+            "config.json and the processor's files from the same checkpoint"
+        ) from error
 
 
 @contextmanager

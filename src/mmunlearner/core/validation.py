@@ -283,7 +283,9 @@ def _invalid(error: ErrorDetails, value: Any, kind: Any, rules: Rules) -> Invali
     elif error["type"] in ("missing", "missing_argument"):
         # At the top, null entries count as present: parquet has them for columns that were not read.
         entries, name = error["input"] if path[1:] else value, str(path[-1])
-        if name in entries:
+        if not isinstance(entries, Mapping):  # a named tuple as a list that is too short
+            expected, found = f"this {rules.noun}", shorten(entries)
+        elif name in entries:
             expected, found = _expected(annotation, rules) or f"this {rules.noun}", "nothing"
         else:
             similar = get_close_matches(name, entries, n=1)
