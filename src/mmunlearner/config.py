@@ -391,6 +391,11 @@ class RunConfig:
     bound here 2 and 5. Bounds decide the words of the report, and nothing that is computed."""
     grid: dict[str, Annotated[tuple[float, ...], SPLIT_AT_COMMAS]] = field(default_factory=dict)
     """Values that `mmunlearner sweep` tries: option -> values, of training or of methods; `run` tries none."""
+    folds: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
+    """Folds (`data.fold`) to repeat the run for, each in OUT/NAME/FOLD; `{fold}` in `model.oracle` stands for its name.
+    The report is over the items of all folds."""
+    seeds: Annotated[tuple[Seed, ...], SPLIT_AT_COMMAS] = ()
+    """Seeds to repeat the run with, in place of `seed`; each in a folder of its own, with one report over all."""
     jobs: Count = 0
     """Models made at the same time, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
 

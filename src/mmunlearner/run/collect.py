@@ -6,10 +6,11 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from statistics import fmean
+from typing import Any, TypeVar, get_args
 
 from mmunlearner.config import MaskConfig, MethodConfig, Part
 from mmunlearner.core.files import read_json, write_bytes
@@ -35,23 +36,40 @@ from mmunlearner.unlearn import planned_budget, train_config
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12  # pictures at most: more would make the report heavy
 Lines = dict[str, list[Line]]
+T = TypeVar("T")
 NOT_WEIGHED = (
     "Candidate answers were not weighed (evaluate.candidates: false): likelihoods, their agreement with the letters "
     "written, truth ratios and forget quality are absent."
 )
 
 
-def collect(run: RunDir) -> Path:
+@dataclass(frozen=True)
+class _Evidence:
+    """Questions of one run, or of several that repeat it, and the answers of every model."""
+
+    items: Mapping[str, Sequence[Example]]
+    """Column -> its questions."""
+    test: Mapping[str, Lines]
+    """Model -> its answers that the tables score."""
+    half: Mapping[str, Lines]
+    """Model -> its answers to the validation half."""
+    judged: frozenset[str]
+    """Ids of the validation half."""
+    forget_entities: frozenset[str]
+    """Of both halves: all of them were unlearned."""
+
+
+def collect(run: RunDir, repetitions: Sequence[RunDir] = ()) -> Path:
     """Write results.json. Its scores leave out the validation half, which chose settings.
+
+    With `repetitions`, the runs of a recipe's folds and seeds, scores are over the items of all of them.
 
     Raises:
         DataError: an evaluation is missing or broken.
     """
-    evaluation, judged = run.splits.evaluation, _judged(run)
-    names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
-    all_columns = {name: answers(run, name) for name in names}
-    test = {name: _where(columns, lambda line: line["id"] not in judged) for name, columns in all_columns.items()}
-    half = {name: _where(columns, lambda line: line["id"] in judged) for name, columns in all_columns.items()}
+    runs = repetitions or (run,)
+    evidence = _joined([_evidence(part, f"{part.config.name}: " if repetitions else "") for part in runs])
+    evaluation, test, half = evidence.items, evidence.test, evidence.half
     # Scores of single items: models are compared item by item, which makes standard errors of differences small.
     accuracies = {
         name: {column: item_scores(lines) for column, lines in columns.items()} for name, columns in test.items()
@@ -65,15 +83,14 @@ def collect(run: RunDir) -> Path:
         scoring=run.config.evaluate.scoring,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         columns=tuple(
-            _column(run, column, items, test["vanilla"])
+            _column(run, column, items, test["vanilla"], bool(oracle))
             for column, items in evaluation.items()
             if column in test["vanilla"]  # absent if all its items are in the validation half
         ),
-        models=_with_chosen([_model(run, name, test[name], half[name], oracle, accuracies) for name in names]),
-        gate=gate(run) if oracle else None,
-        # Of both halves: all of them were unlearned.
-        forget_entities=len({line["entity"] for line in all_columns["vanilla"]["forget_vqa"]}),
-        judged=judged,
+        models=_with_chosen([_model(runs, name, test[name], half[name], oracle, accuracies) for name in test]),
+        gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
+        forget_entities=len(evidence.forget_entities),
+        judged=evidence.judged,
         findings=() if run.config.evaluate.candidates else (NOT_WEIGHED,),
         gallery=_gallery(run, evaluation, test, accuracies),
         manifest=manifest(run),
@@ -81,24 +98,57 @@ def collect(run: RunDir) -> Path:
     return results.write(collected, run.path)
 
 
-def _judged(run: RunDir) -> frozenset[str]:
-    """Return the ids of the items that settings are chosen by."""
-    return frozenset(item.id for items in validation_items(run).values() for item in items)
-
-
 def gate(run: RunDir) -> Gate:
     """Return the memorisation gate of a run with an oracle, on the items that the tables' scores are of."""
-    judged = _judged(run)
-    vanilla, oracle = (
-        [line for line in answers(run, name)["forget_vqa"] if line["id"] not in judged] for name in REFERENCES
+    test = _evidence(run).test
+    return memorisation_gate(test["vanilla"]["forget_vqa"], test["oracle"]["forget_vqa"])
+
+
+def _evidence(run: RunDir, prefix: str = "") -> _Evidence:
+    """Return a run's questions and answers; `prefix` tells their ids from those of a run beside it."""
+    judged = {item.id for items in validation_items(run).values() for item in items}
+    names = [name for name in (*REFERENCES, *run.config.methods) if run.evaluation(name).exists()]
+    lines = {name: answers(run, name) for name in names}
+
+    def where(columns: Lines, wanted: bool) -> Lines:
+        chosen = {
+            c: [_with_prefix(a, prefix) for a in of if (a["id"] in judged) == wanted] for c, of in columns.items()
+        }
+        # An empty column has no scores: the report treats it as one that the benchmark does not have.
+        return {column: of_column for column, of_column in chosen.items() if of_column}
+
+    return _Evidence(
+        {c: [replace(i, id=f"{prefix}{i.id}") for i in items] for c, items in run.splits.evaluation.items()},
+        {name: where(columns, False) for name, columns in lines.items()},
+        {name: where(columns, True) for name, columns in lines.items()},
+        frozenset(f"{prefix}{name}" for name in judged),
+        frozenset(line["entity"] for line in lines["vanilla"]["forget_vqa"]),
     )
-    return memorisation_gate(vanilla, oracle)
 
 
-def _where(lines: Lines, keep: Callable[[Line], bool]) -> Lines:
-    selected = {column: [line for line in column_lines if keep(line)] for column, column_lines in lines.items()}
-    # An empty column has no scores: the report treats it as one that the benchmark does not have.
-    return {column: column_lines for column, column_lines in selected.items() if column_lines}
+def _with_prefix(line: Line, prefix: str) -> Line:
+    return {**line, "id": f"{prefix}{line['id']}"} if prefix else line
+
+
+def _joined(parts: Sequence[_Evidence]) -> _Evidence:
+    """Join the evidence of repetitions, column by column; a model that one of them lacks is left out."""
+
+    def models(of: Callable[[_Evidence], Mapping[str, Lines]]) -> dict[str, Lines]:
+        names = [name for name in of(parts[0]) if all(name in of(part) for part in parts)]
+        return {name: _chained([of(part)[name] for part in parts]) for name in names}
+
+    return _Evidence(
+        _chained([part.items for part in parts]),
+        models(lambda part: part.test),
+        models(lambda part: part.half),
+        frozenset().union(*(part.judged for part in parts)),
+        frozenset().union(*(part.forget_entities for part in parts)),
+    )
+
+
+def _chained(parts: Sequence[Mapping[str, Sequence[T]]]) -> dict[str, list[T]]:
+    columns = dict.fromkeys(column for part in parts for column in part)
+    return {column: [item for part in parts for item in part.get(column, ())] for column in columns}
 
 
 def unevaluated_model(run: RunDir, name: str) -> Model:
@@ -121,14 +171,14 @@ def unevaluated_model(run: RunDir, name: str) -> Model:
     )
 
 
-def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) -> Column:
+def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines, has_oracle: bool) -> Column:
     ids = {line["id"] for line in vanilla[column]}
     to_forget = {name for group in FORGOTTEN[run.config.goal] for name in group}
     return Column(
         name=column,
         title=" ".join(TITLES.get(word, word.capitalize()) for word in column.split("_")),
         # Forgetting more than the oracle does is no success; where there is no oracle, lower is better.
-        good="kept" if column not in to_forget else "oracle" if run.evaluation("oracle").exists() else "down",
+        good="kept" if column not in to_forget else "oracle" if has_oracle else "down",
         chance=chance([item for item in items if item.id in ids]),  # of the same items as the scores
         n=len(ids),
         bound=run.config.bounds[column] / 100 if column in run.config.bounds else None,
@@ -136,16 +186,20 @@ def _column(run: RunDir, column: str, items: Sequence[Example], vanilla: Lines) 
 
 
 def _model(
-    run: RunDir,
+    runs: Sequence[RunDir],
     name: str,
     test: Lines,
     half: Lines,
     oracle: Lines | None,
     accuracies: Mapping[str, Mapping[str, ItemScores]],
 ) -> Model:
-    method = run.config.methods.get(name)
+    run, method = runs[0], runs[0].config.methods.get(name)
     # A reference that the user brings has no record of its training.
-    trained = read_record(run.trained(name), Training) if run.trained(name).exists() else Training()
+    records = [
+        read_record(part.trained(name), Training) if part.trained(name).exists() else Training() for part in runs
+    ]
+    # What is of one training, such as the settings that its trials chose, has no mean over repetitions.
+    trained = records[0] if len(runs) == 1 else Training()
     lmms_scores = run.evaluation(name) / lmms.FILE
     summary = find_format(run.config.data.format).summary
     common = Model(
@@ -165,7 +219,7 @@ def _model(
         summary=resolve_name(summary, "summary")(test, oracle) if summary else {},
         moved=trained.get("moved") or {},
         look=trained.get("look") or {},
-        **_costs(run, name, method, trained),
+        **_mean_costs([_costs(part, name, method, record) for part, record in zip(runs, records, strict=True)]),
     )
     if method is None:  # a reference
         return common
@@ -228,6 +282,20 @@ def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping
         costs["mask"] = _mask_statistics(run, method.mask)
     kinds = ("seconds", "peak_memory_bytes", "tokens")
     return {kind: {step: cost[kind] for step, cost in costs.items() if kind in cost} for kind in kinds}
+
+
+def _mean_costs(costs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+    """Return the means of costs over runs, kind by kind and step by step; counts stay whole numbers."""
+    if len(costs) == 1:
+        return dict(costs[0])
+    means = {
+        kind: {step: fmean(cost[kind][step] for cost in costs if step in cost[kind]) for step in costs[0][kind]}
+        for kind in costs[0]
+    }
+    return {
+        kind: steps if kind == "seconds" else {step: round(value) for step, value in steps.items()}
+        for kind, steps in means.items()
+    }
 
 
 def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from mmunlearner.run import memory
 from mmunlearner.run.checks import Examined, check, examine, question_sets
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
 from mmunlearner.run.plan import Plan, plan
+from mmunlearner.run.repeat import repetitions
 from mmunlearner.run.run_dir import RunDir
 from mmunlearner.run.validation import trial_items
 from mmunlearner.run.workers import threads_of_worker, width
@@ -80,12 +81,15 @@ class Forecast:
 
 
 def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
-    """Estimate what a recipe takes; `speed` (FLOP/s) is measured on this machine where it is 0.
+    """Estimate what a recipe takes, or one of its repetitions; `speed` (FLOP/s) is measured here where it is 0.
 
     Raises:
         ConfigError: the recipe is wrong: an option, a method, no model to unlearn.
     """
     config = check(config, installed=False)
+    if repeated := repetitions(config):
+        one = forecast(replace(repeated[0], data=replace(repeated[0].data, root=config.data.root)), speed=speed)
+        return replace(one, name=f"{config.name}, each of {len(repeated)} repetitions")
     with tempfile.TemporaryDirectory() as folder:  # where the embedded benchmark makes its data
         run = RunDir(Path(folder), config)
         examined = examine(run, strict=False)

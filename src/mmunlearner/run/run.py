@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from mmunlearner import report
@@ -15,12 +16,15 @@ from mmunlearner.run.collect import collect, gate, manifest
 from mmunlearner.run.forecast import stages
 from mmunlearner.run.inputs import record_inputs
 from mmunlearner.run.plan import Plan, needed, plan
+from mmunlearner.run.repeat import repetitions, run_repetitions
 from mmunlearner.run.run_dir import RunDir, empty, open_run, record_config
 from mmunlearner.run.workers import execute
 
 
 def run(config: RunConfig, *, restart: bool = False) -> Path:
     """Carry out a recipe, and return the path of its report.
+
+    With folds or seeds it is repeated for each, and the report is over all.
 
     Complete steps are skipped: an interrupted run, called again, resumes and ends with the same weights and scores.
     With `restart`, what an earlier run has written to the same directory is removed first.
@@ -30,6 +34,8 @@ def run(config: RunConfig, *, restart: bool = False) -> Path:
             half-written.
     """
     config = check(config)
+    if repetitions(config):
+        return run_repetitions(config, partial(run, restart=restart))
     with open_run(config) as directory:
         if restart:
             examine(directory)  # a mistake removes nothing
