@@ -70,6 +70,7 @@ def test_a_complete_repetition_is_not_made_again(repeated: Path):
     assert load(repeated).results.by_name["npo"].score("forget_vqa", "accuracy").n > 0  # pyright: ignore
 
 
+@pytest.mark.slow
 def test_each_fold_forgets_its_people_and_has_its_oracle(tmp_path: Path):
     for fold in ("4", "1"):
         shutil.copytree(ASSETS / "oracle", tmp_path / "oracles" / fold)
@@ -124,6 +125,7 @@ def test_wrong_repetitions_are_refused(change: dict[str, Any], message: str):
         repetitions(replace(RunConfig(model=ModelConfig(vanilla="v")), **change))
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_last_fold_is_found_before_the_first_begins(tmp_path: Path):
     config = RunConfig(
         out=str(tmp_path), folds=("4", "12z"), data=DataConfig("people"), model=ModelConfig(vanilla="people:vanilla"),
