@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from mmunlearner.config import Count
 from mmunlearner.core.files import append_jsonl, repair_jsonl, write_jsonl
 from mmunlearner.core.progress import Progress
-from mmunlearner.core.records import read_records
+from mmunlearner.core.records import check_record, read_records
 from mmunlearner.errors import TrainingError
 
 
@@ -46,9 +46,9 @@ class StepLog(TrainerCallback):
         self.started = time.monotonic()
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                repair_jsonl(self.path)
-            lines = read_records(self.path, Line) if self.path.exists() else []
+            lines = repair_jsonl(self.path) if self.path.exists() else []
+            for number, line in enumerate(lines, 1):
+                check_record(line, Line, f"{self.path}, line {number}")
             write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
 
     def on_log(
