@@ -14,7 +14,7 @@ class ConfigError(MMUnlearnerError, ValueError):
 
 
 class ChangedError(ConfigError):
-    """What a run was computed from is no longer what it was when the run began."""
+    """Data, models or the package have changed since the run began."""
 
 
 class DataError(MMUnlearnerError, ValueError):

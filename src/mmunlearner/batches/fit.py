@@ -1,9 +1,8 @@
-"""Whether a model can take the questions of a run: texts, lengths, and the shapes of pictures."""
+"""Check that a model can take the questions of a run: texts, lengths, and the shapes of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from mmunlearner.batches.encoder import Encoder
@@ -34,7 +33,7 @@ def check_fit(encoder: Encoder, sets: Mapping[str, Sequence[Example]]) -> None:
     pictures: dict[Hashable, _Pictures] = {}
     for name, examples in sets.items():
         for example in examples:
-            with _named(name, example):
+            try:
                 _check_texts(encoder, example)
                 shapes = tuple(image.size for image in example.images)  # decoded images differ in nothing else
                 if shapes not in pictures:
@@ -43,6 +42,8 @@ def check_fit(encoder: Encoder, sets: Mapping[str, Sequence[Example]]) -> None:
                         _check_places(encoder, ids)
                     pictures[shapes] = _Pictures(example.images, len(ids))
                 _check_length(encoder, example, pictures[shapes])
+            except DataError as error:
+                raise DataError(f"{name}, {example.id}: {error}") from error
 
 
 def _check_places(encoder: Encoder, ids: Sequence[int]) -> None:
@@ -76,12 +77,3 @@ def _check_length(encoder: Encoder, example: Example, pictures: _Pictures) -> No
         # A token has one byte at least, so that nearly all texts need not be tokenized.
         if answer and limit is not None and pictures.tokens + len(f"{question}{answer}".encode()) >= limit:
             encoder.conversation(question, answer, pictures.images)
-
-
-@contextmanager
-def _named(name: str, example: Example) -> Iterator[None]:
-    """Name the set and the question in errors of the block."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{name}, {example.id}: {error}") from error

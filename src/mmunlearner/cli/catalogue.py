@@ -38,7 +38,11 @@ def _method(method: Method) -> Entry:
     source = method.paper or _first_line(method.retain or method.edit)  # a method of no paper, by its function
     options = ", ".join(f"{name}={default}" for name, default in method.options.items())
     own, default = plain(method.budget), plain(Budget())
-    budget = [f"{name} {_text(value)}" for name, value in own.items() if value != default[name]]
+    budget = [
+        f"{name} {' and '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in own.items()
+        if value != default[name]
+    ]
     clauses = [
         source,
         "needs a mask" if method.needs_mask else "",
@@ -46,10 +50,6 @@ def _method(method: Method) -> Entry:
         f"its budget: {', '.join(budget)}" if budget else "",
     ]
     return Entry(method.name, options, "; ".join(clause for clause in clauses if clause))
-
-
-def _text(value: object) -> str:
-    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _benchmark(name: str) -> Entry:

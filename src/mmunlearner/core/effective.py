@@ -25,14 +25,11 @@ def effective_yaml(recipe: Path | str, overrides: Mapping[str, Any] | None = Non
     config = load_config(recipe, overrides)
     layers: Layers = [(file.name, content) for file, content in recipe_files(find_recipe(recipe))]
     for name, value in (overrides or {}).items():
-        layers.append((f"--{name}", _nested(name, parse_text(value) if isinstance(value, str) else value)))
+        content = parse_text(value) if isinstance(value, str) else value
+        for key in reversed(name.split(".")):
+            content = {key: content}
+        layers.append((f"--{name}", content))
     return "\n".join(_lines(plain(config), layers)) + "\n"
-
-
-def _nested(name: str, value: Any) -> Mapping[str, Any]:
-    for key in reversed(name.split(".")):
-        value = {key: value}
-    return value
 
 
 def _lines(content: Mapping[str, Any], layers: Layers, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What the reader of YAML raises: `!!int x` is a ValueError, lists in thousands of lists are a RecursionError."""
+"""Errors of the reader of YAML: `!!int x` is a ValueError, lists in thousands of lists are a RecursionError."""
 NOT_CONTENT = frozenset(
     {
         "name", "out", "jobs", "bounds", "grid", "folds", "seeds", "evaluate.batch_size", "methods.*.title",
@@ -121,7 +121,10 @@ def content(config: RunConfig) -> dict[str, Any]:
     return {
         ".".join(path): value
         for path, value in _flat(plain(config))
-        if NOT_CONTENT.isdisjoint(accumulate(_any_method(path), "{}.{}".format))
+        # `*` stands for any method's name.
+        if NOT_CONTENT.isdisjoint(
+            accumulate(("methods", "*", *path[2:]) if path[0] == "methods" else path, "{}.{}".format)
+        )
     }
 
 
@@ -136,10 +139,6 @@ def _flat(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield from _flat(item, (*path, key))
         else:
             yield (*path, key), item
-
-
-def _any_method(path: tuple[str, ...]) -> tuple[str, ...]:
-    return ("methods", "*", *path[2:]) if path[0] == "methods" else path
 
 
 def shipped_recipes() -> dict[str, Path]:

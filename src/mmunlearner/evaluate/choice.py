@@ -38,7 +38,7 @@ _CUE = regex.compile(
     [\p{L}\p{M}]* (?:[\s:=]+[\p{L}\p{M}]+){0,3} [\s:=([{"'“*_`]* $""",
     regex.VERBOSE,
 )
-"""What leads to a letter: the word for an answer in many languages, and at most three words behind it."""
+"""Words that lead to a letter: the word for an answer in many languages, and at most three words behind it."""
 _ENCLOSED = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "【": "】", "「": "」"}
 _ENCLOSED |= {mark: mark for mark in "*_`"}
 _POSSIBLE_WORDS = "AEIOUY"

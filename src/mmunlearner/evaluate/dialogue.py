@@ -18,7 +18,7 @@ from mmunlearner.models import Loaded
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model says to one question."""
+    """Answer of a model to one question."""
 
     answer: str
     """Its greedy answer."""

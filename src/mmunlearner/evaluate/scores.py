@@ -261,5 +261,5 @@ def memorisation_gate(
     text = f"The vanilla model answers {points} points more of the forget set than the retain oracle"
     if gap.value >= margin and gap.value > errors * gap.stderr:
         return Gate(True, gap.value, gap.stderr, f"{text}: it knows what it is to forget.")
-    clear = f"a clear margin is at least {margin:.0%} and more than {errors:g} standard errors"
+    clear = f"a clear margin is at least {100 * margin:g} points and more than {errors:g} standard errors"
     return Gate(False, gap.value, gap.stderr, f"{text}, but {clear}: nothing can be claimed of forgetting here.")

@@ -156,7 +156,7 @@ def _facts(model: Model) -> str:
         "Method": model.method,
         "Settings": ", ".join(f"{key} = {value}" for key, value in model.settings.items()),
         "Mask": model.mask,
-        "Free outside the mask": model.free,
+        "May move without a mask": model.free,
         "Training": stop_check(model.look) if model.look else "",
         "Weights moved": ", ".join(f"{count(value)} {MOVED.get(key, key)}" for key, value in model.moved.items()),
     }

@@ -28,7 +28,7 @@ class Drawing:
     section: Section
     """Place on the page."""
     label: str
-    """What it shows, in words."""
+    """Description of the plot in words."""
     figure: Figure
     subject: str = ""
     """Name of the column, model or mask that it is about."""

@@ -63,7 +63,7 @@ class Model:
     """Share of the forget set's saliency (sum of squared gradients at vanilla) that lies inside its mask; None: no
     mask, or an earlier version's file."""
     mask_warning: str = ""
-    """What the run said of a mask that leaves the forget term hardly anything: `it selects ...; set ...`."""
+    """Warning of the run about a mask that leaves the forget term hardly anything: `it selects ...; set ...`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     """Settings that were tried."""

@@ -102,7 +102,7 @@ def seconds_to_make(model: Model) -> float | None:
 MODEL_COLUMNS = (
     # The weights that are free outside the mask decide more than the mask does, so they stand beside the scores. A
     # terminal has no room for them: `print_table` names them below the table.
-    model_column("Free outside the mask", lambda model: model.free, forms=("markdown", "latex", "html")),
+    model_column("May move without a mask", lambda model: model.free, forms=("markdown", "latex", "html")),
     # The page has a section on cost.
     model_column("Time", seconds_to_make, duration, number=True, forms=("markdown",)),
 )

@@ -28,7 +28,7 @@ def print_report(results: Results, console: Console | None = None) -> None:
         console.print()
     console.print(Text(results_table.caption, "dim"))
     for free, titles in titles_by_freedom(results).items():
-        console.print(Text.assemble((f"{', '.join(titles)}: ", "bold"), (f"free outside the mask: {free}", "dim")))
+        console.print(Text.assemble((f"{', '.join(titles)}: ", "bold"), (f"may move without a mask: {free}", "dim")))
     # The end of the output is what a reader of a terminal sees first.
     summary = headline(results)
     console.print(Text.assemble("\n", (summary.title, "bold"), f"\n{summary.text}"))

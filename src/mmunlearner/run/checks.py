@@ -105,7 +105,7 @@ class Examined:
     """The model that training starts from, without its weights."""
     encoder: Encoder | None
     unknown: tuple[str, ...]
-    """What is not at hand, and why."""
+    """Inputs that are not at hand, and why."""
 
 
 def examine(run: RunDir, *, strict: bool = True) -> Examined:

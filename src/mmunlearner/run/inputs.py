@@ -1,4 +1,4 @@
-"""What a run's results follow from beside its recipe: data, models, the package. Recorded at its start, compared later.
+"""Inputs of a run beside its recipe: data, models, the package. Recorded at its start, compared later.
 
 The questions and pictures that the run reads decide, not the files that they are in: a README in the folder changes
 nothing, and a loader of the user's own counts too. Hashes of files only tell which one has changed.

@@ -72,7 +72,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             f"measure {fisher_pass.name}",
             done=partial(_is_measured, run, fisher_pass),
             do=partial(steps.measure, run, fisher_pass),
-            work=partial(_fisher_work, run, fisher_pass),
+            work=lambda fisher_pass=fisher_pass: WITH_GRADIENT * sum(map(len, fisher_pass.groups(run.splits))),
             cost=partial(costs.fisher, fisher_pass=fisher_pass),
             needs=vanilla,
         )
@@ -156,10 +156,6 @@ def _unlearning_work(config: RunConfig, name: str, splits: Splits | None) -> int
 def _training_work(train: TrainConfig, batches: int) -> int:
     """Return the work of training with so many batches to a (forget) step."""
     return WITH_GRADIENT * train.steps * train.accumulation * batches * train.batch_size * train.questions
-
-
-def _fisher_work(run: RunDir, fisher_pass: FisherPass) -> int:
-    return WITH_GRADIENT * sum(map(len, fisher_pass.groups(run.splits)))
 
 
 def _evaluation_work(run: RunDir) -> int:

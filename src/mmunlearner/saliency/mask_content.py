@@ -36,7 +36,7 @@ class LayerInfo(TypedDict):
 
 
 class MaskInfo(TypedDict):
-    """What a mask was made from, beside its options (`MaskConfig`)."""
+    """Origin of a mask, beside its options (`MaskConfig`)."""
 
     parts: Annotated[list[Part], Field(min_length=1)]
     source: str

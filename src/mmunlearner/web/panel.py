@@ -1,4 +1,4 @@
-"""What the page shows and asks: the models of a run, the pictures of its data, and replies."""
+"""Content of the page: the models of a run, the pictures of its data, and replies."""
 
 from __future__ import annotations
 

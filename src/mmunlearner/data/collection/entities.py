@@ -46,7 +46,7 @@ class Collection:
     entities: tuple[Entity, ...]
     """Sorted by name."""
     notes: tuple[str, ...]
-    """What the user should know: entities and files that were left out."""
+    """Remarks for the user: entities and files that were left out."""
     left_out: Mapping[str, str]
     """Entity that cannot be asked about -> the reason."""
 

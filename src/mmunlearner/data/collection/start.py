@@ -29,7 +29,7 @@ FEW_VIEWS = 4
 
 @dataclass(frozen=True)
 class Request:
-    """What to make of a collection."""
+    """Wishes of a user for the data set of a collection."""
 
     folder: Path
     forget: tuple[str, ...]
@@ -55,7 +55,7 @@ class Beginning:
     recipe: Path
     splits: Splits
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Remarks for the user."""
 
 
 def start(request: Request) -> Beginning:
