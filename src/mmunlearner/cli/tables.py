@@ -147,7 +147,7 @@ def weight_changes(model: Path, *, masked: bool) -> None:
     """Print how many weights the training of an unlearned model changed."""
     trained = read_json(model / "train.json")
     changes = trained["moved"]
-    print(f"model: {model} ({trained['steps']} steps, {trained['seconds']:.1f} s)")
+    print(f"model: {model} ({trained['steps']} optimizer steps, {trained['seconds']:.1f} s)")
     if trained.get("look"):
         from mmunlearner.report.template import stop_check
 
@@ -255,10 +255,8 @@ def forecast(estimate: Forecast) -> None:
     if estimate.seconds is not None:
         print(f"time: about {duration(estimate.seconds)} at {estimate.speed_source}.")
         print("A run takes longer: it does not reach that speed, and the time to write answers is not counted. Memory")
-        print(
-            "is that of the device, without the allocator's own. The steps of `measure` are gradients, those of `masks`"
-        )
-        print("are masks, those of `evaluate` are questions.")
+        print("is that of the device, without the allocator's own. Steps are: of `finetune` and `unlearn` those of the")
+        print("optimizer, with all trials; of `measure` gradients; of `masks` masks; of `evaluate` questions.")
     for reason in estimate.unknown:
         print(f"not counted: {reason}")
 
