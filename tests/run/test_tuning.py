@@ -132,7 +132,7 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(
     assert "learning_rate 0.001, bound 3" in output
     assert "chosen" in output
     general = {"pope": {"pope_accuracy": {"value": 0.5, "stderr": 0.0, "n": 3}}}
-    write_json(run / "evaluation" / "npo" / "lmms.json", {"columns": general})
+    write_json(run / "evaluation" / "npo" / "lmms.json", {"inputs": {}, "asked": ["pope"], "columns": general})
     with pytest.raises(SystemExit):
         cli.main(["sweep", str(path), "--grid.learning_rate", "1e-3,1e-2", "--grid.bound", "3"])
     models = {model["name"]: model["lmms"] for model in read_json(run / "results.json")["models"]}
