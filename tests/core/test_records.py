@@ -12,6 +12,8 @@ from typing_extensions import TypedDict
 
 from mmunlearner.core.records import check_record, read_record, read_records
 from mmunlearner.errors import DataError
+from mmunlearner.report.records import Training
+from mmunlearner.saliency.mask_content import LayerInfo
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
@@ -44,3 +46,13 @@ def test_file_and_line_are_named(tmp_path: Path):
     (tmp_path / "r.jsonl").write_text('{"a": 1}\n\n{"a": "1"}\n')
     with pytest.raises(DataError, match=r"r\.jsonl, line 3: a: expected a whole number, found '1'"):
         read_records(tmp_path / "r.jsonl", Record)
+
+
+def test_counts_of_real_models_have_no_upper_end():
+    """Options have one (a thousand million steps are a mistake); seven billion weights and a card's memory are none."""
+    cost = {"seconds": 1.0, "peak_memory_bytes": 80 * 2**30}
+    training = {**cost, "tokens": 10**12, "moved": {"inside": 7 * 10**9}, "tuning": {"trials": [], **cost}}
+    assert check_record(training, Training, "train.json") == training
+    layer = {"name": "w", "part": "language", "selected": 3 * 10**9, "candidates": 7 * 10**9}
+    layer |= {"saliency_forget": 1.0, "saliency_preserve": 1.0}
+    assert check_record(layer, LayerInfo, "mask") == layer

@@ -76,7 +76,7 @@ def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
     [
         (
             DataConfig("mlmu", "x"),
-            r"data\.format: mlmu: no such format; did you mean mllmu\?, or give pack",
+            r"data\.format: mlmu: no such format; did you mean mllmu\? \(your own: pack",
         ),
         (DataConfig("gone:load", "x"), r"data\.format: gone:load: cannot be imported \(No module named 'gone'\)"),
         (DataConfig("json:lode", "x"), r"data\.format: json:lode: cannot be imported"),

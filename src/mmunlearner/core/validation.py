@@ -28,7 +28,7 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import is_typeddict
 
@@ -204,6 +204,8 @@ def _parse_json(value: Any) -> Any:
     return without_nulls(content)  # nulls within the text count as absent, too
 
 
+WholeNumber = Annotated[int, Field(ge=0)]
+"""Number of bytes, weights, tokens or steps in a record: without the upper end that an option has."""
 Text = Annotated[str, AfterValidator(_check_not_empty)]
 Name = Annotated[Text, AfterValidator(_as_name)]
 """Text that names an entity: spellings that are the same text to Unicode become one."""

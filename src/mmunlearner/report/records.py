@@ -10,7 +10,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mmunlearner.config import Count, Fraction, NotNegative, Part
+from mmunlearner.config import Fraction, NotNegative, Part
+from mmunlearner.core.validation import WholeNumber
 
 
 class StopCheck(TypedDict):
@@ -20,8 +21,8 @@ class StopCheck(TypedDict):
     level: Mapping[str, float]
     source: Literal["oracle", "chance"]
     reached: bool
-    step: Count
-    of: Count
+    step: WholeNumber
+    of: WholeNumber
 
 
 class Trial(TypedDict):
@@ -37,37 +38,37 @@ class Tuning(TypedDict):
 
     trials: list[Trial]
     seconds: NotRequired[NotNegative]
-    peak_memory_bytes: NotRequired[Count]
+    peak_memory_bytes: NotRequired[WholeNumber]
 
 
 class Training(TypedDict):
     """Content of `train.json`, beside a model that this package trained."""
 
     settings: NotRequired[Mapping[str, Any]]
-    steps: NotRequired[Count]
-    moved: NotRequired[Mapping[str, Count]]
+    steps: NotRequired[WholeNumber]
+    moved: NotRequired[Mapping[str, WholeNumber]]
     """Counts of weights that moved; `unlearn.masking.WeightChanges`."""
     look: NotRequired[StopCheck]
     objective: NotRequired[float]
     tuning: NotRequired[Tuning]
-    tokens: NotRequired[Count]
+    tokens: NotRequired[WholeNumber]
     seconds: NotRequired[NotNegative]
-    peak_memory_bytes: NotRequired[Count]
+    peak_memory_bytes: NotRequired[WholeNumber]
 
 
 class Cost(TypedDict):
     """Cost of a step."""
 
     seconds: NotRequired[NotNegative]
-    peak_memory_bytes: NotRequired[Count]
+    peak_memory_bytes: NotRequired[WholeNumber]
 
 
 class LayerStatistics(TypedDict):
     """One weight of a mask's statistics."""
 
     part: str
-    selected: Count
-    candidates: Count
+    selected: WholeNumber
+    candidates: WholeNumber
     name: NotRequired[str]
     saliency_forget: NotRequired[NotNegative]
     saliency_preserve: NotRequired[NotNegative]
@@ -88,6 +89,6 @@ class MaskStatistics(Cost):
 class LogLine(TypedDict):
     """One optimizer step of a log."""
 
-    step: Count
+    step: WholeNumber
     forget: NotRequired[float]
     retain: NotRequired[float]

@@ -108,12 +108,13 @@ class _Worker:
         """
         try:
             _send(self.process.stdin, {"step": name})
-            while "done" not in (message := _receive(self.process.stdout)):
-                if "error" in message:  # raised here as the same class, by name
-                    raise getattr(errors, message["error"], errors.TrainingError)(message["text"])
+            while "progress" in (message := _receive(self.process.stdout)):
                 progress.update(*message["progress"])
         except (EOFError, OSError, ValueError):
             raise errors.TrainingError(f"{name}: its process ended (code {self.process.wait()})") from None
+        # Outside of the block above: the step's own error may be a ValueError or an OSError too, and its process lives.
+        if "error" in message:  # raised here as the same class, by name
+            raise getattr(errors, message["error"], errors.TrainingError)(message["text"])
 
     def stop(self) -> None:
         self.process.kill()  # nothing to tidy up: results are written under another name, then renamed

@@ -21,11 +21,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from typing_extensions import TypedDict
 
 from mmunlearner.batches import Encoder, answers, share_prefixes
-from mmunlearner.config import Count
 from mmunlearner.core.cost import Cost
 from mmunlearner.core.files import write_tensors
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.records import check_record
+from mmunlearner.core.validation import WholeNumber
 from mmunlearner.data import Example, entities_in_turn, group_by, group_by_image
 from mmunlearner.errors import MaskError, TrainingError, reason
 from mmunlearner.models import candidates, check_not_offloaded, input_device, replaced_forward
@@ -66,7 +66,7 @@ class Fisher:
 class _Info(TypedDict):
     """Metadata of a file of squares."""
 
-    units: Count
+    units: WholeNumber
     cost: Cost
 
 

@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from mmunlearner.config import Count, MaskConfig, NotNegative, Part
+from mmunlearner.config import MaskConfig, NotNegative, Part
 from mmunlearner.core.recipes import build
-from mmunlearner.core.validation import FIELDS, InvalidError, validate
+from mmunlearner.core.validation import FIELDS, InvalidError, WholeNumber, validate
 from mmunlearner.errors import ConfigError
 
 OPTIONS = tuple(option.name for option in fields(MaskConfig))
@@ -27,8 +27,8 @@ class LayerInfo(TypedDict):
 
     name: str
     part: Part
-    selected: Count
-    candidates: Count
+    selected: WholeNumber
+    candidates: WholeNumber
     saliency_forget: NotNegative
     saliency_preserve: NotNegative
     saliency_selected: NotRequired[NotNegative]
@@ -42,10 +42,10 @@ class MaskInfo(TypedDict):
     source: str
     transformers: str
     data: Mapping[str, str]
-    units: Mapping[str, Count]
+    units: Mapping[str, WholeNumber]
     fingerprint: str
     layers: list[LayerInfo]
-    shapes: Mapping[str, list[Count]]
+    shapes: Mapping[str, list[WholeNumber]]
     checksum: NotRequired[str]
     """Absent in masks that were written before 2026-11-26."""
 
