@@ -5,6 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from mmunlearner.core.progress import ProgressBar
+from mmunlearner.core.time_left import Stage
 from mmunlearner.data.benchmarks.people.folds import FOLDS
 from tools.people.folds import stages, train_oracles
 from tools.people.train import Recipe, main
@@ -35,7 +36,8 @@ def folds(*, out: Path, folds: str = ",".join(fold for fold in FOLDS if fold != 
         seed: Seed of the training.
     """
     names = [name.strip() for name in folds.split(",") if name.strip()]
-    with ProgressBar(stages(names, Recipe())) as bar:
+    # Seconds of a step on a quiet core, about; two oracles are made at a time.
+    with ProgressBar([Stage({stage: 0.4 * steps for stage, steps in stages(names, Recipe()).items()}, 2)]) as bar:
         train_oracles(out, names, seed=seed, progress=bar)
     print(f"oracles: {', '.join(str(out / name) for name in names)}")
 

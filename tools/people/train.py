@@ -184,10 +184,10 @@ class _UntilStopped(Progress):
     progress: Progress
     stop: Event
 
-    def update(self, title: str, done: int, total: int) -> None:
+    def update(self, title: str, done: int, total: int, share: float | None = None) -> None:
         if self.stop.is_set():
             raise TrainingError(f"people: {title}: stopped, since a stage beside it failed")
-        self.progress.update(title, done, total)
+        self.progress.update(title, done, total, share)
 
     def child(self, name: str) -> Progress:
         return _UntilStopped(self.progress.child(name), self.stop)
