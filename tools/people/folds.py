@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
 from mmunlearner.data.benchmarks.people.folds import FOLDS
 from mmunlearner.errors import ConfigError
-from mmunlearner.models import load, save
+from mmunlearner.models import Loaded, load, save
 from tools.people.curriculum import Curriculum, Mix
 from tools.people.pages import TrainingPages, evaluation_columns, training_pages
 from tools.people.train import PICTURES, Recipe, descend, polish, side_by_side, torch_threads, train_reader
@@ -45,7 +46,9 @@ def train_oracles(
             reader, _ = train_reader(pages, frozenset(), columns, recipe, seed, progress)
             save(reader, out / "base")
         missing = [fold for fold in folds if not (out / fold).exists()]
-        stages = [partial(_train_oracle, out, fold, pages, recipe, seed) for fold in missing]
+        # Loaded once and not in the threads: transformers cannot load two models at the same time.
+        base = load(out / "base", device="cpu")
+        stages = [partial(_train_oracle, base, out / fold, pages, recipe, seed) for fold in missing]
         if stages:
             side_by_side(stages, progress, workers)
 
@@ -56,8 +59,9 @@ def stages(folds: Sequence[str], recipe: Recipe) -> dict[str, float]:
     return shared | {f"oracle of {fold}": recipe.picture_steps + recipe.stages["oracle"] for fold in folds}
 
 
-def _train_oracle(out: Path, fold: str, pages: TrainingPages, recipe: Recipe, seed: int, progress: Progress) -> None:
-    hidden, model = frozenset(FOLDS[fold]), load(out / "base", device="cpu")
+def _train_oracle(base: Loaded, out: Path, pages: TrainingPages, recipe: Recipe, seed: int, progress: Progress) -> None:
+    fold = out.name
+    hidden, model = frozenset(FOLDS[fold]), Loaded(deepcopy(base.model), deepcopy(base.processor), fold)
     parts: Sequence[tuple[Mix, int, float]] = (
         (PICTURES, recipe.picture_steps, recipe.learning_rate),
         (PICTURES, recipe.steps, recipe.last_learning_rate),
@@ -69,4 +73,4 @@ def _train_oracle(out: Path, fold: str, pages: TrainingPages, recipe: Recipe, se
         part = progress.child(f"oracle of {fold}").part(done, done + steps, total)
         descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
         done += steps
-    save(model, out / fold)
+    save(model, out)
