@@ -81,13 +81,17 @@ def browser(address: str):
 
 def wait_for(browser, css: str, count: int = 1, text: str = "") -> list:
     """Elements, as soon as there are `count` that hold the text."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
     def there(driver) -> list:
         found = [e for e in driver.find_elements("css selector", css) if text in e.text]
         return found if len(found) == count else []
 
-    return WebDriverWait(browser, 120).until(there, f"{count} of {css} with {text!r}")
+    # An element may be drawn anew between being found and being read: it is looked for again.
+    return WebDriverWait(browser, 120, ignored_exceptions=(StaleElementReferenceException,)).until(
+        there, f"{count} of {css} with {text!r}"
+    )
 
 
 def click(browser, css: str) -> None:
