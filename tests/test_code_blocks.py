@@ -75,7 +75,9 @@ def test_marks() -> None:
 @pytest.mark.slow
 @of("sh")
 def test_commands(block: Block, desk: Path) -> None:
-    for line in block.code.replace("\\\n", "").splitlines():
+    lines = block.code.replace("\\\n", "").splitlines()
+    assert any(shlex.split(line, comments=True) for line in lines)
+    for line in lines:
         words = [word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)]
         match words:
             case []:
@@ -111,7 +113,9 @@ def test_python(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     if block.page.name == "README.md":
         pytest.skip("test_docs.py runs it, and looks at what it made")
     monkeypatch.chdir(tmp_path)
-    exec(block.code, {})
+    names: dict[str, object] = {}
+    exec(block.code, names)
+    assert names.keys() > {"__builtins__"}
 
 
 @of("json")

@@ -39,8 +39,13 @@ def refuse_from(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, height: int =
     return seen
 
 
-def test_whole_benchmark(encoder: Encoder) -> None:
-    check_fit(encoder, {"forget": examples(), "forget_qa": examples(images=False), "two": examples(2, images=2)})
+def test_whole_benchmark(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture of each shape, or pair of shapes, passes through the processor."""
+    seen = refuse_from(encoder, monkeypatch)
+    sets = {"forget": examples(), "forget_qa": examples(images=False), "two": examples(2, images=2)}
+    check_fit(encoder, sets)
+    shapes = {tuple(image.size for image in example.images) for examples in sets.values() for example in examples}
+    assert sorted(seen) == sorted(size for shape in shapes for size in shape)
 
 
 def test_a_picture_at_another_token(encoder: Encoder) -> None:

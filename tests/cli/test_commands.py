@@ -293,6 +293,8 @@ def test_a_module_of_the_current_folder_is_found_behind_all_installed_ones(tmp_p
     (tmp_path / "yaml.py").write_text("raise SystemError")
     code = (
         "import sys\nsys.path[0] = '/nowhere'\nfrom mmunlearner import cli\ntry:\n    cli.main(['list'])\n"
-        "except SystemExit as end:\n    assert not end.code\nimport my_own_loader"
+        "except SystemExit as end:\n    assert not end.code\nimport my_own_loader\nprint(my_own_loader.__file__)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "unlikelihood" in done.stdout  # the list, which the folder's yaml.py would have ended
+    assert Path(done.stdout.splitlines()[-1]).resolve() == (tmp_path / "my_own_loader.py").resolve()

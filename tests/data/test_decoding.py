@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from mmunlearner.data import ImageRef
-from mmunlearner.data.decoding import FORMATS, ORIENTATION, UndecodableError, decode, on_white
+from mmunlearner.data.decoding import FORMATS, UndecodableError, decode, on_white
 
 Pixels = NDArray[np.uint8]
 
@@ -49,7 +50,7 @@ def encode(image: Image.Image, kind: str, orientation: int = 0, **options: objec
     stream = io.BytesIO()
     if orientation:
         exif = Image.Exif()
-        exif[ORIENTATION] = orientation
+        exif[Base.Orientation] = orientation
         options["exif"] = exif
     image.save(stream, kind, **options)
     return stream.getvalue()
@@ -130,7 +131,9 @@ def test_pixels_are_numbers(value: float):
 
 @pytest.mark.parametrize("value", [-3, 0, 70_000])
 def test_an_image_of_one_value_is_decoded(value: int):
-    decode(encode(Image.fromarray(np.full((2, 2), value, np.int32)), "TIFF"))
+    grey = np.asarray(decode(encode(Image.fromarray(np.full((2, 2), value, np.int32)), "TIFF")))
+    assert (grey == 0).all()  # the lowest value is black where it is also the highest
+    assert grey.shape == (2, 2, 3)
 
 
 def test_a_transparent_value_of_16_bits():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmunlearner.config import DataConfig
@@ -40,9 +42,13 @@ def test_a_fold_is_its_entities(root: str):
     ("config", "message"),
     [
         (DataConfig("people", fold="12e"), "data.fold: 12e: format people has no such fold; did you mean 12"),
+        (
+            DataConfig("people", fold="4", forget_entities=("001",)),
+            "data.fold: data.forget_entities names the entities",
+        ),
         (DataConfig("rows", fold="4"), "data.fold: 4: format rows has no such fold; name the entities with"),
     ],
 )
 def test_a_fold_that_is_not_there_is_refused(config: DataConfig, message: str, root: str):
     with pytest.raises(ConfigError, match=message):
-        load(DataConfig(config.format, root=root, fold=config.fold))
+        load(replace(config, root=root))

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.ExifTags import Base
 from support.layouts import image_bytes, png
 
 from mmunlearner.data import ImageRef
-from mmunlearner.data.decoding import ORIENTATION, decode
+from mmunlearner.data.decoding import decode
 from mmunlearner.data.images import _sound_images
 from mmunlearner.errors import DataError
 
@@ -117,7 +118,7 @@ def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     memory = tmp_path / "sound.txt"
     monkeypatch.setattr("mmunlearner.data.images._sound_file", lambda: memory)
     exif = Image.Exif()
-    exif[ORIENTATION] = 6
+    exif[Base.Orientation] = 6
     NOISE.save(tmp_path / "a.jpg", exif=exif)
     images = [ImageRef(str(tmp_path / "a.jpg")), ImageRef("b", noise("PNG")), ImageRef("c", noise("GIF"))]
     assert sizes_in_a_new_process(images) == [NOISE.size[::-1], NOISE.size, NOISE.size]

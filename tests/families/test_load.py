@@ -50,8 +50,14 @@ def test_stand_in_module_is_gone(shelf):
         import_module("transformers.models.pixtral.image_processing_pixtral")
 
 
-def test_pictures_stand_where_the_model_looks(family):
-    check_fit(Encoder(family), {"forget": examples(1, 1)[:1]})
+def test_pictures_stand_where_the_model_looks(family, monkeypatch):
+    sets = {"forget": examples(1, 1)[:1]}
+    check_fit(Encoder(family), sets)
+    if not isinstance(getattr(family.model.config, "image_token_id", None), int):
+        return  # images go by cross-attention: there is no such place
+    monkeypatch.setattr(family.model.config, "image_token_id", 10**6)
+    with pytest.raises(ModelError, match="a picture stands at token 1000000"):
+        check_fit(Encoder(family), sets)
 
 
 def test_missing_package(shelf, monkeypatch, tmp_path):

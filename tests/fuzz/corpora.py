@@ -54,7 +54,7 @@ FEW = ("Person A", "Person B", "Person C")
 
 def use(splits: Splits) -> None:
     """Do with loaded data what a run does with them: prompts, fields of saved answers, decoded pictures."""
-    for name, items in checks.question_sets(splits).items():
+    for name, items in splits.sets.items():
         for item in items:
             json.dumps(item_fields(item, name)).encode()
             for image in (prompt(item), target(item)) and item.images:

@@ -156,7 +156,14 @@ def test_options_of_a_mask(mask: Mask, tmp_path: Path) -> None:
 
 def test_beta_follows_from_a_density() -> None:
     config = MaskConfig(parts=("language",), density=0.3)
-    saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, config).check_config(config)
+    mask = saliency.compute(Encoder(llava(VOCABULARY)), SPLITS, config)
+    mask.check_config(config)
+    assert saliency.statistics(mask)["density"] == pytest.approx(0.3, abs=0.01)
+    # The beta that gives this density selects the same weights.
+    again = saliency.compute(
+        Encoder(llava(VOCABULARY)), SPLITS, MaskConfig(parts=("language",), beta=mask.info["beta"])
+    )
+    assert all(torch.equal(bits, again.bits[name]) for name, bits in mask.bits.items())
 
 
 def test_structure_alone(mask: Mask, tmp_path: Path) -> None:

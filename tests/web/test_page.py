@@ -149,7 +149,8 @@ def test_words_alone_and_a_wrong_question(browser) -> None:
     wait_for(browser, ".problem", 1, "<image>")
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys("Where does Ada live?\n")
-    wait_for(browser, ".answer", 3)
+    assert all(answer.text for answer in wait_for(browser, ".answer", 3))
+    assert not browser.find_elements("css selector", ".problem")
 
 
 def test_only_this_machine(address: str) -> None:

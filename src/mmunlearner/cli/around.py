@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from mmunlearner.cli.options import app
-from mmunlearner.config import AtLeastOne
 from mmunlearner.core.progress import waiting
+from mmunlearner.option_types import AtLeastOne
 
 
 def list_all() -> None:

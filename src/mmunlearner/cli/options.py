@@ -9,10 +9,11 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.utils import UNSET
 
 from mmunlearner import __version__
-from mmunlearner.config import SPLIT_AT_COMMAS, LoadConfig
+from mmunlearner.config import LoadConfig
 from mmunlearner.core import recipes
 from mmunlearner.core.validation import OPTIONS, InvalidError, validate
 from mmunlearner.errors import ConfigError
+from mmunlearner.option_types import SPLIT_AT_COMMAS
 
 LOADING = "loading torch and transformers"
 TextList = Annotated[tuple[str, ...], SPLIT_AT_COMMAS]

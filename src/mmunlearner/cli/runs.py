@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,60 +10,42 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from mmunlearner.cli.options import FLAGS, LOADING
-from mmunlearner.config import NotNegative, RunConfig
+from mmunlearner.config import RunConfig
 from mmunlearner.core.progress import waiting
 from mmunlearner.core.recipes import load_config
+from mmunlearner.option_types import NotNegative
 
 Options = Annotated[RunConfig, Parameter(name="*")]
-DryRun = Annotated[
-    bool,
-    Parameter(
-        name="--dry-run",
-        negative=(),
-        help="Check everything that can be wrong, and show what the recipe would take (data, tokens, steps, memory, "
-        "time), without loading a weight.",
-    ),
-]
-Flops = Annotated[
-    NotNegative,
-    Parameter(help="With --dry-run: floating-point operations per second to compute times from; 0: measured here."),
-]
-ShowConfig = Annotated[
-    bool,
-    Parameter(
-        name="--show-config",
-        negative=(),
-        help="Only print the whole configuration as YAML, each value with the file, flag or default that it is from.",
-    ),
-]
-Restart = Annotated[
-    bool,
-    Parameter(
-        negative=(),
-        help="Remove what an earlier run has written to OUT/NAME, and compute all anew: with other options, data or "
-        "models, or only once more.",
-    ),
-]
 
 
-def demo(*, restart: Restart = False, show_config: ShowConfig = False, options: Options = RunConfig()) -> None:
+@dataclass(frozen=True)
+class Manner:
+    """Ways to carry out a recipe that are no options of the recipe."""
+
+    dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False
+    """Check everything that can be wrong, and show what the recipe would take (data, tokens, steps, memory, time),
+    without loading a weight."""
+    flops: NotNegative = 0.0
+    """With --dry-run: floating-point operations per second to compute times from; 0: measured here."""
+    restart: Annotated[bool, Parameter(negative=())] = False
+    """Remove what an earlier run has written to OUT/NAME, and compute all anew: with other options, data or models, or
+    only once more."""
+    show_config: Annotated[bool, Parameter(name="--show-config", negative=())] = False
+    """Only print the whole configuration as YAML, each value with the file, flag or default that it is from."""
+
+
+How = Annotated[Manner, Parameter(name="*")]
+
+
+def demo(*, how: How = Manner(), options: Options = RunConfig()) -> None:
     """Unlearn invented people with every method, compare them and write the report: minutes on two cores, no download.
 
     The same as `run demo`: any option can be changed. Defaults shown are those of options that the recipe leaves out.
     """
-    _run("demo", restart=restart, show_config=show_config)
+    _run("demo", how)
 
 
-def run(
-    recipe: str,
-    /,
-    *,
-    dry_run: DryRun = False,
-    flops: Flops = 0.0,
-    restart: Restart = False,
-    show_config: ShowConfig = False,
-    options: Options = RunConfig(),
-) -> None:
+def run(recipe: str, /, *, how: How = Manner(), options: Options = RunConfig()) -> None:
     """Run a whole recipe: data, models, masks, unlearning, evaluation, report.
 
     What is complete in OUT/NAME is skipped: the same command resumes an interrupted run.
@@ -72,19 +55,10 @@ def run(
             a method of the recipe is reached as `--methods.NAME.train.learning_rate 1e-4`.
             Defaults shown are those of options that the recipe leaves out.
     """
-    _run(recipe, dry_run=dry_run, flops=flops, restart=restart, show_config=show_config)
+    _run(recipe, how)
 
 
-def sweep(
-    recipe: str,
-    /,
-    *,
-    dry_run: DryRun = False,
-    flops: Flops = 0.0,
-    restart: Restart = False,
-    show_config: ShowConfig = False,
-    options: Options = RunConfig(),
-) -> None:
+def sweep(recipe: str, /, *, how: How = Manner(), options: Options = RunConfig()) -> None:
     """Run a recipe with every method tried at every setting of a grid, in OUT/NAME-sweep.
 
     Each trial is judged on one half of the forget and retain entities; the table's scores are those of the other half.
@@ -94,19 +68,11 @@ def sweep(
     Args:
         recipe: A YAML file, or the name of a shipped recipe; it may hold the grid.
     """
-    _run(recipe, grid=True, dry_run=dry_run, flops=flops, restart=restart, show_config=show_config)
+    _run(recipe, how, grid=True)
 
 
-def _run(
-    recipe: str,
-    *,
-    grid: bool = False,
-    dry_run: bool = False,
-    flops: float = 0.0,
-    restart: bool = False,
-    show_config: bool = False,
-) -> None:
-    if show_config:
+def _run(recipe: str, how: Manner, *, grid: bool = False) -> None:
+    if how.show_config:
         from mmunlearner.core.effective import effective_yaml
 
         print(effective_yaml(recipe, FLAGS.texts), end="")
@@ -120,12 +86,12 @@ def _run(
         from mmunlearner.run.forecast import forecast
 
     config = tuning.sweep(config) if grid else config
-    if dry_run:
+    if how.dry_run:
         with waiting("checking the recipe, and counting tokens, memory and time"):
-            estimate = forecast(config, speed=flops)
+            estimate = forecast(config, speed=how.flops)
         show.forecast(estimate)
         return
-    page = pipeline.run(config, restart=restart)
+    page = pipeline.run(config, restart=how.restart)
     show.report(page)
     if grid:
         show.trials(page.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -146,39 +145,39 @@ def evaluate(
         judging.check_judge(judge)
     if oracle is not None:
         read_columns(oracle)
-    if against and not any(Path(against).glob("*.jsonl")):
-        with waiting(LOADING):
-            from mmunlearner.models import load_skeleton
-        load_skeleton(against, trust_remote_code=load.trust_remote_code)
-    if model:
+    earlier = Path(against) if against and any(Path(against).glob("*.jsonl")) else None
+    if model or (against and not earlier):
         with waiting(LOADING):
             from mmunlearner.run import single
-        single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
-    earlier = Path(against) if against else None
-    if earlier is not None and not any(earlier.glob("*.jsonl")):  # a model, and no answers
-        earlier = out / f"against-{re.sub(r'[^A-Za-z0-9.]+', '-', against).strip('-')}"
-        if not earlier.exists():
-            with waiting(LOADING):
-                from mmunlearner.run import single
-            single.evaluate(against, earlier, data=data, evaluate=evaluate, load=load, seed=seed)
+        if against and not earlier:
+            earlier = single.evaluate_against(model, against, out, data=data, config=evaluate, load=load, seed=seed)
+        else:
+            single.evaluate(model, out, data=data, evaluate=evaluate, load=load, seed=seed)
     if judge.endpoint:
-        with ProgressBar([Stage({"judge": 60.0})]) as progress:  # a guess: the endpoint alone knows its pace
-            of_judge = progress.child("judge")
-            sent = judging.judge(out, judge, progress=of_judge)
-            of_judge.end()
-        unscored = judging.unscored(out)
-        print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
+        _judge(out, judge)
     scoring = recipes.check(evaluate).scoring
     with waiting("scoring the answers"):
         scores = rescore(out, scoring)
-    if earlier is None:
-        show.scores(scores, out)
-    else:
+    comparison = None
+    if earlier:
         from mmunlearner.evaluate.against import Against
 
-        show.scores(scores, out, Against.of(against, earlier, out, scoring))
+        comparison = Against.of(against, earlier, out, scoring)
+    show.scores(scores, out, comparison)
     if oracle is not None:
         show.distances(out, oracle)
+
+
+def _judge(out: Path, judge: JudgeConfig) -> None:
+    """Let a judge score the answers in a directory, and print how many it did."""
+    from mmunlearner.evaluate import judge as judging
+
+    with ProgressBar([Stage({"judge": 60.0})]) as progress:  # a guess: the endpoint alone knows its pace
+        of_judge = progress.child("judge")
+        sent = judging.judge(out, judge, progress=of_judge)
+        of_judge.end()
+    unscored = judging.unscored(out)
+    print(f"judge {judge.model}: {sent} answers judged now, {len(unscored)} replies without a number from 1 to 10")
 
 
 def ask(

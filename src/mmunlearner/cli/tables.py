@@ -16,7 +16,6 @@ from mmunlearner.cli.catalogue import Entry
 from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
 from mmunlearner.core.records import read_record
-from mmunlearner.data.splits import TRAINING_SETS
 
 if TYPE_CHECKING:
     from mmunlearner.data import Example
@@ -96,11 +95,9 @@ def report(page: Path) -> None:
 
 def beginning(begun: Beginning) -> None:
     """Print what a collection became: questions by set and column, notes, and the next commands."""
-    splits = begun.splits
-    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | dict(splits.evaluation)
     rows = [
         (name, f"{len(items)}", f"{len({e.entity for e in items})}", f"{len({k for e in items for k in e.image_keys})}")
-        for name, items in sets.items()
+        for name, items in begun.splits.sets.items()
         if items
     ]
     table("", ("set or column", "questions", "entities", "pictures"), rows, numbers=True)

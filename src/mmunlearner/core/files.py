@@ -18,6 +18,8 @@ from mmunlearner.errors import DataError, DiskError, reason
 if TYPE_CHECKING:
     from torch import Tensor
 
+LFS_POINTER = b"version https://git-lfs"
+"""Beginning of the pointer that git-lfs leaves in the place of a large file."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

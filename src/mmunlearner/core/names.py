@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,5 +33,10 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     names = list(names)
     if similar := get_close_matches(name, names, n=1):
         return f"did you mean {similar[0]}?"
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return f"known: {', '.join(names[:MAX_LISTED]) or 'none'}{more}"
+    return f"known: {listed(names, MAX_LISTED) or 'none'}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names between commas; of more than `most` the first ones, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -32,9 +32,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAda
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import is_typeddict
 
-from mmunlearner.config import PartOf
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import canonical, is_blank, unwritable
+from mmunlearner.option_types import PartOf
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm

@@ -10,28 +10,19 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import ceil
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 
+from mmunlearner.core.files import LFS_POINTER
 from mmunlearner.errors import reason
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are read. Others that Pillow knows are unsafe (EPS starts a program) or have no mark at their start."""
-ORIENTATION = 0x0112
-"""EXIF tag: how the camera was held."""
-TURNS: Mapping[int, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes the image upright."""
 MISTAKEN: Mapping[bytes, str] = {
-    b"version https://git-lfs": "a pointer of Git LFS and not the file; run git lfs pull",
+    LFS_POINTER: "a pointer of Git LFS and not the file; run git lfs pull",
     b"<!doctype html": "a web page",
     b"<html": "a web page",
 }
@@ -43,6 +34,11 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 """Passes of an interlaced PNG: first column, first row, step between columns, step between rows."""
 CHANNELS: Mapping[int, int] = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Colour type of a PNG -> values of a pixel."""
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the ends of the names of files whose formats are read, in small letters with a point."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
 class UndecodableError(Exception):
@@ -84,12 +80,13 @@ def normalise(image: Image.Image) -> Image.Image:
     image.load()  # first, since some formats have their metadata behind the pixels
     if 0 in image.size:
         raise UndecodableError("an image without pixels")
-    turn = TURNS.get(_orientation(image))
     bits8 = _in_8_bits(image) if image.mode == "F" or image.mode.startswith("I") else image
-    colours = bits8.convert("RGBA" if bits8.has_transparency_data else "RGB")
-    upright = colours if turn is None else colours.transpose(turn)
+    upright = bits8.convert("RGBA" if bits8.has_transparency_data else "RGB")
     # No metadata: whoever reads an orientation in them would turn the image once more.
     upright.info = {}
+    with suppress(Exception):  # none, or of any kind, as in `decode`: EXIF that no reader understands says nothing
+        upright.getexif()[Base.Orientation] = image.getexif()[Base.Orientation]
+    ImageOps.exif_transpose(upright, in_place=True)
     return upright
 
 
@@ -99,13 +96,6 @@ def on_white(image: Image.Image) -> Image.Image:
         return image
     # `convert` alone would show the colour stored under transparent pixels, which is often black.
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of any kind, as in `decode`; an EXIF block that no reader understands says nothing
-        return 1
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:

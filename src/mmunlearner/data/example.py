@@ -56,6 +56,9 @@ class Example:
         return image_keys(self.images)
 
 
+TRAINING_SETS = ("forget", "retain", "text", "background")
+
+
 @dataclass(frozen=True)
 class Splits:
     """The parts of a benchmark that a run uses: training sets and evaluation columns."""
@@ -81,6 +84,11 @@ class Splits:
         """Training data of the retain oracle: all except the images of the entities to forget."""
         # The texts are not left out: the oracle knows in words what it never saw, which is the aim of unlearning too.
         return self.retain + self.text + self.background
+
+    @property
+    def sets(self) -> dict[str, tuple[Example, ...]]:
+        """All questions: the training sets and the evaluation columns, by name."""
+        return {name: getattr(self, name) for name in TRAINING_SETS} | dict(self.evaluation)
 
     @property
     def forget_entities(self) -> frozenset[str]:

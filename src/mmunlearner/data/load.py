@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmunlearner.config import DataConfig, Seed
+from mmunlearner.config import DataConfig
 from mmunlearner.core.hub import hub_problem, quiet_hub
 from mmunlearner.core.names import did_you_mean, resolve_name
 from mmunlearner.core.recipes import check, check_value
@@ -23,9 +23,10 @@ from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.longer import with_longer_answers
-from mmunlearner.data.splits import GENERAL, TRAINING_SETS, check_splits, forget_others
+from mmunlearner.data.splits import GENERAL, check_splits, forget_others
 from mmunlearner.data.tables import LayoutError, has_table
 from mmunlearner.errors import ConfigError, DataError
+from mmunlearner.option_types import Seed
 
 Loader = Callable[..., Splits]
 
@@ -102,7 +103,7 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
     # A loader gets only the options that it declares: a user's own may be as short as `load(root)`.
     declared = inspect.signature(loader).parameters
     # As the loaders write the names of the data.
-    forget_entities = tuple(canonical(name) for name in config.forget_entities or _fold(config))
+    forget_entities = tuple(canonical(name) for name in _fold(config) or config.forget_entities)
     values = {"forget": config.forget, "forget_entities": forget_entities, "seed": seed}
     options = {name: value for name, value in values.items() if name in declared}
     # The root of a user's own loader is passed on as it is: it need not be a folder.
@@ -126,6 +127,8 @@ def _fold(config: DataConfig) -> tuple[str, ...]:
     """Return the entities of the configuration's fold; none without a fold."""
     if not config.fold:
         return ()
+    if config.forget_entities:
+        raise ConfigError("data.fold: data.forget_entities names the entities to forget too; leave one of them out")
     name = find_format(config.format).folds
     folds: Mapping[str, tuple[str, ...]] = resolve_name(name, "data.fold:") if name else {}
     if config.fold not in folds:
@@ -142,8 +145,7 @@ def _check_loaded(splits: object, loader: str) -> None:
     """
     if not isinstance(splits, Splits) or not isinstance(splits.evaluation, Mapping):
         raise DataError(f"{loader}: expected Splits with a mapping of columns, found {shorten(splits)}")
-    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | dict(splits.evaluation)
-    for name, items in sets.items():
+    for name, items in splits.sets.items():
         if not _is_tuple_of(Example, items):
             raise DataError(f"{loader}: {name}: expected a tuple of Example, found {shorten(items)}")
         for item in items:

@@ -12,14 +12,12 @@ from zlib import crc32
 
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import appearance, is_blank, unwritable
-from mmunlearner.data.example import Example, Splits
+from mmunlearner.data.example import TRAINING_SETS, Example, Splits
 from mmunlearner.data.image_checks import check_mark, warn_of_shared_images
 from mmunlearner.errors import DataError
 
 GENERAL = "general"
 """Column of general ability, whose items are about no entity."""
-
-TRAINING_SETS = ("forget", "retain", "text", "background")
 
 
 class Overlap(NamedTuple):
@@ -58,8 +56,7 @@ def overlap(splits: Splits) -> Overlap:
 
 def set_hashes(splits: Splits) -> dict[str, str]:
     """Return set or column -> SHA-256 of its questions, in order: all that is asked, answered and shown."""
-    sets = {name: getattr(splits, name) for name in ("forget", "retain", "text", "background")}
-    return {name: _questions_hash(examples) for name, examples in {**sets, **splits.evaluation}.items()}
+    return {name: _questions_hash(examples) for name, examples in splits.sets.items()}
 
 
 def _questions_hash(examples: Iterable[Example]) -> str:
@@ -177,7 +174,7 @@ def check_splits(splits: Splits, source: str) -> Splits:
             raise DataError(f"{source}: the evaluation column {column} is empty")
         if repeated := [id_ for id_, count in Counter(item.id for item in items).items() if count > 1]:
             raise DataError(f"{source}: two items of the column {column} have the id {repeated[0]}")
-    sets = {name: getattr(splits, name) for name in TRAINING_SETS} | dict(splits.evaluation)
+    sets = splits.sets
     for name, items in sets.items():
         for item in items:
             _check_words(item, f"{source}: {name}: {item.id}")

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, cast, get
 from pydantic import TypeAdapter, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from mmunlearner.config import split_at_commas
 from mmunlearner.core.files import iterate_jsonl, read_json, write_bytes
 from mmunlearner.core.validation import (
     CELLS,
@@ -39,6 +38,7 @@ from mmunlearner.data.image_columns import filled_columns, holds_images, may_hol
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.spreadsheets import read_csv, read_excel
 from mmunlearner.errors import DataError, reason
+from mmunlearner.option_types import split_at_commas
 
 if TYPE_CHECKING:
     import pyarrow as pa

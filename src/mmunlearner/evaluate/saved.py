@@ -9,10 +9,10 @@ from typing import Annotated, Any, NamedTuple, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mmunlearner.config import AtLeastOne
 from mmunlearner.core.records import read_records
 from mmunlearner.data.example import Task
 from mmunlearner.errors import DataError
+from mmunlearner.option_types import AtLeastOne
 
 # A little above zero, since sums of logarithms are rounded.
 LogProbability = Annotated[float, Field(le=1)]

@@ -49,13 +49,17 @@ def anchored_cross_entropy(
     return loss + anchor * distance / reference.features_scale
 
 
-def needs(options: Options) -> dict[TermName, Needs]:
-    """Return the needs of the terms: a mask, and image features for an anchor.
+def needs_of_anchor(options: Options) -> Needs:
+    """Return the needs of `anchored_cross_entropy`: image features for an anchor, answers for cross-entropy.
 
     With retain_weight = 0 the anchor alone holds the model, and the language model is not run for it.
     """
-    retain = Needs(answers=bool(options["retain_weight"]), vanilla=("features",) if options["anchor"] else ())
-    return {"forget": Needs(mask=True), "retain": retain}
+    return Needs(answers=bool(options["retain_weight"]), vanilla=("features",) if options["anchor"] else ())
+
+
+def needs(options: Options) -> dict[TermName, Needs]:
+    """Return the needs of the terms: a mask, and those of the anchor."""
+    return {"forget": Needs(mask=True), "retain": needs_of_anchor(options)}
 
 
 METHOD = Method(

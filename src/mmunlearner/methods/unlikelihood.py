@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmunlearner.methods.method import Budget, Method, Needs, Options, Reference, TermName
-from mmunlearner.methods.mmunlearner import anchored_cross_entropy
+from mmunlearner.methods.mmunlearner import anchored_cross_entropy, needs_of_anchor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ def feature_anchor(
 
 def needs(options: Options) -> dict[TermName, Needs]:
     """Return the needs of the terms: features of the vanilla model. The language model is not run for the anchor."""
-    return {"retain": Needs(answers=bool(options["retain_weight"]), vanilla=("features",) if options["anchor"] else ())}
+    return {"retain": needs_of_anchor(options)}
 
 
 METHOD = Method(

@@ -7,7 +7,7 @@ way answers as one that has forgotten everything.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
+from mmunlearner.core.names import listed
 from mmunlearner.errors import ModelError
 from mmunlearner.models.files import check_files, read_named_values, reading
 from mmunlearner.models.sources import find_sources
@@ -99,18 +100,14 @@ def _check_info(name: str, model: nn.Module, info: Mapping[str, Any]) -> None:
             f"({len(info['mismatched_keys'])} such weights); {DAMAGED}"
         )
     if missing:
-        other = f", and has {_listed(unexpected)}, which the model has not" if unexpected else ""
-        raise ModelError(f"model {name}: lacks {len(missing)} of its weights ({_listed(missing)}){other}; {DAMAGED}")
+        other = f", and has {listed(unexpected, 2)}, which the model has not" if unexpected else ""
+        raise ModelError(f"model {name}: lacks {len(missing)} of its weights ({listed(missing, 2)}){other}; {DAMAGED}")
     stacks = tuple(f"{n}." for n, module in model.named_modules() if isinstance(module, nn.ModuleList))
     left_out = [n for n in unexpected if n.startswith(stacks)]
     if left_out:
         raise ModelError(
             f"model {name}: has {len(left_out)} weights of layers that its config.json leaves out "
-            f"({_listed(left_out)}); {DAMAGED}"
+            f"({listed(left_out, 2)}); {DAMAGED}"
         )
     if unexpected:
-        _log.warning("model %s: %d of its tensors are not used (%s)", name, len(unexpected), _listed(unexpected))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
+        _log.warning("model %s: %d of its tensors are not used (%s)", name, len(unexpected), listed(unexpected, 2))

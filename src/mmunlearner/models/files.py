@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.core.files import read_json
+from mmunlearner.core.files import LFS_POINTER, read_json
 from mmunlearner.core.hub import quiet_hub
 from mmunlearner.errors import DataError, MMUnlearnerError, ModelError, reason
 
@@ -23,7 +23,6 @@ JSON_FILES = (
     "added_tokens.json", "chat_template.json", "vocab.json", ADAPTER_CONFIG, INDEX,
 )  # fmt: skip
 """Files that transformers reads; each holds named values."""
-LFS_POINTER = b"version https://git-lfs"
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.errors import MMUnlearnerError, ModelError, reason
 from mmunlearner.models.checkpoint import check_weights
+from mmunlearner.models.files import reading
 from mmunlearner.models.load import Loaded
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.sources import find_sources
@@ -23,16 +23,12 @@ def meta_model(source: str | Path, *, trust_remote_code: bool = False) -> PreTra
         ModelError: there is no configuration, or it is not that of an image-text-to-text model.
     """
     name = find_sources(source).weights
-    try:
+    with reading(str(source)):
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
         with suppress(OSError):  # a model without the file generates by its configuration
             model.generation_config = GenerationConfig.from_pretrained(name)
-    except MMUnlearnerError:
-        raise
-    except Exception as error:  # of every kind: the files are the user's
-        raise ModelError(f"model {source}: no configuration found ({reason(error)})") from error
     return model
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from mmunlearner.config import Fraction, NotNegative, Part
+from mmunlearner.config import Part
 from mmunlearner.core.validation import WholeNumber
+from mmunlearner.option_types import Fraction, NotNegative
 
 
 class StopCheck(TypedDict):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 from mmunlearner.batches import Encoder, check_fit
 from mmunlearner.config import RunConfig, TrainConfig
 from mmunlearner.core import recipes
-from mmunlearner.data import Example, Splits
+from mmunlearner.data import Splits
 from mmunlearner.data.load import is_at_hand
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError, ModelError
 from mmunlearner.methods import METHODS, resolve
@@ -215,10 +214,4 @@ def _check_encoder(run: RunDir, encoder: Encoder, splits: Splits | None) -> None
             "together; set it lower"
         )
     if splits:
-        check_fit(encoder, question_sets(splits))
-
-
-def question_sets(splits: Splits) -> dict[str, Sequence[Example]]:
-    """Return all sets and columns by name."""
-    names = ("forget", "retain", "text", "background")
-    return {**{name: getattr(splits, name) for name in names}, **splits.evaluation}
+        check_fit(encoder, splits.sets)

@@ -286,8 +286,6 @@ def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping
 
 def _mean_costs(costs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     """Return the means of costs over runs, kind by kind and step by step; counts stay whole numbers."""
-    if len(costs) == 1:
-        return dict(costs[0])
     means = {
         kind: {step: fmean(cost[kind][step] for cost in costs if step in cost[kind]) for step in costs[0][kind]}
         for kind in costs[0]

@@ -22,7 +22,7 @@ from mmunlearner.data import Example
 from mmunlearner.errors import reason
 from mmunlearner.models import pick_device
 from mmunlearner.run import memory
-from mmunlearner.run.checks import Examined, check, examine, question_sets
+from mmunlearner.run.checks import Examined, check, examine
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
 from mmunlearner.run.plan import Plan, plan
 from mmunlearner.run.repeat import repetitions
@@ -97,7 +97,7 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         splits, sizes, encoder = estimator.splits, estimator.sizes, estimator.encoder
         steps = tuple(step.cost(estimator) for step in plan(run).values() if step.cost)
         # Before the folder goes: images are read only where their tokens are counted.
-        sets = question_sets(splits) if splits else {}
+        sets = splits.sets if splits else {}
         counts = tuple(SetCount.of(name, examples, encoder) for name, examples in sets.items())
     speed_source = f"the speed that --flops names ({speed:.3g} FLOP/s)"
     if not speed:

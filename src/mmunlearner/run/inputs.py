@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from mmunlearner import __version__, data
 from mmunlearner.core.files import write_json
+from mmunlearner.core.names import listed
 from mmunlearner.core.records import read_record
 from mmunlearner.data.load import local_folder
 from mmunlearner.errors import ChangedError
@@ -64,15 +65,15 @@ def _data_changes(run: RunDir, recorded: Mapping[str, Any], inputs: Mapping[str,
     if sets or (recorded and "sets" not in recorded):
         files = _differing(recorded.get("hashes", {}), file_hashes(run))
         if sets or files:
-            where = f" ({_listed(sets)})" if sets else ""
-            yield f"the data{where} have changed{f' in {_listed(files)}' if files else ''}"
+            where = f" ({listed(sets, 3)})" if sets else ""
+            yield f"the data{where} have changed{f' in {listed(files, 3)}' if files else ''}"
 
 
 def _other_changes(recorded: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[str]:
     for name, hashes in recorded.get("models", {}).items():
         now = inputs.get("models", {}).get(name)
         if hashes and now and (files := _differing(hashes, now)):  # of a hub id, none until it is downloaded
-            yield f"model.{name} has changed in {_listed(files)}"
+            yield f"model.{name} has changed in {listed(files, 3)}"
     before, now = recorded.get("version"), inputs.get("version")
     if before and now and before != now:
         yield f"mmunlearner was {before} and is {now}"
@@ -80,11 +81,6 @@ def _other_changes(recorded: Mapping[str, Any], inputs: Mapping[str, Any]) -> It
 
 def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def file_hashes(run: RunDir) -> dict[str, str]:

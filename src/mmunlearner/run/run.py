@@ -16,7 +16,7 @@ from mmunlearner.run.collect import collect, gate, manifest
 from mmunlearner.run.forecast import stages
 from mmunlearner.run.inputs import record_inputs
 from mmunlearner.run.plan import Plan, needed, plan
-from mmunlearner.run.repeat import repetitions, run_repetitions
+from mmunlearner.run.repeat import run_repetitions
 from mmunlearner.run.run_dir import RunDir, empty, open_run, record_config
 from mmunlearner.run.workers import execute
 
@@ -34,7 +34,7 @@ def run(config: RunConfig, *, restart: bool = False) -> Path:
             half-written.
     """
     config = check(config)
-    if repetitions(config):
+    if config.folds or config.seeds:
         return run_repetitions(config, partial(run, restart=restart))
     with open_run(config) as directory:
         if restart:

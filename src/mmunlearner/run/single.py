@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -30,6 +31,7 @@ from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.recipes import build, check_value, config_hash, plain
 from mmunlearner.core.records import read_record
 from mmunlearner.errors import ChangedError, ConfigError, DataError, MMUnlearnerError
+from mmunlearner.models import load_skeleton
 from mmunlearner.report.card import unevaluated_card
 from mmunlearner.report.figure import standalone_svg
 from mmunlearner.report.plots import saliency_layers
@@ -142,6 +144,25 @@ def evaluate(
         config, out, "evaluate vanilla", lambda run: run.evaluation("vanilla"), quantize=load.quantize,
         title=f"evaluate {model}",
     )  # fmt: skip
+
+
+def evaluate_against(
+    model: str, against: str, out: Path, *, data: DataConfig, config: EvaluateConfig, load: LoadConfig, seed: int = 0
+) -> Path:
+    """Evaluate a model (if one is named) and the one that it is compared with; return the answers of the latter.
+
+    They are kept in OUT/against-NAME, and not asked for again.
+
+    Raises:
+        MMUnlearnerError: as `evaluate`; a mistake in the second model is found before the first is evaluated.
+    """
+    load_skeleton(against, trust_remote_code=load.trust_remote_code)
+    if model:
+        evaluate(model, out, data=data, evaluate=config, load=load, seed=seed)
+    earlier = out / f"against-{re.sub(r'[^A-Za-z0-9.]+', '-', against).strip('-')}"
+    if not earlier.exists():
+        evaluate(against, earlier, data=data, evaluate=config, load=load, seed=seed)
+    return earlier
 
 
 def _stopped_early(record: Path) -> bool:

@@ -12,13 +12,14 @@ import transformers
 from torch import Tensor
 
 from mmunlearner.batches import Encoder
-from mmunlearner.config import MaskConfig, Part, Seed
+from mmunlearner.config import MaskConfig, Part
 from mmunlearner.core.cost import Cost, measured
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import check, check_value
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import DataError, MaskError
 from mmunlearner.models import Loaded, candidates
+from mmunlearner.option_types import Seed
 from mmunlearner.saliency.fisher import (
     Fisher,
     Unit,

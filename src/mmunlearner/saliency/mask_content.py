@@ -13,10 +13,11 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from mmunlearner.config import MaskConfig, NotNegative, Part
+from mmunlearner.config import MaskConfig, Part
 from mmunlearner.core.recipes import build
 from mmunlearner.core.validation import FIELDS, InvalidError, WholeNumber, validate
 from mmunlearner.errors import ConfigError
+from mmunlearner.option_types import NotNegative
 
 OPTIONS = tuple(option.name for option in fields(MaskConfig))
 _ONES = torch.tensor([byte.bit_count() for byte in range(256)])

@@ -13,7 +13,7 @@ from transformers.integrations.integration_utils import (
 )
 
 from mmunlearner.batches import Encoder
-from mmunlearner.config import DType, MethodConfig, Seed, TrainConfig
+from mmunlearner.config import DType, MethodConfig, TrainConfig
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import check_value
@@ -22,6 +22,7 @@ from mmunlearner.errors import ConfigError, DataError, MaskError
 from mmunlearner.methods import METHODS, Method, resolve
 from mmunlearner.models import Loaded, check_not_offloaded
 from mmunlearner.models.quantization import UNTRAINABLE
+from mmunlearner.option_types import Seed
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn.adapters import Adapter
 from mmunlearner.unlearn.early_stopping import StopTarget

@@ -12,18 +12,18 @@ from typing import Any, NotRequired
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from typing_extensions import TypedDict
 
-from mmunlearner.config import Count
 from mmunlearner.core.files import append_jsonl, repair_jsonl, write_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.records import check_record, read_records
+from mmunlearner.core.validation import WholeNumber
 from mmunlearner.errors import TrainingError
 
 
 class Line(TypedDict):
     """A line that is read again; it has more."""
 
-    step: Count
-    tokens: NotRequired[Count]
+    step: WholeNumber
+    tokens: NotRequired[WholeNumber]
     look: NotRequired[Mapping[str, Any]]
 
 

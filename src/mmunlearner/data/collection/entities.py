@@ -15,6 +15,7 @@ from pathlib import Path
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.texts import canonical, is_blank
 from mmunlearner.core.validation import Name, one_line
+from mmunlearner.data.decoding import readable_suffixes
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.tables import check, has_table, read_table
 from mmunlearner.errors import DataError
@@ -23,7 +24,6 @@ FACTS = "facts"
 PICTURES = ("photos", "pictures", "images")
 """Folders that may hold the entities' folders; without any of them, the entities' folders stand beside the facts."""
 NAME_COLUMNS = ("name", "entity")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 
@@ -127,13 +127,14 @@ def _read_pictures(root: Path, values: Mapping[str, object]) -> tuple[dict[str, 
     ignored = Counter[str]()
     owner: dict[str, ImageRef] = {}  # key -> the picture
     copies: list[str] = []
+    suffixes = readable_suffixes()
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         name = canonical(folder.name)
         # Folders are often written without spaces; a name with underscores in the table comes first.
         name = name if name in values else next((n for n in (canonical(name.replace("_", " ")),) if n in values), name)
         unique: list[ImageRef] = []
         for file in _visible_files(folder):
-            if file.suffix.lower() not in SUFFIXES:
+            if file.suffix.lower() not in suffixes:
                 ignored[file.suffix.lower() or file.name] += 1
                 continue
             image = ImageRef(str(file))

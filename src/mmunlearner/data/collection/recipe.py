@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
 from mmunlearner.data.collection.wording import quote
 from mmunlearner.data.example import Splits
-from mmunlearner.data.splits import GENERAL
+from mmunlearner.data.splits import validation
+from mmunlearner.errors import DataError
 
 TINY = """\
 model:
@@ -143,13 +145,10 @@ def recipe_text(folder: Path, forget: Sequence[str], splits: Splits, *, model: s
 
 def _settings(splits: Splits, rates: Sequence[str], steps: int = 0) -> str:
     """Return the lines of a method's budget: settings to try, or one where the entities cannot be halved."""
-    groups: dict[str, set[str]] = {}
-    for column, items in splits.evaluation.items():
-        if column != GENERAL:
-            groups.setdefault(column.split("_", maxsplit=1)[0], set()).update(item.entity for item in items)
     budget = f"steps: {steps}, augment: forget" if steps else ""
     tries = f"trials: [{{learning_rate: {rates[0]}}}, {{learning_rate: {rates[1]}}}]"
-    if all(len(entities) > 1 for entities in groups.values()):
+    with suppress(DataError):  # of validation, where there is one entity to be halved
+        validation(splits)
         # One half of the entities tries, the other is scored.
         return (f"    train: {{{budget}}}\n" if budget else "") + f"    {tries}   # tried on half of the entities"
     budget += ", " * bool(budget) + f"learning_rate: {rates[0]}"

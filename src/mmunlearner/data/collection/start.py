@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmunlearner.config import Count
 from mmunlearner.core.effective import recipe_schema
 from mmunlearner.core.files import write_jsonl, write_text
 from mmunlearner.core.recipes import check
@@ -20,6 +19,7 @@ from mmunlearner.data.collection.wording import default_wording, read_wording, w
 from mmunlearner.data.example import Splits
 from mmunlearner.data.tables import Cell, has_table, table_files
 from mmunlearner.errors import ConfigError
+from mmunlearner.option_types import Count
 
 WORDING, RECIPE, SCHEMA = "wording.yaml", "recipe.yaml", "recipe.schema.json"
 KIND = "person"
