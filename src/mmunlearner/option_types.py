@@ -62,7 +62,9 @@ class PartOf:
         """Return pydantic's schema of such a mapping: each option as the dataclass annotates it, none required."""
         # A TypedDict, not the dataclass: absent options stay absent, so that those of `train` show through.
         options = get_type_hints(self.kind, include_extras=True)
-        return handler.generate_schema(TypedDict(self.kind.__name__, options, total=False))  # pyright: ignore
+        part = TypedDict(self.kind.__name__, options, total=False)  # pyright: ignore
+        part.__module__ = self.kind.__module__  # where pydantic finds the help text of each option: below it, in source
+        return handler.generate_schema(part)
 
 
 def check_folder_name(name: str) -> str:
