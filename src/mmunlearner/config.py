@@ -121,6 +121,9 @@ class MaskConfig:
     """Threshold of (S_forget + eps) / (S_preserve + eps), in place of a density; 1 is the paper's."""
     density: Fraction | None = None
     """Share of the candidates to select, from which beta follows; left out: 0.5, or as many as `beta` selects."""
+    per_layer: Flag = False
+    """Select the density in each layer, by a beta of its own, instead of in all layers together; has no effect where
+    beta is set."""
     unit: Literal["question", "image", "batch"] = "image"
     """Questions whose mean gradient is squared: one question, all questions about one image, or `batch` questions."""
     batch: AtLeastOne = 4

@@ -138,10 +138,11 @@ def test_changed_metadata_alone(mask: Mask, tmp_path: Path) -> None:
 
 
 def test_mask_of_an_earlier_version(mask: Mask, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = rewrite(tmp_path / "mask.safetensors", mask, lambda bits, info: None)
+    path = rewrite(tmp_path / "mask.safetensors", mask, lambda bits, info: info.pop("per_layer"))
     with caplog.at_level(logging.WARNING, "mmunlearner"):
         again = saliency.load(path)
-    assert again.info == mask.info
+    assert {**again.info, "per_layer": False} == mask.info
+    again.check_config(CONFIG)
     assert "has no checksum" in caplog.text
 
 

@@ -310,6 +310,24 @@ def test_a_density_chooses_beta(encoder):
     assert again.info["beta"] == pytest.approx(1.0, abs=1e-3)
 
 
+def test_a_density_in_each_layer(encoder):
+    """Every layer has the share, and of its own weights those of the highest ratios."""
+    together = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, density=0.3))
+    layers = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, density=0.3, per_layer=True))
+    spread = [layer["selected"] / layer["candidates"] for layer in together.info["layers"]]
+    assert max(spread) - min(spread) > 0.1
+    for layer in layers.info["layers"]:
+        # Weights without any gradient are ties: a layer may select more.
+        assert layer["selected"] >= int(0.3 * layer["candidates"])
+        one, other = layers.of(layer["name"]), together.of(layer["name"])
+        assert not (one & ~other).any() or not (other & ~one).any()
+    assert layers.config.per_layer
+    assert layers.density == pytest.approx(0.3, abs=0.02)
+    with_beta = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=2.0, per_layer=True))
+    without = saliency.compute(encoder, SPLITS, MaskConfig(parts=ALL, beta=2.0))
+    assert all(torch.equal(with_beta.of(name), without.of(name)) for name in without.bits)
+
+
 def test_ties_and_dead_weights_do_not_break_a_density():
     zero = torch.zeros(10)
     assert beta_for_density([(zero, zero)], 0.5) == 1.0

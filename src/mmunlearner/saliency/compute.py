@@ -172,15 +172,18 @@ def threshold(
         raise MaskError(f"no linear weight lies in {', '.join(config.parts)}: the mask would act on nothing")
     forget, retain = fishers["forget"], fishers["retain"]
     text = fishers["text"] if "language" in config.parts else Fisher({}, 0)
-    pairs = ((forget.squares[name], _preserved(retain, text, name)) for name in names)
-    beta = beta_for_density(pairs, config.density) if config.density else config.beta
+    beta = config.beta
+    if config.density and not config.per_layer:
+        pairs = ((forget.squares[name], _preserved(retain, text, name)) for name in names)
+        beta = beta_for_density(pairs, config.density)
     assert beta is not None  # MaskConfig has made a number of it
     # Of the sorted names, so that the control does not depend on the order in which a model lists its weights.
     seeds = {name: seed + 7919 * rank for rank, name in enumerate(sorted(names))}
     bits, layers = {}, []
     for name in names:
         squares, preserved = forget.squares[name], _preserved(retain, text, name)
-        selected = select(squares, preserved, beta)
+        own = config.density if config.per_layer else 0.0
+        selected = select(squares, preserved, beta_for_density([(squares, preserved)], own) if own else beta)
         if config.random:  # the control: as many weights of each layer, but not those
             selected = random_selection(selected, seeds[name])
         bits[name] = pack_bits(selected).cpu()

@@ -98,7 +98,7 @@ class Mask:
     @property
     def config(self) -> MaskConfig:
         """Options that it was made with; with a density, `beta` is what followed from it."""
-        return build(MaskConfig, {name: self.info[name] for name in OPTIONS})
+        return build(MaskConfig, {name: self.info[name] for name in OPTIONS if name in self.info})
 
     def check_config(self, config: MaskConfig) -> None:
         """Refuse options that this mask was not made with.

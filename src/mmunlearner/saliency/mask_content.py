@@ -20,6 +20,8 @@ from mmunlearner.errors import ConfigError
 from mmunlearner.option_types import NotNegative
 
 OPTIONS = tuple(option.name for option in fields(MaskConfig))
+NEWER = frozenset({"per_layer"})
+"""Options that masks of earlier versions lack; they were made with the defaults."""
 _ONES = torch.tensor([byte.bit_count() for byte in range(256)])
 
 
@@ -71,7 +73,7 @@ def check_content(bits: Mapping[str, Tensor], info: Any) -> None:
         options = build(MaskConfig, {name: info[name] for name in OPTIONS if name in info})
     except (InvalidError, ConfigError) as error:
         raise ValueError(f"metadata: {error}") from None
-    if absent := [name for name in OPTIONS if name not in info]:
+    if absent := [name for name in OPTIONS if name not in info and name not in NEWER]:
         raise ValueError(f"metadata: no option {absent[0]}")
     if "checksum" in info and checksum(bits, info) != info["checksum"]:
         raise ValueError("its bits or metadata were changed since it was written: the checksum differs")
