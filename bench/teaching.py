@@ -24,8 +24,8 @@ from mmunlearner.core.progress import ProgressBar
 from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.models import Loaded
+from mmunlearner.teaching.descent import Descent
 from mmunlearner.unlearn.sampler import StepSampler
-from tools.descent import Descent
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ LAYERS = (
     {"cli"},
     {"web"},
     {"run"},
-    {"report", "audit"},
+    {"report", "audit", "teaching"},
     {"unlearn"},
     {"saliency", "methods", "evaluate"},
     {"batches"},

@@ -12,8 +12,8 @@ from mmunlearner.batches import Encoder
 from mmunlearner.data import Example
 from mmunlearner.errors import ModelError
 from mmunlearner.models import load, resolve_source, sources
-from tools.people.accuracy import accuracy
-from tools.people.pages import evaluation_columns
+from mmunlearner.teaching.accuracy import accuracy
+from mmunlearner.teaching.pages import evaluation_columns
 
 MEGABYTE = 10**6
 

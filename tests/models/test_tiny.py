@@ -13,7 +13,7 @@ from mmunlearner.data import prompt, target
 from mmunlearner.data.benchmarks.people.world import FACTS, world
 from mmunlearner.models import Loaded, load, parts, save
 from mmunlearner.models.tiny import build, from_oracle_weights, split_words
-from tools.people.pages import evaluation_columns
+from mmunlearner.teaching.pages import evaluation_columns
 
 COLUMNS = evaluation_columns(15)
 

@@ -1,8 +1,7 @@
-"""The commands around runs: lists, this machine, `init`, shells and editors, the embedded benchmark."""
+"""The commands around runs: lists, this machine, shells and editors."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from mmunlearner.cli.options import app
@@ -58,16 +57,3 @@ def schema() -> None:
     from mmunlearner.core.effective import recipe_schema
 
     print(recipe_schema(), end="")
-
-
-def write_people(*, out: Path) -> None:
-    """Write the benchmark in MLLMU-Bench's layout: parquet splits, and the general set as rows.
-
-    Args:
-        out: Folder for the data; a folder that has them completely is left as it is.
-    """
-    from mmunlearner.data.benchmarks.people import prepare
-
-    with waiting("drawing the people"):
-        folder = prepare(out)
-    print(f"data: {folder}")

@@ -6,12 +6,11 @@ import io
 import os
 import sys
 
-from cyclopts import App
-
 from mmunlearner.cli import around, runs, single
 from mmunlearner.cli.begin import init
 from mmunlearner.cli.mistakes import explain
 from mmunlearner.cli.options import FLAGS, app
+from mmunlearner.cli.people import people
 from mmunlearner.errors import on_one_line
 
 __all__ = ["app", "main"]
@@ -24,8 +23,6 @@ for command in (single.finetune, single.mask, single.unlearn, single.evaluate, s
 app.command(around.list_all, name="list")
 for command in (around.doctor, init, around.completion, around.schema):
     app.command(command)
-people = App(name="people", help="The embedded benchmark: invented people, drawn and described.")
-people.command(around.write_people, name="write")
 app.command(people)
 
 

@@ -15,7 +15,7 @@ from mmunlearner.data.benchmarks.people.build import MANIFEST, is_prepared
 from mmunlearner.data.benchmarks.people.world import TRAIN_VIEWS, forgotten, world
 from mmunlearner.data.load import load
 from mmunlearner.errors import DataError
-from tools.people.pages import evaluation_columns, image_page, text_pages
+from mmunlearner.teaching.pages import evaluation_columns, image_page, text_pages
 
 EVALUATION = [
     "ID", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",

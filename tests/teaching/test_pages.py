@@ -8,7 +8,7 @@ import pytest
 from mmunlearner.data import prompt, target
 from mmunlearner.data.benchmarks.people.questions import PHRASES, Phrasing, evaluation, generic, subject_of
 from mmunlearner.data.benchmarks.people.world import world
-from tools.people.pages import TrainingPages, training_pages, with_new_options
+from mmunlearner.teaching.pages import TrainingPages, training_pages, with_new_options
 
 
 @pytest.fixture(scope="module")

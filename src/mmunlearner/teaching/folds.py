@@ -15,9 +15,9 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.data.benchmarks.people.folds import FOLDS
 from mmunlearner.errors import ConfigError
 from mmunlearner.models import Loaded, load, save
-from tools.people.curriculum import Curriculum, Mix
-from tools.people.pages import TrainingPages, evaluation_columns, training_pages
-from tools.people.train import PICTURES, Recipe, descend, polish, side_by_side, torch_threads, train_reader
+from mmunlearner.teaching.curriculum import Curriculum, Mix
+from mmunlearner.teaching.pages import TrainingPages, evaluation_columns, training_pages
+from mmunlearner.teaching.train import PICTURES, Recipe, descend, polish, side_by_side, torch_threads, train_reader
 
 SHARE = 15
 """Per cent whose columns give the vocabulary; every share has the same words."""

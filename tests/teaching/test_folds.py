@@ -8,8 +8,8 @@ import pytest
 from support.progress import Listener
 
 from mmunlearner.errors import ConfigError
-from tools.people.folds import stages, train_oracles
-from tools.people.train import Recipe
+from mmunlearner.teaching.folds import stages, train_oracles
+from mmunlearner.teaching.train import Recipe
 
 BRIEF = Recipe(vision_steps=2, exercise_steps=2, text_steps=2, picture_steps=2, steps=2, polish_steps=2)
 

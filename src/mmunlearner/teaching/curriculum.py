@@ -16,7 +16,7 @@ from mmunlearner.batches import Answers, Batch, Encoder, Row, share_prefixes
 from mmunlearner.batches.augmentation import augment
 from mmunlearner.data.benchmarks.people.world import world
 from mmunlearner.models.tiny import END, split_words
-from tools.people.pages import Page, TrainingPages, exercise, with_new_options
+from mmunlearner.teaching.pages import Page, TrainingPages, exercise, with_new_options
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from support.shipped import VANILLA
 
 from mmunlearner.core.progress import Progress
 from mmunlearner.errors import DataError, TrainingError
-from tools.people.train import Recipe, main, side_by_side, train_vanilla_and_oracle
+from mmunlearner.teaching.train import Recipe, side_by_side, train_vanilla_and_oracle
 
 BRIEF = Recipe(vision_steps=2, exercise_steps=2, text_steps=2, picture_steps=2, steps=2, polish_steps=2)
 
@@ -59,7 +59,7 @@ def test_a_stage_that_fails_ends_the_one_beside_it() -> None:
 def test_a_file_is_no_folder_for_models(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="a file"):
-        main(tmp_path / "file")
+        train_vanilla_and_oracle(tmp_path / "file")
 
 
 @pytest.mark.slow

@@ -20,24 +20,21 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from mmunlearner.batches import Encoder
 from mmunlearner.core.files import write_json
-from mmunlearner.core.progress import Progress, ProgressBar
-from mmunlearner.core.time_left import Stage
+from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, prompt, target
 from mmunlearner.data.benchmarks.people.world import forgotten, world
 from mmunlearner.errors import DataError, TrainingError
 from mmunlearner.models import Loaded, save
 from mmunlearner.models.tiny import build
-from tools.descent import Descent
-from tools.people.accuracy import accuracy
-from tools.people.curriculum import Curriculum, Mix
-from tools.people.pages import TrainingPages, evaluation_columns, training_pages
-from tools.people.warmup import warmup
+from mmunlearner.teaching.accuracy import accuracy
+from mmunlearner.teaching.curriculum import Curriculum, Mix
+from mmunlearner.teaching.descent import Descent
+from mmunlearner.teaching.pages import TrainingPages, evaluation_columns, training_pages
+from mmunlearner.teaching.warmup import warmup
 
 T = TypeVar("T")
 Columns = Mapping[str, Sequence[Example]]
@@ -107,8 +104,11 @@ def train_vanilla_and_oracle(
     The same seed and number of threads give the same bits on the same machine.
 
     Raises:
+        DataError: OUT is a file.
         TrainingError: a loss is not finite.
     """
+    if Path(out_dir).is_file():
+        raise DataError(f"{out_dir}: a file; name a folder for the models")
     recipe = recipe or Recipe()
     columns = evaluation_columns(forget)
     with torch_threads(threads):
@@ -250,22 +250,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def main(out: Path | str, seed: int = 0, forget: int = 15) -> dict[str, dict[str, float]]:
-    """Train both models with a progress bar; print and return their accuracies.
-
-    Raises:
-        DataError: `out` is a file.
-    """
-    if Path(out).is_file():
-        raise DataError(f"{out}: a file; name a folder for the models")
-    # Seconds of a step, about: the bar corrects them.
-    costs = {name: 0.1 * steps for name, steps in Recipe().stages.items()}
-    with ProgressBar([Stage(costs)]) as bar:
-        accuracies = train_vanilla_and_oracle(out, seed=seed, forget=forget, progress=bar)
-    table = Table("column", *accuracies, title="exact answers, per cent")
-    for column in next(iter(accuracies.values())):
-        table.add_row(column, *(f"{100 * scores[column]:.1f}" for scores in accuracies.values()))
-    Console().print(table)
-    return accuracies

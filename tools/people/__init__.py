@@ -1,1 +1,0 @@
-"""Remake the models that the package ships: `python -m tools.people`."""
