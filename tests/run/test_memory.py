@@ -112,6 +112,17 @@ def test_no_activation_is_stored_before_the_first_part_that_trains(loaded):
     assert activations(size, ForwardSize(100), ("vision",)) > 0
 
 
+def test_a_copy_that_relearns_has_weights_gradients_and_states_of_all_parts(loaded):
+    size, forward = sizes(loaded.model), ForwardSize(100, vision=50)
+    plain, with_copy = (
+        training(size, forward, TrainConfig(), parts=("vision",), relearning=copy) for copy in (False, True)
+    )
+    assert plain.relearning == 0
+    assert with_copy.relearning == 4 * sum(p.nbytes for p in loaded.model.parameters())
+    assert with_copy.activations == activations(size, forward, ("vision", "projector", "language"))
+    assert with_copy.gradients == plain.gradients
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_gradients_and_states_are_exact(loaded, optimizer: str):
     needed = training(sizes(loaded.model), ForwardSize(0), TrainConfig(optimizer=optimizer), parts=("language",))

@@ -9,6 +9,7 @@ from mmunlearner.methods.method import (
     Needs,
     Options,
     Reference,
+    Relearning,
     Term,
     TermName,
     resolve,
@@ -32,5 +33,6 @@ METHODS = {
 }
 
 __all__ = [
-    "METHODS", "BoundTerm", "Budget", "Edit", "Method", "Needs", "Options", "Reference", "Term", "TermName", "resolve"
+    "METHODS", "BoundTerm", "Budget", "Edit", "Method", "Needs", "Options", "Reference", "Relearning", "Term",
+    "TermName", "resolve",
 ]  # fmt: skip

@@ -160,6 +160,24 @@ class Budget:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Relearning:
+    """Unlearning against relearning: the forget loss is lowered where an attacker would bring it back from, too.
+
+    A copy of the model learns a random half of the forget entities again, by a step of AdamW on all its weights beside
+    each forget step. The gradient of the forget loss of the *other* half at the copy's weights is added to the
+    gradient of the model's own (first order, as in Nichol et al. 2018, arXiv 1803.02999). Each field is an option of
+    the methods that have it.
+    """
+
+    relearn_weight: float = 0.0
+    """Weight of that loss; 0: there is no copy."""
+    relearn_steps: float = 8
+    """Steps of the copy until it starts anew, from the weights that the model then has and with another half."""
+    relearn_rate: float = 3e-4
+    """Learning rate of the copy."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A loss of what is forgotten and one of what is retained, or an edit of the weights.
@@ -176,6 +194,8 @@ class Method:
     """All options -> what each term reads; a term that is left out reads the model's answers alone."""
     budget: Budget = Budget()
     """Training options that suit the method."""
+    relearning: type[Relearning] | None = None
+    """Options of unlearning against relearning, where the forget term can be lowered at a copy's weights too."""
 
     def __post_init__(self) -> None:
         # An edit has no backward pass for a term to join.
@@ -185,7 +205,7 @@ class Method:
     @property
     def options(self) -> dict[str, float]:
         """Hyper-parameters and their defaults, of both terms or of the edit."""
-        functions = (self.forget, self.retain, self.edit)
+        functions = (self.forget, self.retain, self.edit, self.relearning)
         return {name: default for function in functions for name, default in _keywords(function).items()}
 
     @property
@@ -231,6 +251,26 @@ class Method:
                 raise ConfigError(f"method {self.name}: option {name} is {value!r}; a number is expected")
         # As floats: a sweep's 1 and 1.0 are one setting.
         return {name: float(options.get(name, default)) for name, default in self.options.items()}
+
+    def bind_relearning(self, options: Options) -> Relearning | None:
+        """Fill in the options of unlearning against relearning; None where there is none.
+
+        Raises:
+            ConfigError: an option that the method does not have, or a value that it cannot have.
+        """
+        filled = self.filled(options)
+        if self.relearning is None or not filled["relearn_weight"]:
+            return None
+        relearning = self.relearning(**{name: filled[name] for name in _keywords(self.relearning)})
+        steps = relearning.relearn_steps
+        if steps < 1 or steps % 1:
+            raise ConfigError(
+                f"method {self.name}: option relearn_steps is {steps:g}; a whole number from 1 is expected"
+            )
+        for name in ("relearn_weight", "relearn_rate"):
+            if filled[name] <= 0:
+                raise ConfigError(f"method {self.name}: option {name} is {filled[name]:g}; it has to be above 0")
+        return relearning
 
     def bind_edit(self, options: Options) -> Edit:
         """Fill in the hyper-parameters of the edit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmunlearner.methods.method import Budget, Method, Needs, Options, Reference, TermName
+from mmunlearner.methods.method import Budget, Method, Needs, Options, Reference, Relearning, TermName
 from mmunlearner.methods.mmunlearner import anchored_cross_entropy, needs_of_anchor
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ METHOD = Method(
     forget=unlikelihood,
     retain=feature_anchor,
     needs=needs,
+    relearning=Relearning,
     # The facts stay in the language model, whose weights nothing would hold: it does not train.
     budget=Budget(1e-3, images_per_entity=120, parts=("vision", "projector"), augment="forget"),
     paper="Welleck et al. 2020, arXiv 1908.04319, for the forget term",

@@ -76,7 +76,9 @@ class Estimator:
         if self.encoder is None:
             return
         step, tokens = steps[number], training.train.tokens_per_batch
-        for term, examples in zip(training.terms, (step.forget, step.retain), strict=True):
+        forget, retain = training.terms
+        batches = ((forget, step.forget), (retain, step.retain), (None, step.relearned), (forget, step.others))
+        for term, examples in batches:
             if examples:
                 owners = [example.entity for example in examples]
                 for micro_batch in micro_batches(self.encoder.rows(examples), owners, self.encoder, tokens):
@@ -125,6 +127,8 @@ class Training:
     trials: int = 1
     parts: Sequence[Part] = ORDER
     masked: bool = False
+    relearn_steps: int = 0
+    """Steps of the copy that relearns until it starts anew; 0: there is no copy."""
 
 
 def finetuning(estimator: Estimator, name: str) -> StepCost:
@@ -155,12 +159,13 @@ def unlearning(estimator: Estimator, name: str) -> StepCost:
     if splits and terms.retain and train.keep_text:
         retain = (*retain, *splits.text)
     trials = max(1, len(method.trials))
-    steps = optimizer_steps(terms, train)
+    steps, relearning = optimizer_steps(terms, train), terms.bind_relearning(method.options)
     training = Training(
         train, config.model, steps * trials, forget, retain, terms.bind(method.options), trials,
         # With `free: all` the retain term moves weights outside the mask's parts too, whose gradients are held.
         parts=method.mask.parts if method.mask and train.free != "all" else train.parts,
         masked=method.mask is not None,
+        relearn_steps=int(relearning.relearn_steps) if relearning and len({e.entity for e in forget}) > 1 else 0,
     )  # fmt: skip
     cost = training_cost(estimator, f"unlearn {name}{f' ({trials} trials)' if trials > 1 else ''}", training)
     if method.trials and cost.operations is not None:  # each trial is judged by the answers of its model
@@ -183,15 +188,18 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     train = training.train
     steps: StepSampler | None = None
     if training.forget or training.retain:
-        steps = StepSampler.of(training.forget, training.retain, train, estimator.config.seed)
+        steps = StepSampler.of(
+            training.forget, training.retain, train, estimator.config.seed, relearn_steps=training.relearn_steps
+        )
     # Whole cycles of a forget step and its retain steps, so that the mean has both in the right proportion.
     counted = min(len(steps), SAMPLED_STEPS * steps.every) if steps else 0
     sizes = [size for i in range(counted) for size in estimator.step_sizes(training, steps, i)] if steps else []
     largest = max(sizes, key=partial(memory.activations, estimator.sizes, parts=training.parts), default=ForwardSize(0))
     # Of the largest pass in the sample: a longer one later in the training would need more.
     needed = memory.training(
-        estimator.sizes, largest, train, training.model, parts=training.parts, masked=training.masked
-    )
+        estimator.sizes, largest, train, training.model,
+        parts=training.parts, masked=training.masked, relearning=bool(training.relearn_steps),
+    )  # fmt: skip
     if steps is None or not sizes:
         return StepCost(name, training.steps, memory=needed)
     share = len(steps) * training.trials / counted

@@ -93,6 +93,8 @@ class Memory:
     saliency: int = 0
     mask: int = 0
     activations: int = 0
+    relearning: int = 0
+    """The copy that relearns, its gradients and its optimizer's state."""
 
     @property
     def on_device(self) -> int:
@@ -143,9 +145,11 @@ def training(
     *,
     parts: Sequence[Part] = ORDER,
     masked: bool = False,
+    relearning: bool = False,
 ) -> Memory:
-    """Estimate a step of unlearning or fine-tuning that trains these parts; `masked`: with a mask over them.
+    """Estimate a step of unlearning or fine-tuning that trains these parts.
 
+    `masked`: with a mask over them; `relearning`: with a copy of the model that relearns, whole, by AdamW.
     `forward` is the larger of the two terms' passes: each term's graph is freed before the other's is built.
     """
     # B of a layer has `rank` numbers per output, A as many per input.
@@ -162,7 +166,9 @@ def training(
         gradients=FLOAT * trainable + dense,
         optimizer=FLOAT * trainable * STATES[train.optimizer],
         mask=_bits(size, parts) if masked else 0,
-        activations=activations(size, forward, parts, dtype=model.dtype),
+        # All parts of the copy train.
+        activations=activations(size, forward, ORDER if relearning else parts, dtype=model.dtype),
+        relearning=_number(model.weights) * size.total * (2 + STATES["adamw"]) if relearning else 0,
     )
 
 

@@ -149,7 +149,11 @@ def _unlearning_work(config: RunConfig, name: str, splits: Splits | None) -> int
     if terms.edit:
         return costs.EDIT_QUESTIONS * max(1, len(method.trials))
     # A method of both terms draws `retain_per_forget` retain batches to a forget batch; of retain alone, one a step.
-    batches = (1 if terms.forget else 0) + ((train.retain_per_forget if terms.forget else 1) if terms.retain else 0)
+    # Against relearning, the copy has a batch of each half beside it.
+    forget = 3 if terms.bind_relearning(method.options) else 1
+    batches = (forget if terms.forget else 0) + (
+        (train.retain_per_forget if terms.forget else 1) if terms.retain else 0
+    )
     return _training_work(train, batches * max(1, len(method.trials)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ class TermBatch:
     """The same questions with their second answers, where the term has them."""
 
 
-StepBatch = dict[TermName, tuple[TermBatch, ...]]
-"""Output of the data loader for a training step: the passes of each term."""
+StepBatch = dict[TermName | Literal["relearned", "others"], tuple[TermBatch, ...]]
+"""Output of the data loader for a training step: the passes of each term, and those of the copy (`Relearning`)."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,25 @@ class Collator:
     def __call__(self, steps: Sequence[Step]) -> StepBatch:
         (step,) = steps  # a batch of the data loader is one step
         return {
-            "forget": self._term("forget", step.forget, step.number),
-            "retain": self._term("retain", step.retain, step.number),
+            "forget": self._term("forget", step.forget, [step.number, True]),
+            "retain": self._term("retain", step.retain, [step.number, False]),
+            "relearned": self._relearned(step.relearned or ()),
+            "others": self._term("forget", step.others, [step.number, 2]),
         }
 
-    def _term(self, name: TermName, examples: Sequence[Example] | None, number: int) -> tuple[TermBatch, ...]:
+    def _relearned(self, examples: Sequence[Example]) -> tuple[TermBatch, ...]:
+        """Return the passes of what the copy learns: images as they are, which is what an attacker has."""
+        rows, owners = self.encoder.rows(examples), [example.entity for example in examples]
+        parts = micro_batches(rows, owners, self.encoder, self.tokens) if rows else ()
+        return tuple(TermBatch(p.batch, None, examples[p.numbers[0]].id, len(p.numbers) / len(rows)) for p in parts)
+
+    def _term(self, name: TermName, examples: Sequence[Example] | None, stream: Sequence[int]) -> tuple[TermBatch, ...]:
         term = self.terms[name]
         if not examples or term is None:
             return ()
         rows, second_rows = self.encoder.rows(examples), second_answers(self.encoder, examples, term.needs)
-        # Of the step and the term alone, so that a resumed run sees the same views.
-        rng = np.random.default_rng([self.seed, number, name == "forget"])
+        # Of the step and the batch alone, so that a resumed run sees the same views.
+        rng = np.random.default_rng([self.seed, *stream])
         batches: list[TermBatch] = []
         for part in micro_batches(rows, [example.entity for example in examples], self.encoder, self.tokens):
             of_part = [rows[i] for i in part.numbers], [second_rows[i] for i in part.numbers if second_rows]

@@ -19,7 +19,7 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import check_value
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError, DataError, MaskError
-from mmunlearner.methods import METHODS, Method, resolve
+from mmunlearner.methods import METHODS, Method, Relearning, resolve
 from mmunlearner.models import Loaded, check_not_offloaded
 from mmunlearner.models.quantization import UNTRAINABLE
 from mmunlearner.option_types import Seed
@@ -51,6 +51,11 @@ class Job:
     """An encoder of the model, where the caller has one."""
     stop_target: StopTarget | None = None
     """Accuracy at which training may end early (`train.stop_every`); the learning rate follows the planned steps."""
+
+    @property
+    def relearning(self) -> Relearning | None:
+        """Unlearning against relearning, where it is asked for and there are two halves of entities to forget."""
+        return self.method.bind_relearning(self.options) if len(self.splits.forget_entities) > 1 else None
 
     def check(self) -> None:
         """Raise where options do not go together, or not with the model; the mask is checked apart, by its weights.

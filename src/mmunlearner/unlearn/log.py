@@ -60,6 +60,7 @@ class StepLog(TrainerCallback):
             "step": state.global_step,
             "forget": self.losses.get("forget"),
             "retain": self.losses.get("retain"),
+            **({"relearning": self.losses["relearning"]} if "relearning" in self.losses else {}),
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": float(logs["grad_norm"]),
             "tokens": self.tokens,

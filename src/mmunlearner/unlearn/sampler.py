@@ -21,6 +21,10 @@ class Step:
     number: int
     forget: tuple[Example, ...] | None
     retain: tuple[Example, ...] | None
+    relearned: tuple[Example, ...] | None = None
+    """Of one half of the forget entities, for the copy that learns them again (`Relearning`)."""
+    others: tuple[Example, ...] | None = None
+    """Of the other half, to be forgotten at the copy's weights."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,19 @@ class StepSampler:
     """Batches of one optimizer step: accumulation times processes."""
     texts: Sequence[Group] = ()
     """Texts that join the retain batches in a stream of their own (`config.texts` of them)."""
+    relearn_steps: int = 0
+    """Forget batches with the same two halves of the forget entities (`Relearning`); 0: there are no halves."""
 
     @classmethod
     def of(
-        cls, forget: Sequence[Example], retain: Sequence[Example], config: TrainConfig, seed: int, *, processes: int = 1
+        cls,
+        forget: Sequence[Example],
+        retain: Sequence[Example],
+        config: TrainConfig,
+        seed: int,
+        *,
+        processes: int = 1,
+        relearn_steps: int = 0,
     ) -> StepSampler:
         """Return the sampler of two sets; an empty set leaves its term out.
 
@@ -60,7 +73,7 @@ class StepSampler:
             for groups in (_images_in_turn(images), _images_in_turn(texts))
         )
         width = config.accumulation * processes
-        return cls(_images_in_turn(forget), retain_groups, config, seed, width, text_groups)
+        return cls(_images_in_turn(forget), retain_groups, config, seed, width, text_groups, relearn_steps)
 
     @property
     def every(self) -> int:
@@ -81,11 +94,26 @@ class StepSampler:
         step, slot = divmod(i, self.width)
         # The forget stream advances by its own turns: it must not skip the batches of steps that have none.
         turn, without_forget = divmod(step, self.every)
-        forget = None
+        forget = relearned = others = None
         if self.forget and not without_forget:
-            forget = self._draw("forget", self.forget, turn * self.width + slot)
+            number = turn * self.width + slot
+            forget = self._draw("forget", self.forget, number)
+            if self.relearn_steps:
+                relearned, others = self._draw_halves(number)
         retain = (*self._draw("retain", self.retain, i), *self._draw("text", self.texts, i, self.config.texts))
-        return Step(i, forget, retain or None)
+        return Step(i, forget, retain or None, relearned, others)
+
+    def _draw_halves(self, number: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        """Draw a batch of each half of the forget entities; the halves are drawn anew every `relearn_steps` batches."""
+        period = number // self.relearn_steps
+        entities = list(dict.fromkeys(group[0].entity for group in self.forget))
+        half = set(random.Random(f"{self.seed} half {period}").sample(entities, len(entities) // 2))
+        relearned = [group for group in self.forget if group[0].entity in half]
+        others = [group for group in self.forget if group[0].entity not in half]
+        return (
+            self._draw(f"half {period} relearned", relearned, number),
+            self._draw(f"half {period} others", others, number),
+        )
 
     def _draw(self, stream: str, groups: Sequence[Group], number: int, size: int | None = None) -> tuple[Example, ...]:
         """Return batch `number` of a stream: positions number * size, ... of its endless shuffled epochs."""

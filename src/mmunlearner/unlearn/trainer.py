@@ -22,7 +22,8 @@ from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArgumen
 from mmunlearner.batches import Answers, answers, image_features
 from mmunlearner.config import TrainConfig
 from mmunlearner.errors import ConfigError, TrainingError, reason
-from mmunlearner.methods import BoundTerm, TermName
+from mmunlearner.methods import BoundTerm, Relearning, TermName
+from mmunlearner.methods.method import mean_nll
 from mmunlearner.models import Loaded
 from mmunlearner.models.checkpoint import load_weights
 from mmunlearner.unlearn.collate import StepBatch, TermBatch
@@ -30,12 +31,15 @@ from mmunlearner.unlearn.feature_cache import FeatureCache
 from mmunlearner.unlearn.log import StepLog
 from mmunlearner.unlearn.masking import Masking
 from mmunlearner.unlearn.reference import decoder_layers
+from mmunlearner.unlearn.relearner import Relearner
 
 _log = logging.getLogger(__name__)
 CHECK_EVERY = 50
 """Forget steps between counts of what the forget term reached outside the mask."""
 ADAPTER_FILE = "adapter.safetensors"
 """File of a checkpoint of a model with an adapter: the weights that train."""
+RELEARNING_FILE = "relearning.safetensors"
+"""File of a checkpoint of a training against relearning: the copy and its optimizer's state."""
 LEAST_SHARE = 0.9
 """Training warns where a smaller share of the weights can move."""
 
@@ -50,6 +54,7 @@ class UnlearnTrainer(Trainer):
         masking: Masking,
         feature_caches: Mapping[TermName, FeatureCache],
         log: StepLog,
+        relearning: Relearning | None = None,
         **kwargs: Any,
     ):
         super().__init__(callbacks=[log], **kwargs)
@@ -57,6 +62,7 @@ class UnlearnTrainer(Trainer):
         self.layers = {
             name: decoder_layers(self.inner_model, term.needs) if term else [] for name, term in terms.items()
         }
+        self.relearner = Relearner(self.inner_model, relearning) if relearning else None
         self.forget_steps = 0
         self.forget_outside = 0
         self.model_accepts_loss_kwargs = False  # the terms are scaled for accumulation here
@@ -86,6 +92,8 @@ class UnlearnTrainer(Trainer):
         total = torch.zeros((), device=self.args.device)
         for batch in batches:
             total += self._pass(model, name, batch, other_batches)
+        if name == "forget" and self.relearner and batches:
+            total += self._relearning_step(model, self.relearner, step)
         if name == "forget" and batches:
             # Only now and then, since it reads every gradient: what did the term reach outside the mask?
             if fresh and self.forget_steps % CHECK_EVERY == 0:
@@ -93,7 +101,35 @@ class UnlearnTrainer(Trainer):
             self.forget_steps += 1
         return total
 
-    def _pass(self, model: nn.Module, name: TermName, part: TermBatch, other_batches: Sequence[TermBatch]) -> Tensor:
+    def _relearning_step(self, model: nn.Module, relearner: Relearner, step: StepBatch) -> Tensor:
+        """Let the copy learn a batch of one half, and lower the other half's forget loss at its weights."""
+        with relearner.learning() as learn:
+            for part in step["relearned"]:
+                with self.compute_loss_context_manager():
+                    loss = part.share * mean_nll(answers(model, part.batch.to(self.args.device)))
+                if not torch.isfinite(loss):
+                    raise TrainingError(
+                        f"step {self.state.global_step + 1}: the loss of the copy that relearns is {loss.item()} "
+                        f"(batch starting at {part.first}); lower the method's option relearn_rate"
+                    )
+                learn(loss)
+                self.step_log.tokens += part.batch.size
+        weight, total = relearner.options.relearn_weight, torch.zeros((), device=self.args.device)
+        with relearner.in_place():
+            for part in step["others"]:
+                total += self._pass(model, "forget", replace(part, share=weight * part.share), (), at_copy=True)
+        return total
+
+    def _pass(
+        self,
+        model: nn.Module,
+        name: TermName,
+        part: TermBatch,
+        other_batches: Sequence[TermBatch],
+        *,
+        at_copy: bool = False,
+    ) -> Tensor:
+        """Run a forward and a backward pass of a term; `at_copy` where the weights are those of the copy."""
         term = self.terms[name]
         if term is None:  # the collator leaves such terms out
             raise TrainingError(f"no {name} term to train on")
@@ -101,8 +137,10 @@ class UnlearnTrainer(Trainer):
         reference = part.reference.to(self.args.device) if part.reference else None
         with self.masking.on(name):
             with self.compute_loss_context_manager():
-                # Features of a cache belong to one batch, so that the other set's pass stays outside.
-                with self.feature_caches[name].used_by(batch) if name in self.feature_caches else nullcontext():
+                # Features of a cache belong to one batch, so that the other set's pass stays outside; those of the
+                # copy are not the model's.
+                cache = None if at_copy else self.feature_caches.get(name)
+                with cache.used_by(batch) if cache else nullcontext():
                     if term.needs.language_model:
                         output = answers(model, batch, self.layers[name])
                         if part.second:  # about the same images
@@ -121,7 +159,8 @@ class UnlearnTrainer(Trainer):
             if loss.requires_grad:  # texts alone touch nothing where only the vision part may move
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         log, scaled = self.step_log, loss.detach() / self.current_gradient_accumulation_steps
-        log.losses[name] = log.losses.get(name, 0.0) + loss.item() / self.current_gradient_accumulation_steps
+        logged = "relearning" if at_copy else name
+        log.losses[logged] = log.losses.get(logged, 0.0) + loss.item() / self.current_gradient_accumulation_steps
         log.tokens += batch.size if term.needs.language_model or output.features is None else len(output.features)
         return scaled
 
@@ -166,9 +205,16 @@ class UnlearnTrainer(Trainer):
             else:
                 inner.load_state_dict(load_weights(type(inner), resume_from_checkpoint, dtype=inner.dtype).state_dict())
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.relearner:
+            save_file(self.relearner.state(), Path(output_dir) / RELEARNING_FILE)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with resuming(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
+            if self.relearner and checkpoint:
+                self.relearner.load(load_file(Path(checkpoint) / RELEARNING_FILE))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with resuming(checkpoint):

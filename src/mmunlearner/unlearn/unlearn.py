@@ -21,6 +21,7 @@ from mmunlearner.core.files import write_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import check
 from mmunlearner.data import Splits
+from mmunlearner.errors import ConfigError
 from mmunlearner.methods import METHODS, BoundTerm, TermName, resolve
 from mmunlearner.models import Loaded, input_device
 from mmunlearner.unlearn.adapters import Adapted, WholeWeights
@@ -92,6 +93,11 @@ def run_job(job: Job) -> Trained:
         train_options = replace(train_options, augment="none")
     job = replace(job, train=train_options)
     job.check()
+    if job.method.bind_relearning(job.options) and not job.relearning:
+        _log.warning(
+            "%s is the only entity to forget, and relearning is of a half: relearn_weight does nothing",
+            *job.splits.forget_entities,
+        )
     start = job.loaded.unquantized().model if job.loaded.unquantized else job.loaded.model
     job.check_mask(start)
     before = {name: p.detach().cpu().clone() for name, p in start.named_parameters()}
@@ -122,6 +128,11 @@ def train(job: Job, before: Weights) -> Trained:
         config, job.work, steps=sampler.optimizer_steps, seed=job.seed, dtype=job.dtype,
         device=input_device(loaded.model),
     )  # fmt: skip
+    if job.relearning and arguments.world_size > 1:
+        raise ConfigError(
+            f"method {job.method.name}: option relearn_weight takes one process, since the copy that relearns is one; "
+            "set it to 0, or start without a launcher"
+        )
     # The number of processes is known only now; the number of optimizer steps does not depend on it.
     sampler = replace(sampler, width=config.accumulation * arguments.world_size)
     if loaded.model.dtype != torch.float32 and not job.adapter:
@@ -145,6 +156,7 @@ def train(job: Job, before: Weights) -> Trained:
         masking=_masking(job, adapted),
         feature_caches=_feature_caches(encoder, sampler, config),
         log=StepLog(job.work / "log.jsonl", job.progress.part(share, 1.0)),
+        relearning=job.relearning,
     )
     trainer.remove_callback(PrinterCallback)
     if job.stop_target is not None and config.stop_every:
@@ -171,7 +183,11 @@ def _can_augment(job: Job) -> bool:
 
 def _sampler(job: Job) -> StepSampler:
     retain = (*job.splits.retain, *(job.splits.text if job.train.keep_text else ())) if job.method.retain else ()
-    return StepSampler.of(job.splits.forget if job.method.forget else (), retain, job.train, job.seed)
+    relearning = job.relearning
+    return StepSampler.of(
+        job.splits.forget if job.method.forget else (), retain, job.train, job.seed,
+        relearn_steps=int(relearning.relearn_steps) if relearning else 0,
+    )  # fmt: skip
 
 
 def _adapt(job: Job) -> Adapted:
@@ -201,7 +217,9 @@ def _reference(
         return None, 0.0
     # The sampler is a pure function of the step: drawn here and again in training, questions are the same.
     steps = [sampler[i] for i in range(len(sampler))]
-    questions = [example for step in steps for example in (*(step.forget or ()), *(step.retain or ()))]
+    questions = [
+        example for step in steps for example in (*(step.forget or ()), *(step.retain or ()), *(step.others or ()))
+    ]
     # With the choices, which are shuffled each time: another order is another question.
     distinct = list({(example.id, example.choices): example for example in questions}.values())
     rows = encoder.rows(distinct)
