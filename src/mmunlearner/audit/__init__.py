@@ -1,0 +1,15 @@
+"""Attacks on an unlearned model, each beside the same attack on the oracle: is it gone, or only hidden?"""
+
+from mmunlearner.audit.relearning import Attack, Attacker, Curve, Measurement, Return, curves, halves, relearn, returned
+
+__all__ = [
+    "Attack",
+    "Attacker",
+    "Curve",
+    "Measurement",
+    "Return",
+    "curves",
+    "halves",
+    "relearn",
+    "returned",
+]
