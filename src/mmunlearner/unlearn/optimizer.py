@@ -1,22 +1,41 @@
-"""Muon for matrices and AdamW for the rest, behind one optimizer: it trains small models from nothing in minutes.
+"""Learning rates of the steps, and Muon for matrices with AdamW for the rest, behind one optimizer.
 
-Muon takes momentum steps that are made orthogonal (Jordan et al. 2024). This one computes in float32:
-`torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 instructions emulates four times slower.
+Muon trains small models from nothing in minutes. It takes momentum steps that are made orthogonal (Jordan et al. 2024).
+This one computes in float32: `torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 instructions
+emulates four times slower.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmunlearner.config import TrainConfig
+
 # Coefficients of the quintic Newton-Schulz iteration
 A, B, C = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
 ADAMW_SHARE = 0.2
 """AdamW's learning rate over Muon's: Muon's steps are of unit spectral norm, AdamW's of unit entries."""
+
+
+def learning_rate_share(step: int, config: TrainConfig, steps: int) -> float:
+    """Return the share of the peak learning rate that optimizer step `step` of `steps` has, the first being 0.
+
+    It rises in equal steps from above 0, so that the first step moves something too (transformers' schedules begin at
+    0), and then stays, falls linearly or as a cosine.
+    """
+    warmup = round(config.warmup * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    behind = max(1, steps - warmup)
+    if config.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * ((step - warmup) / behind)))
+    return (steps - step) / behind if config.schedule == "linear" else 1.0
 
 
 class Muon(torch.optim.Optimizer):

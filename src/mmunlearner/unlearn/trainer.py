@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 
@@ -54,6 +56,7 @@ class UnlearnTrainer(Trainer):
         masking: Masking,
         feature_caches: Mapping[TermName, FeatureCache],
         log: StepLog,
+        learning_rate_share: Callable[[int], float],
         relearning: Relearning | None = None,
         **kwargs: Any,
     ):
@@ -63,6 +66,7 @@ class UnlearnTrainer(Trainer):
             name: decoder_layers(self.inner_model, term.needs) if term else [] for name, term in terms.items()
         }
         self.relearner = Relearner(self.inner_model, relearning) if relearning else None
+        self.learning_rate_share = learning_rate_share
         self.forget_steps = 0
         self.forget_outside = 0
         self.model_accepts_loss_kwargs = False  # the terms are scaled for accumulation here
@@ -71,6 +75,12 @@ class UnlearnTrainer(Trainer):
     def inner_model(self) -> nn.Module:
         """The model without what distributes it over processes."""
         return self.accelerator.unwrap_model(self.model)  # pyright: ignore
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        if self.lr_scheduler is None:
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self.learning_rate_share)  # pyright: ignore
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Add -m * grad L_forget + grad L_retain to the gradients (method step 4), one graph alive at a time."""
@@ -265,15 +275,12 @@ def training_arguments(
     config: TrainConfig, work: Path, *, steps: int, seed: int, dtype: str, device: torch.device
 ) -> TrainingArguments:
     """Return a recipe's options in the Trainer's terms."""
-    schedule = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}[config.schedule]
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
         per_device_train_batch_size=1,  # one `Step`, which has a whole batch of each term
         gradient_accumulation_steps=config.accumulation,
         learning_rate=config.learning_rate,
-        lr_scheduler_type=schedule,
-        warmup_steps=round(config.warmup * steps),
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip,
         optim="sgd" if config.optimizer == "sgd" else "adamw_torch",

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +32,7 @@ from mmunlearner.unlearn.feature_cache import FeatureCache, features_are_frozen
 from mmunlearner.unlearn.job import Job, train_config
 from mmunlearner.unlearn.log import StepLog, summarize
 from mmunlearner.unlearn.masking import Masking, WeightChanges, trainable_names, weight_changes
-from mmunlearner.unlearn.optimizer import muon
+from mmunlearner.unlearn.optimizer import learning_rate_share, muon
 from mmunlearner.unlearn.reference import ReferenceCache, VanillaNeeds, cache_reference, second_answers
 from mmunlearner.unlearn.sampler import StepSampler
 from mmunlearner.unlearn.trainer import (
@@ -157,6 +158,7 @@ def train(job: Job, before: Weights) -> Trained:
         feature_caches=_feature_caches(encoder, sampler, config),
         log=StepLog(job.work / "log.jsonl", job.progress.part(share, 1.0)),
         relearning=job.relearning,
+        learning_rate_share=partial(learning_rate_share, config=config, steps=sampler.optimizer_steps),
     )
     trainer.remove_callback(PrinterCallback)
     if job.stop_target is not None and config.stop_every:
