@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -10,14 +12,15 @@ import torch
 from support.tiny import VOCABULARY, examples, llava
 
 from mmunlearner import saliency
-from mmunlearner.batches import Encoder
+from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import LoraConfig, MaskConfig, MethodConfig, TrainConfig
 from mmunlearner.core.files import read_jsonl
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError
+from mmunlearner.evaluate.likelihood import LikelihoodScorer, row_key
 from mmunlearner.models import Loaded
 from mmunlearner.unlearn import make_adapter, unlearn
-from mmunlearner.unlearn.trainer import share_of_weights_that_move
+from mmunlearner.unlearn.trainer import UnlearnTrainer, share_of_weights_that_move
 
 IMAGES = examples(3, 1)
 SPLITS = Splits(tuple(IMAGES[:3]), tuple(IMAGES[3:]), (), {})
@@ -86,3 +89,47 @@ def test_a_model_that_cannot_recompute_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(type(loaded.model), "supports_gradient_checkpointing", False)
     with pytest.raises(ConfigError, match="train.checkpointing: Llava"):
         run(loaded, tmp_path, replace(TRAIN, checkpointing=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_that_has_not_moved_is_at_its_reference(tmp_path, dtype):
+    """The anchor is the distance of features, and KL_Min's the divergence of answers, both at the first step."""
+    for method, options in (("unlikelihood", {}), ("kl_min", {})):
+        train = replace(TRAIN, steps=1, retain_per_forget=1, batch_size=1, augment="none")
+        unlearn(model(), SPLITS, MethodConfig(method, options=options), train, tmp_path / method, dtype=dtype)
+        (line,) = read_jsonl(tmp_path / method / "log.jsonl")
+        assert line["retain"] == pytest.approx(0, abs=1e-6)
+
+
+def test_answers_are_evaluated_as_they_were_trained():
+    loaded = replace(model(), compute_dtype="bfloat16")
+    encoder = Encoder(loaded)
+    row = encoder.row(IMAGES[0])
+    exact, short = (LikelihoodScorer(Encoder(m)).score([row])[row_key(row)].logps for m in (model(), loaded))
+    assert short != exact
+    assert short == pytest.approx(exact, rel=0.02)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        trained = answers(loaded.model, share_prefixes([row], encoder)).logps
+    assert short == pytest.approx(trained.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_training_is_let_go_of_at_its_end(tmp_path, monkeypatch, dtype, rank):
+    references: list[weakref.ref] = []
+    save = UnlearnTrainer._save_checkpoint
+
+    def spy(trainer, *arguments):
+        moment = next(iter(trainer.optimizer.state.values()))["exp_avg"]
+        references.extend(map(weakref.ref, (trainer, trainer.optimizer.optimizer, moment)))
+        save(trainer, *arguments)
+
+    monkeypatch.setattr(UnlearnTrainer, "_save_checkpoint", spy)
+    done = run(model(), tmp_path, dtype=dtype, rank=rank)
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3
+    references[:] = [weakref.ref(done.loaded.model)]
+    assert "forward" not in vars(done.loaded.model)  # its own forward pass again, whatever format it trained in
+    del done
+    gc.collect()
+    assert references[0]() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +25,12 @@ class Cost:
 
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """Measure a block; the peak is the block's own where the system can reset its counter (Linux)."""
+    """Measure a block; the peak is the block's own where the system can reset its counter (Linux).
+
+    What earlier blocks have left, a model and its training above all, is let go of first: otherwise the next model
+    would not fit beside it, and its peak would be theirs.
+    """
+    _release_memory()
     cost, started = Cost(), time.monotonic()
     for outer in _open:  # the counter is about to be reset: blocks around this one note its value so far
         outer.peak_memory_bytes = max(outer.peak_memory_bytes, _peak())
@@ -38,6 +45,15 @@ def measured() -> Iterator[Cost]:
         _open.remove(cost)
         cost.seconds = round(time.monotonic() - started, 3)
         cost.peak_memory_bytes = max(cost.peak_memory_bytes, _peak())
+
+
+def _release_memory() -> None:
+    """Give memory that nothing uses back to the system: what reference cycles hold, and what allocators keep."""
+    gc.collect()
+    if _accelerator_in_use():
+        sys.modules["torch"].cuda.empty_cache()
+    with suppress(OSError, AttributeError):  # another system, or another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # else a training's peak stays with the process
 
 
 def _accelerator_in_use() -> bool:

@@ -116,6 +116,8 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 def _claim_folder(out_dir: Path, loaded: Loaded, config: EvaluateConfig) -> None:
     """Record in a new folder whose answers it holds; refuse one that holds those of other weights or settings."""
     inputs = {"weights": weights_fingerprint(loaded), **asdict(config)}
+    if loaded.compute_dtype == "bfloat16":
+        inputs["dtype"] = loaded.compute_dtype
     del inputs["batch_size"]  # it changes the speed alone
     del inputs["scoring"]  # the same answers are scored by any rules
     # With other settings the same model may answer differently: one folder must not mix the two.

@@ -45,7 +45,7 @@ def generate(
     """
     answers: dict[int, tuple[int, ...]] = {}
     model: Any = encoder.loaded.model
-    with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode():
+    with _plain_greedy(encoder, config.max_new_tokens), torch.inference_mode(), encoder.loaded.autocast():
         for numbers in _batches(rows, config.batch_size):
             chosen = [rows[i] for i in numbers]
             if prefix := _image_prefix_length(chosen, encoder):

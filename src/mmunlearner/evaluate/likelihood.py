@@ -58,7 +58,7 @@ class LikelihoodScorer:
             trees += [group] if can_share(group, self.encoder) else [[row] for row in group]
         for bucket in bucket_by_length(((_tree_size(part), part) for part in trees), self.tokens_per_batch):
             batch = tree(bucket, self.encoder)
-            with torch.inference_mode():
+            with torch.inference_mode(), self.encoder.loaded.autocast():
                 predicted = answers(model, batch.to(input_device(model)))
                 # The argmax is taken before the logits leave the device: [T] instead of [T, vocabulary] is copied.
                 logps, argmax = predicted.logps.cpu(), predicted.logits.argmax(-1).cpu()  # [T] each

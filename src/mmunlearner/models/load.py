@@ -36,6 +36,13 @@ class Loaded:
     source: str
     unquantized: Callable[[], Loaded] | None = field(default=None, repr=False)
     """Loads the same model with whole weights, on the CPU; None where these are whole already."""
+    compute_dtype: str = ""
+    """Number format that forward passes compute in; empty: that of the weights."""
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a forward pass computes as training does (accelerate's mixed precision)."""
+        device = input_device(self.model).type
+        return torch.autocast(device, torch.bfloat16, enabled=self.compute_dtype == "bfloat16")
 
 
 def load(
@@ -52,9 +59,9 @@ def load(
     """Load a model and its processor from a directory, a hub id or `people:vanilla`, in eval mode.
 
     An adapter of peft is merged into the base that it names. Only safetensors are read; a checkpoint that would have to
-    be unpickled is refused. `dtype` is that of the weights, or with `quantize` of those that are not quantised; the
-    quantised compute in `compute_dtype` (empty: in `dtype`). A `device_map` is transformers' own: `auto`..., or module
-    -> device. `attention` is that of the language model.
+    be unpickled is refused. `dtype` is that of the weights, or with `quantize` of those that are not quantised;
+    evaluation and training's references compute in `compute_dtype` (empty: in `dtype`), and so do quantised weights. A
+    `device_map` is transformers' own: `auto`..., or module -> device. `attention` is that of the language model.
 
     Raises:
         ConfigError: a device and a map of devices are asked for; flex attention without a GPU; or weights of few bits
@@ -95,7 +102,7 @@ def load(
         use_blockwise_sdpa(model)
     keep_differentiable(model)
     unquantized = partial(load, source, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code)
-    return Loaded(model.eval(), processor, str(source), unquantized if quantization else None)
+    return Loaded(model.eval(), processor, str(source), unquantized if quantization else None, compute_dtype)
 
 
 def check_placement(device: str, device_map: str | Mapping[str, Any], attention: Attention) -> torch.device:

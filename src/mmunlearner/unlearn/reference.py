@@ -107,13 +107,16 @@ def cache_reference(
     distinct = list({_key(row): row for row in sorted(rows, key=lambda row: row.group)}.values())
     reference, asked = ReferenceCache(), 0
     for batch_rows, batch in _batches(distinct, encoder, tokens):
-        on_device = batch.to(input_device(model))
-        if not (needs.answers or needs.layers):  # spares the language model
-            features = image_features(model, on_device)
-        else:
-            output = answers(model, on_device, needs.layers)
+        on_device, output = batch.to(input_device(model)), None
+        # As training computes, or a model that has not moved yet would be away from its reference.
+        with encoder.loaded.autocast():
+            if not (needs.answers or needs.layers):  # spares the language model
+                features = image_features(model, on_device)
+            else:
+                output = answers(model, on_device, needs.layers)
+                features = output.features
+        if output is not None:
             reference.answers.update(_of_rows(batch_rows, output, needs))
-            features = output.features
         if needs.features and features is not None:
             reference.features.update(_of_images(encoder, batch_rows, batch.images, features))
         asked += len(batch_rows)

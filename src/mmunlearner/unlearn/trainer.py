@@ -239,6 +239,21 @@ class UnlearnTrainer(Trainer):
 
 
 @contextmanager
+def own_forward_afterwards(model: nn.Module) -> Iterator[None]:
+    """Take off a model, at the end of the block, the forward pass in bfloat16 that accelerate puts on the instance."""
+    # Not by accelerate's `unwrap_model`, which also takes off the decorators of transformers.
+    attributes = vars(model)
+    before = attributes.get("forward")
+    try:
+        yield
+    finally:
+        for name in ("forward", "_original_forward"):
+            attributes.pop(name, None)
+        if before is not None:
+            attributes["forward"] = before
+
+
+@contextmanager
 def resuming(checkpoint: str | None) -> Iterator[None]:
     """Name the checkpoint that cannot be resumed.
 

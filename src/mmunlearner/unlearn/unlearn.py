@@ -39,6 +39,7 @@ from mmunlearner.unlearn.trainer import (
     UnlearnTrainer,
     enable_checkpointing,
     last_checkpoint,
+    own_forward_afterwards,
     training_arguments,
     warn_if_updates_round_to_zero,
 )
@@ -120,10 +121,12 @@ def edit(job: Job, before: Weights) -> Trained:
 
 def train(job: Job, before: Weights) -> Trained:
     """Train the model by the method's terms; `before` are its weights, unquantised."""
-    loaded, config = job.loaded, job.train
+    config = job.train
+    # Its answers, before training and at checks within it, are computed as training computes.
+    loaded = replace(job.loaded, compute_dtype=job.dtype)
     forget, retain = job.method.bind(job.options)
     terms: Terms = {"forget": forget, "retain": retain}
-    encoder = job.encoder or Encoder(loaded)
+    encoder = replace(job.encoder, loaded=loaded) if job.encoder else Encoder(loaded)
     sampler = _sampler(job)
     arguments = training_arguments(
         config, job.work, steps=sampler.optimizer_steps, seed=job.seed, dtype=job.dtype,
@@ -165,7 +168,8 @@ def train(job: Job, before: Weights) -> Trained:
         every = config.stop_every * sampler.every
         trainer.add_callback(EarlyStopping(job.stop_target, loaded, every, trainer.step_log))
     checkpoint = last_checkpoint(job.work)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with own_forward_afterwards(adapted.model):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     # Merged first: what an adapter moved is only then in weights that can be compared.
     model = adapted.merge(loaded.unquantized().model if loaded.unquantized else None)
     changes = weight_changes(before, model, job.mask, trainer.forget_outside)
