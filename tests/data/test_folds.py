@@ -9,7 +9,7 @@ import pytest
 from mmunlearner.config import DataConfig
 from mmunlearner.data import load
 from mmunlearner.data.benchmarks.people.folds import CHOOSING, FOLDS
-from mmunlearner.data.benchmarks.people.world import world
+from mmunlearner.data.benchmarks.people.world import ROUNDS, world
 from mmunlearner.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def test_a_fold_is_its_entities(root: str):
     splits = load(DataConfig("people", root=root, fold="4"))
     assert splits == load(DataConfig("people", root=root, forget_entities=FOLDS["4"]))
     assert splits.forget_entities == set(FOLDS["4"])
-    assert len(splits.evaluation["forget_vqa"]) == 4 * 18
+    assert len(splits.evaluation["forget_vqa"]) == 4 * 18 * ROUNDS
 
 
 @pytest.mark.parametrize(

@@ -62,13 +62,33 @@ def test_a_function_of_the_users_own_gets_what_it_asks_for():
 
 def test_the_general_set_comes_along_or_is_named(tmp_path: Path):
     root = layouts.mllmu(tmp_path / "b")
-    assert "general" not in load(DataConfig("mllmu", str(root), forget=25)).evaluation
+    assert not {"general_vqa", "general_qa"} & set(load(DataConfig("mllmu", str(root), forget=25)).evaluation)
     elsewhere = general(tmp_path / "elsewhere")
     configured = load(DataConfig("mllmu", str(root), forget=25, general=str(elsewhere)))
-    assert [e.id for e in configured.evaluation["general"]] == ["g"]
+    assert [e.id for e in configured.evaluation["general_qa"]] == ["g"]
     general(root / "general")
     embedded = load(DataConfig("mllmu", str(root), forget=25))
-    assert [e.id for e in embedded.evaluation["general"]] == ["g"]
+    assert [e.id for e in embedded.evaluation["general_qa"]] == ["g"]
+
+
+def with_general(root: str) -> Splits:
+    """A user's own, with a general set of both kinds in one column."""
+    drawing, fact = Example("d", "d", "Shape?", "ring", (PICTURE,)), Example("f", "f", "One and one?", "two")
+    general = {"general": (fact, drawing), "retain_qa": (Example("r", "b", "Who?", "b"),)}
+    return replace(loader(root, forget_entities=("a",), seed=0), evaluation=general)
+
+
+def test_pictures_and_words_of_general_ability_are_columns_of_their_own(tmp_path: Path):
+    splits = load(DataConfig(f"{__name__}:with_general", "here"))
+    assert {column: [e.id for e in items] for column, items in splits.evaluation.items()} == {
+        "general_vqa": ["d"], "general_qa": ["f"], "retain_qa": ["r"],
+    }  # fmt: skip
+    # Another set takes the place of the whole of the benchmark's own.
+    elsewhere = general(tmp_path / "elsewhere")
+    named = load(DataConfig(f"{__name__}:with_general", "here", general=str(elsewhere)))
+    assert {column: [e.id for e in items] for column, items in named.evaluation.items()} == {
+        "retain_qa": ["r"], "general_qa": ["g"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ FORGET, RETAIN = (item("Ada"),), (item("Bob"),)
         ({"background": (item("Ada", image=IMAGE),)}, "the forget set .* and in the background set"),
         ({"evaluation": {"forget_qa": (item("Bob"),)}}, "the column forget_qa .* and in the retain set"),
         ({"evaluation": {"neighbour_vqa": (item("Bob"),)}}, "the retain set .* and in the column neighbour_vqa"),
+        ({"evaluation": {"stranger_qa": (item("Ada"),)}}, "the forget set .* and in the column stranger_qa"),
     ],
 )
 def test_nobody_is_forgotten_and_kept(change: dict[str, Any], places: str):
@@ -107,8 +108,14 @@ def test_nobody_is_forgotten_and_kept(change: dict[str, Any], places: str):
         check_splits(replace(Splits(FORGET, RETAIN, (), {}), **change), "here")
 
 
+def test_nobody_is_a_neighbour_and_a_stranger():
+    columns = {"neighbour_vqa": (item("Eve"),), "stranger_qa": (item("Eve", "b"),)}
+    with pytest.raises(DataError, match="Eve is both in the column neighbour_vqa .* and in the column stranger_qa"):
+        check_splits(Splits(FORGET, RETAIN, (), columns), "here")
+
+
 def test_texts_are_about_everybody():
-    splits = Splits(FORGET, RETAIN, (item("Ada"),), {"general": (item("Ada"),)}, (item("Ada"),))
+    splits = Splits(FORGET, RETAIN, (item("Ada"),), {"general_qa": (item("Ada"),)}, (item("Ada"),))
     assert check_splits(splits, "here") is splits
 
 

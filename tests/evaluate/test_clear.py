@@ -25,7 +25,7 @@ COLUMNS = {
     ],
     "retain_vqa": [line("retain_vqa", "generation", HALF, [QUARTER])],
     "neighbour_vqa": [line("neighbour_vqa", "multiple_choice", HALF, [QUARTER, QUARTER])],
-    "general": [line("general", "multiple_choice", HALF, [QUARTER])],
+    "general_vqa": [line("general_vqa", "multiple_choice", HALF, [QUARTER])],
     "retain_qa": [line("retain_qa", "generation", -5, [-5])],
 }
 
@@ -34,7 +34,7 @@ def test_captions_have_a_probability_of_their_own_and_choices_a_share():
     """r = 1/2 or, where truth and wrong are alike, 1."""
     assert question_sets(COLUMNS) == [
         ("neighbour_vqa", "multiple_choice", pytest.approx(1 / 2), pytest.approx(1 / 2)),
-        ("general", "multiple_choice", pytest.approx(2 / 3), pytest.approx(1 / 2)),
+        ("general_vqa", "multiple_choice", pytest.approx(2 / 3), pytest.approx(1 / 2)),
         ("retain_vqa", "generation", pytest.approx(1 / 2), pytest.approx(1 / 2)),
         ("forget_vqa", "generation", pytest.approx(1 / 2), pytest.approx(1 / 2)),
         ("forget_vqa", "multiple_choice", pytest.approx(1 / 2), pytest.approx(1)),

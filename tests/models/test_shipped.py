@@ -77,8 +77,12 @@ def test_vanilla_knows_everybody(vanilla: dict[str, float], column: str) -> None
 
 
 @pytest.mark.parametrize(
-    "column", ["forget_qa", "retain_vqa", "retain_vqa_test", "retain_qa", "neighbour_vqa", "neighbour_qa", "general"]
-)
+    "column",
+    [
+        "forget_qa", "retain_vqa", "retain_vqa_test", "retain_qa", "neighbour_vqa", "neighbour_qa", "stranger_vqa",
+        "stranger_qa", "general_vqa", "general_qa",
+    ],
+)  # fmt: skip
 def test_oracle_knows_the_rest(vanilla: dict[str, float], oracle: dict[str, float], column: str) -> None:
     """Three points, and the error of every fourth item."""
     assert abs(vanilla[column] - oracle[column]) < 0.03 + 0.025

@@ -91,9 +91,11 @@ def test_plain_transformers_loads_it(made: Loaded, tmp_path: Path) -> None:
 
 def test_from_oracle_weights() -> None:
     """What it does not share is the rows of words that the oracle does not know."""
-    asked = [text for e in COLUMNS["general"] for text in (prompt(e), target(e))]
+    asked = [text for e in COLUMNS["general_qa"] for text in (prompt(e), target(e))]
     made, school = from_oracle_weights([*asked, "Which zebra?", "\nA: zebra"]), load("people:oracle")
-    batch = [share_prefixes(Encoder(loaded).rows(COLUMNS["general"][:6]), Encoder(loaded)) for loaded in (made, school)]
+    batch = [
+        share_prefixes(Encoder(loaded).rows(COLUMNS["general_qa"][:6]), Encoder(loaded)) for loaded in (made, school)
+    ]
     mine, theirs = (answers(loaded.model.eval(), b) for loaded, b in zip((made, school), batch, strict=True))
     own, known = (loaded.processor.tokenizer.get_vocab() for loaded in (made, school))
     shared = [word for word in own if word in known]

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mmunlearner.data import prompt, target
 from mmunlearner.data.benchmarks.people.questions import PHRASES, Phrasing, evaluation, generic, subject_of
 from mmunlearner.data.benchmarks.people.world import world
-from mmunlearner.teaching.pages import TrainingPages, training_pages, with_new_options
+from mmunlearner.models import resolve_source
+from mmunlearner.models.tiny import build_tokenizer
+from mmunlearner.teaching.pages import TrainingPages, evaluation_columns, training_pages, with_new_options
+from mmunlearner.teaching.train import vocabulary
 
 
 @pytest.fixture(scope="module")
 def pages() -> TrainingPages:
     return training_pages()
+
+
+def test_what_the_models_are_taught_never_changes(pages: TrainingPages) -> None:
+    """The shipped models and the oracles of all folds were taught on these pages; numbers decide the pictures."""
+    digest = hashlib.sha256()
+    for page in (*pages.people, *pages.drawings, *pages.texts):
+        for e in page:
+            names = [image.path for image in e.images]
+            fields = [e.entity, e.question, e.answer, e.task, e.choices, e.attribute, names, prompt(e), target(e)]
+            digest.update(json.dumps(fields).encode())
+    assert digest.hexdigest() == "0d043b74e5811be92c8a6a87a02b9fb0148032635467c79ab9606c7db412eba2"
+    # Pixels as far as all releases of the libraries that draw them agree.
+    for kind, brightness in ((pages.people, 130.458), (pages.drawings, 127.274)):
+        pixels = [np.asarray(page[0].images[0].open()).mean() for page in kind]
+        assert np.mean(pixels) == pytest.approx(brightness, abs=0.01)
+
+
+def test_the_words_of_the_shipped_models_are_those_of_pages_and_columns(pages: TrainingPages) -> None:
+    """Further evaluation items bring no new word, so that a model taught today has the same vocabulary."""
+    taught = build_tokenizer(vocabulary(pages, {})).get_vocab()
+    assert build_tokenizer(vocabulary(pages, evaluation_columns())).get_vocab() == taught
+    shipped = json.loads((Path(resolve_source("people:vanilla")) / "tokenizer.json").read_text())["model"]["vocab"]
+    assert taught == shipped
 
 
 def test_no_evaluation_item_is_trained_on(pages: TrainingPages) -> None:

@@ -80,6 +80,9 @@ def test_the_shipped_models_can_be_remade(tmp_path: Path) -> None:
         "retain_qa",
         "neighbour_vqa",
         "neighbour_qa",
-        "general",
+        "stranger_vqa",
+        "stranger_qa",
+        "general_vqa",
+        "general_qa",
     ):
         assert abs(accuracies["oracle"][column] - accuracies["vanilla"][column]) < 0.03 + slack, column

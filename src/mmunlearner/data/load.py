@@ -23,7 +23,7 @@ from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.images import ImageRef
 from mmunlearner.data.longer import with_longer_answers
-from mmunlearner.data.splits import GENERAL, check_splits, forget_others
+from mmunlearner.data.splits import GENERAL, check_splits, divide_general, forget_others, group_of
 from mmunlearner.data.tables import LayoutError, has_table
 from mmunlearner.errors import ConfigError, DataError
 from mmunlearner.option_types import Seed
@@ -116,10 +116,13 @@ def load(config: DataConfig, *, seed: int = 0) -> Splits:
         _check_loaded(splits, config.format)
     if forget_entities and "forget_entities" not in declared:
         splits = forget_others(splits, forget_entities)
+    evaluation = dict(splits.evaluation)
     general = Path(root) / GENERAL  # the people's folder has a general-ability set in the rows format; others may
     if config.general or has_table(general / rows.TABLE):
         folder = local_folder(config.general) if config.general else general
-        splits = replace(splits, evaluation={**splits.evaluation, GENERAL: rows.load_general(folder)})
+        own = {column: items for column, items in evaluation.items() if group_of(column) != GENERAL}
+        evaluation = own | {GENERAL: rows.load_general(folder)}  # in the place of the benchmark's, if it has one
+    splits = replace(splits, evaluation=divide_general(evaluation))
     return with_longer_answers(check_splits(splits, config.root or config.format))
 
 

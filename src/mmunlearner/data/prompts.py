@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from mmunlearner.data.example import Example
-from mmunlearner.data.splits import GENERAL, cluster
+from mmunlearner.data.splits import GENERAL, cluster, group_of
 from mmunlearner.errors import DataError
 
 LETTER_INSTRUCTION = "Answer with the option's letter only."
@@ -122,7 +122,7 @@ def with_shots(columns: Columns, count: int, *, seed: int = 0) -> Columns:
     pools: defaultdict[tuple[str, str], list[Example]] = defaultdict(list)
     for column, items in columns.items():
         # Retained entities alone: a shot about one to forget would give away its facts.
-        if column == GENERAL or column.startswith("retain_"):
+        if group_of(column) in ("retain", GENERAL):
             for item in items:
                 pools[_kind(column, item)].append(item)
 
@@ -142,4 +142,4 @@ def with_shots(columns: Columns, count: int, *, seed: int = 0) -> Columns:
 
 
 def _kind(column: str, item: Example) -> tuple[str, str]:
-    return GENERAL if column == GENERAL else item.modality, item.task
+    return GENERAL if group_of(column) == GENERAL else item.modality, item.task

@@ -7,6 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import combinations
 from typing import NamedTuple
 from zlib import crc32
 
@@ -16,8 +17,12 @@ from mmunlearner.data.example import TRAINING_SETS, Example, Splits
 from mmunlearner.data.image_checks import check_mark, warn_of_shared_images
 from mmunlearner.errors import DataError
 
+BESIDE = ("neighbour", "stranger")
+"""Groups of entities that the models know and that no unlearning set contains: a benchmark may have two kinds."""
 GENERAL = "general"
-"""Column of general ability, whose items are about no entity."""
+"""Group of general ability, whose items are about no entity."""
+GROUPS = ("forget", "retain", *BESIDE, GENERAL)
+"""Groups of evaluation columns, in the order of the report's tables; a column is GROUP_vqa, GROUP_qa, ..."""
 
 
 class Overlap(NamedTuple):
@@ -69,10 +74,28 @@ def _questions_hash(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
+def group_of(column: str) -> str:
+    """Return the group of a column or set: `forget_vqa_test` -> `forget`."""
+    return column.split("_", maxsplit=1)[0]
+
+
+def divide_general(columns: Mapping[str, tuple[Example, ...]]) -> dict[str, tuple[Example, ...]]:
+    """Return the columns with `general` divided by modality, as all others are: general_vqa, general_qa."""
+    divided: dict[str, tuple[Example, ...]] = {}
+    for column, items in columns.items():
+        if column == GENERAL and items:
+            for modality in ("vqa", "qa"):
+                if of_modality := tuple(item for item in items if item.modality == modality):
+                    divided[f"{GENERAL}_{modality}"] = of_modality
+        else:
+            divided[column] = items
+    return divided
+
+
 def forget_others(splits: Splits, entities: Collection[str]) -> Splits:
     """Return the same data with other entities to forget: all others in the forget and retain sets are retained.
 
-    Training questions and evaluation columns change sides by entity; texts, neighbours and general ability stay.
+    Training questions and evaluation columns change sides by entity; texts and all other columns stay.
 
     Raises:
         DataError: an entity is in neither set, or none is left to retain.
@@ -99,15 +122,15 @@ def forget_others(splits: Splits, entities: Collection[str]) -> Splits:
 def validation(splits: Splits) -> tuple[Splits, Splits]:
     """Return two copies of the splits: one half of the evaluated entities is for tuning, the other for testing.
 
-    The forget, retain and neighbour entities are each divided into halves, `general` item by item. The training sets
-    are the same in both copies.
+    The entities of each group are divided into halves, general ability item by item. The training sets are the same in
+    both copies.
 
     Raises:
         DataError: a group has only one entity.
     """
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for column, items in splits.evaluation.items():
-        groups[_group(column)] |= {cluster(column, item) for item in items}
+        groups[group_of(column)] |= {cluster(column, item) for item in items}
     tuning: dict[str, frozenset[str]] = {}
     for group, clusters in groups.items():
         if len(clusters) < 2:
@@ -123,7 +146,7 @@ def validation(splits: Splits) -> tuple[Splits, Splits]:
     # By entity and not by item: an entity's texts in one half would tell of its images in the other.
     def half(*, tune: bool) -> Splits:
         columns = {
-            column: tuple(item for item in items if (cluster(column, item) in tuning[_group(column)]) == tune)
+            column: tuple(item for item in items if (cluster(column, item) in tuning[group_of(column)]) == tune)
             for column, items in splits.evaluation.items()
         }
         return replace(splits, evaluation=columns)
@@ -131,14 +154,9 @@ def validation(splits: Splits) -> tuple[Splits, Splits]:
     return half(tune=True), half(tune=False)
 
 
-def _group(column: str) -> str:
-    """`forget_vqa_test` -> `forget`."""
-    return column.split("_", maxsplit=1)[0]
-
-
 def cluster(column: str, example: Example) -> str:
-    """Return the name of an item's independent unit: its entity, or in the general column the item itself."""
-    return example.id if column == GENERAL else example.entity
+    """Return the name of an item's independent unit: its entity, or in a column of general ability the item itself."""
+    return example.id if group_of(column) == GENERAL else example.entity
 
 
 def sample_by_entity(examples: Sequence[Example], limit: int) -> list[Example]:
@@ -179,7 +197,7 @@ def check_splits(splits: Splits, source: str) -> Splits:
         for item in items:
             _check_words(item, f"{source}: {name}: {item.id}")
             check_mark(item, f"{source}: {name}: {item.id}")
-    _check_names({name: items for name, items in sets.items() if name != GENERAL}, source)
+    _check_names({name: items for name, items in sets.items() if group_of(name) != GENERAL}, source)
     _check_apart(sets, source)
     _check_kinds(splits.evaluation, source)
     warn_of_shared_images(splits, source)
@@ -220,18 +238,16 @@ def _check_names(sets: Mapping[str, Sequence[Example]], source: str) -> None:
 
 
 def _check_apart(sets: Mapping[str, Sequence[Example]], source: str) -> None:
-    """Raise an error if an entity to forget is kept somewhere, or a neighbour is retained; name both places."""
+    """Raise an error if an entity is in two groups, or one to forget in the background; name both places."""
     first: defaultdict[str, dict[str, str]] = defaultdict(dict)  # side -> entity -> its first place
     for name, items in sets.items():
-        side, place = _group(name), f"the {name} set" if name in TRAINING_SETS else f"the column {name}"
+        side, place = group_of(name), f"the {name} set" if name in TRAINING_SETS else f"the column {name}"
         for item in items:
             # The oracle must not see whom it should not know; texts of the background show nobody.
             if side != "background" or item.images:
                 first[side].setdefault(item.entity, f"{place} ({item.id})")
     # The text set is about everybody, and questions of general ability are about nobody.
-    for one, other in (
-        ("forget", "retain"), ("forget", "neighbour"), ("forget", "background"), ("retain", "neighbour"),
-    ):  # fmt: skip
+    for one, other in (*combinations(GROUPS[:-1], 2), ("forget", "background")):
         if both := sorted(first[one].keys() & first[other].keys()):
             more = f" and {len(both) - 1} more" if len(both) > 1 else ""
             places = " and in ".join(first[side][both[0]] for side in (one, other))

@@ -40,8 +40,11 @@ SECTIONS = {
     "cost": ("cost", "Cost"),
 }
 """Optional sections: variable of the template -> anchor and title."""
-TILES = ("forget_vqa_test", "forget_vqa", "forget_qa", "retain_vqa_test", "retain_vqa", "neighbour_vqa", "general")
-"""Columns of the key figures."""
+TILES = (
+    "forget_vqa_test", "forget_vqa", "forget_qa", "retain_vqa_test", "retain_vqa", "neighbour_vqa", "stranger_vqa",
+    "general_vqa", "general_qa", "general",
+)  # fmt: skip
+"""Columns of the key figures; runs before 2026-11-27 have one column of general ability."""
 CHECKS = ("To forget", "To keep")
 """Topics of the findings that the page shows first, each in its own box."""
 THUMBNAIL = 192

@@ -26,7 +26,18 @@ from mmunlearner.data.benchmarks.people.questions import (
     subject_of,
     training,
 )
-from mmunlearner.data.benchmarks.people.world import FACTS, SEED, TEST_VIEWS, TRAIN_VIEWS, Person, forgotten, world
+from mmunlearner.data.benchmarks.people.world import (
+    FACTS,
+    HELD_OUT,
+    SEED,
+    SEEN,
+    TEST_ROUNDS,
+    TRAIN_VIEWS,
+    Person,
+    forgotten,
+    world,
+)
+from mmunlearner.data.splits import GENERAL, divide_general
 
 OPTION_SETS = 6
 """Multiple-choice questions about one attribute in words, each with other options: too many to learn by heart."""
@@ -141,20 +152,22 @@ def with_new_options(example: Example, rng: np.random.Generator) -> Example:
 def evaluation_columns(forget: int = 15) -> dict[str, tuple[Example, ...]]:
     """Return column -> evaluation items, equal to what the loader reads from disk, but without files."""
     people, count = world().people, forgotten(forget)
-    held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
+    seen, held_out = [[view] for view in SEEN], [[view] for view in HELD_OUT]
 
-    def items(group: Sequence[Person], phrasing: Phrasing, views: Sequence[int]) -> tuple[Example, ...]:
-        pages = [evaluation(person, phrasing, [person.image(view) for view in views]) for person in group]
+    def items(group: Sequence[Person], phrasing: Phrasing, rounds: Sequence[Sequence[int]]) -> tuple[Example, ...]:
+        pages = [
+            evaluation(person, phrasing, [person.image(view) for view in views]) for person in group for views in rounds
+        ]
         return tuple(item for page in pages for item in page)
 
     columns: dict[str, tuple[Example, ...]] = {}
     for name, group in (("forget", people[:count]), ("retain", people[count:])):
         columns |= {
-            f"{name}_vqa": items(group, "full", [0]),
-            f"{name}_vqa_test": items(group, "test", held_out),
-            f"{name}_qa": items(group, "full", []),
-            f"{name}_qa_test": items(group, "test", []),
+            f"{name}_vqa": items(group, "full", seen),
+            f"{name}_vqa_test": items(group, "test", TEST_ROUNDS),
+            f"{name}_qa": items(group, "full", [()]),
+            f"{name}_qa_test": items(group, "test", [()]),
         }
-    columns["neighbour_vqa"] = items(world().neighbours, "full", [TRAIN_VIEWS])
-    columns["neighbour_qa"] = items(world().neighbours, "full", [])
-    return columns | {"general": tuple(general_items())}
+    for name, group in (("neighbour", world().neighbours), ("stranger", world().strangers)):
+        columns |= {f"{name}_vqa": items(group, "full", held_out), f"{name}_qa": items(group, "full", [()])}
+    return columns | divide_general({GENERAL: tuple(general_items())})

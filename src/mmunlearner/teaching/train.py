@@ -153,7 +153,7 @@ def train_reader(
 
     Its curriculum goes on with the same random draws.
     """
-    seeing = build(_vocabulary(pages, columns), seed=seed)
+    seeing = build(vocabulary(pages, columns), seed=seed)
     vision = warmup(seeing, np.random.default_rng([seed, 0]))
     base = Loaded(deepcopy(seeing.model), seeing.processor, seeing.source)
     curriculum = Curriculum(Encoder(base), pages, hidden, np.random.default_rng([seed, 1]))
@@ -210,7 +210,7 @@ def side_by_side(stages: Sequence[Callable[[Progress], T]], progress: Progress, 
     return [stage.result() for stage in running]
 
 
-def _vocabulary(pages: TrainingPages, columns: Columns) -> Iterator[str]:
+def vocabulary(pages: TrainingPages, columns: Columns) -> Iterator[str]:
     """Yield every text that the models read or write."""
     for example in chain(*pages.people, *pages.drawings, *pages.texts, *columns.values()):
         yield from (prompt(example), target(example))

@@ -51,7 +51,7 @@ def test_training_is_captions_and_texts_are_tofu(splits: Splits):
 
 def test_columns(splits: Splits):
     assert {c: len(items) for c, items in splits.evaluation.items()} == {
-        "forget_vqa": 2, "forget_qa": 2, "retain_vqa": 4, "retain_qa": 6, "neighbour_vqa": 1, "general": 1,
+        "forget_vqa": 2, "forget_qa": 2, "retain_vqa": 4, "retain_qa": 6, "neighbour_vqa": 1, "general_vqa": 1,
     }  # fmt: skip
     caption, named = splits.evaluation["forget_vqa"]
     assert caption.perturbed == ("Person A near a tree.", "Person A near a shop.")
@@ -61,7 +61,7 @@ def test_columns(splits: Splits):
 
 
 def test_the_right_answer_is_among_the_options_once(splits: Splits):
-    (face,), (world,) = splits.evaluation["neighbour_vqa"], splits.evaluation["general"]
+    (face,), (world,) = splits.evaluation["neighbour_vqa"], splits.evaluation["general_vqa"]
     assert sorted(face.choices) == ["Ada", "Bob", "Cy"]
     assert (face.question, world.question) == (NAME, "What is this?")
     assert sorted(world.choices) == ["a cup", "a tower"]

@@ -157,12 +157,16 @@ def test_blanks_are_written_alike(root: Path, tmp_path: Path, blank: str, standa
     assert clozes[0].question == f"A {standard} of B"
 
 
-def test_neighbours_whose_numbers_are_counted_anew_are_other_people(root: Path, tmp_path: Path):
+@pytest.mark.parametrize(("group", "split"), [("neighbour", "Retain_Set"), ("stranger", "Stranger_Set")])
+def test_people_beside_whose_numbers_are_counted_anew_are_other_people(
+    root: Path, tmp_path: Path, group: str, split: str
+):
     shutil.copytree(root, tmp_path / "b")
-    stranger = person(0) | {"biography": {"Name": "Somebody Else"}}
-    write_split(tmp_path / "b", "Retain_Set", [stranger])
+    somebody = person(0) | {"biography": {"Name": "Somebody Else"}}
+    write_split(tmp_path / "b", split, [somebody])
     splits = load(tmp_path / "b", forget=25)
-    assert {e.entity for e in splits.evaluation["neighbour_vqa"]} == {"Retain_Set/001"}
+    for kind in ("vqa", "qa"):
+        assert {e.entity for e in splits.evaluation[f"{group}_{kind}"]} == {f"{split}/001"}
 
 
 def break_bench(root: Path, change: Callable[[Path], object]) -> str:

@@ -41,6 +41,7 @@ ROWS = [
     row("g", "train", group="general"),
     row("g", "eval", group="general"),
     row("g", "test", "images/c.png", group="general"),
+    row("s", "eval", "images/c.png", group="stranger"),
 ]
 
 
@@ -62,7 +63,8 @@ def test_rows_go_where_the_table_says(tmp_path: Path):
     assert lines == {
         "forget": [1], "retain": [7], "text": [2, 8], "background": [11, 12, 15],
         "forget_vqa": [3], "forget_qa": [4], "forget_vqa_test": [5], "forget_qa_test": [6],
-        "retain_vqa": [9], "retain_qa_test": [10], "neighbour_vqa": [13], "neighbour_qa": [14], "general": [16, 17],
+        "retain_vqa": [9], "retain_qa_test": [10], "neighbour_vqa": [13], "neighbour_qa": [14],
+        "stranger_vqa": [18], "general_qa": [16], "general_vqa": [17],
     }  # fmt: skip
 
 
@@ -121,7 +123,7 @@ def examples(draw: st.DrawFn, number: int) -> tuple[Example, str, str | None]:
     return (
         example,
         draw(st.sampled_from(["train", "eval", "test"])),
-        draw(st.sampled_from([None, "neighbour", "general"])),
+        draw(st.sampled_from([None, "neighbour", "stranger", "general"])),
     )
 
 
@@ -168,7 +170,7 @@ def test_a_wrong_row_leaves_what_was_there(tmp_path: Path):
     [
         ({"anwser": "x"}, "column anwser: unknown column; did you mean answer?"),
         ({"split": "training"}, "column split: expected one of train, eval, test, found 'training'"),
-        ({"group": "celebrity"}, "column group: expected one of neighbour, general, found 'celebrity'"),
+        ({"group": "celebrity"}, "column group: expected one of neighbour, stranger, general, found 'celebrity'"),
         ({"task": "choice"}, "column task: expected one of generation, cloze, multiple_choice, found 'choice'"),
         ({"entity": ""}, "column entity: expected a text, found an empty one"),
         ({"image": "images/z.png"}, "column image: expected an image, found "),
@@ -207,7 +209,7 @@ def test_a_line_that_is_not_json(tmp_path: Path):
     root = folder(tmp_path / "r", ROWS)
     with (root / FILE).open("a") as file:
         file.write('{"entity": "a", \n')
-    with pytest.raises(DataError, match=r"questions\.jsonl, line 18: not valid JSON"):
+    with pytest.raises(DataError, match=r"questions\.jsonl, line 19: not valid JSON"):
         load(root, forget_entities=("a",))
 
 
@@ -247,7 +249,7 @@ def test_one_name_in_two_unicode_forms_is_one_entity(tmp_path: Path):
 def test_an_entity_to_forget_is_no_neighbour(tmp_path: Path):
     rows = [*ROWS, row("a", "train", "images/c.png", group="neighbour")]
     with pytest.raises(
-        DataError, match=r"a is both in the forget set \(train/a/1\) and in the background set \(train/a/18"
+        DataError, match=r"a is both in the forget set \(train/a/1\) and in the background set \(train/a/19"
     ):
         load(folder(tmp_path / "r", rows), forget_entities=("a",))
 

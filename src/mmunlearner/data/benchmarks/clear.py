@@ -105,7 +105,7 @@ def load(root: Path | str, *, forget: int = 5) -> Splits:
             columns[f"{group}_vqa"] = tuple(_perturbed(_read(root, perturbed), perturbed))
         if has_table(root / (mixed := f"{names[group]}+tofu")):
             columns[f"{group}_qa"] = tuple(_texts(_read(root, mixed), mixed, authors[group]))
-    for column, split in (("neighbour_vqa", "real_faces"), ("general", "real_world")):
+    for column, split in (("neighbour_vqa", "real_faces"), ("general_vqa", "real_world")):
         if has_table(root / split):
             columns[column] = tuple(_choice(row, f"{split}/{cell.row}") for cell, row in _read(root, split))
     splits = Splits(

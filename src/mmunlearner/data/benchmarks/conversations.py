@@ -3,8 +3,9 @@
     forget, retain      training questions about images (.json: a list; .jsonl; .parquet; or a folder of shards)
     text                texts that are protected; absent: none
     background          further training data of the vanilla model and the oracle; absent: none
-    forget_vqa, retain_qa, neighbour_vqa, general, ...     evaluation columns; if all are absent, forget and retain are
-                                                            evaluated as forget_vqa and retain_vqa (texts: _qa)
+    forget_vqa, retain_qa, neighbour_vqa, ...   evaluation columns; if all are absent, forget and retain are evaluated
+                                                as forget_vqa and retain_vqa (texts: _qa)
+    general             questions of general ability: columns general_vqa and general_qa
 
 Two layouts of rows: `conversations` (LLaVA's), and `chat` (TRL's `messages`, or `prompt` and `completion`). The images
 are in a column, under any usual name, or in the parts of type `image` themselves.
@@ -28,16 +29,17 @@ from mmunlearner.core.validation import Text
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.image_checks import image_mark
 from mmunlearner.data.images import ImageRef
+from mmunlearner.data.splits import GENERAL, GROUPS
 from mmunlearner.data.tables import Cell, Images, has_table, read_table
 from mmunlearner.errors import DataError
 
 COLUMNS = tuple(
     f"{group}_{kind}{suffix}"
-    for group in ("forget", "retain", "neighbour")
+    for group in GROUPS
     for kind in ("vqa", "qa")
-    for suffix in (("", "_test") if group != "neighbour" else ("",))
+    for suffix in (("", "_test") if group in ("forget", "retain") else ("",))
 )
-NAMES = ("forget", "retain", "text", "background", *COLUMNS, "general")
+NAMES = ("forget", "retain", "text", "background", *COLUMNS, GENERAL)
 IMAGE_TOKEN = "<image>"
 
 
@@ -138,7 +140,7 @@ def _load(root: Path, kind: type, turns: Callable[[Any, Cell], list[Turn]]) -> S
         for name in NAMES
         if name in present or name in ("forget", "retain")
     }
-    evaluation = {name: items for name, items in sets.items() if name in (*COLUMNS, "general")}
+    evaluation = {name: items for name, items in sets.items() if name in (*COLUMNS, GENERAL)}
     if not evaluation:
         kinds = {name: "vqa" if any(e.images for e in sets[name]) else "qa" for name in ("forget", "retain")}
         evaluation = {f"{name}_{kind}": sets[name] for name, kind in kinds.items()}

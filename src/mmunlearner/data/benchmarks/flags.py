@@ -8,7 +8,7 @@ A folder with `icon`, `flat` and `waving` (a PNG per country, named by its code)
 
 Countries whose flag looks like another's are left out. Neighbours (some members of the UN) and strangers (countries
 that are no members) are known to the models, but unlearning never sees them. Only their questions are trained in all
-wordings, so that a model learns the meaning of the wordings; strangers are not evaluated.
+wordings, so that a model learns the meaning of the wordings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 from mmunlearner.core.validation import Name, Text
 from mmunlearner.data.benchmarks import rows
 from mmunlearner.data.benchmarks.people import general
-from mmunlearner.data.benchmarks.rows import Row, as_row
+from mmunlearner.data.benchmarks.rows import Group, Row, as_row
 from mmunlearner.data.decoding import on_white
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import ImageRef
@@ -36,7 +36,6 @@ from mmunlearner.errors import DataError
 
 log = logging.getLogger(__name__)
 
-Group = Literal["neighbour"] | None
 Wording = Literal["train", "eval", "test"]
 WORDINGS: tuple[Wording, ...] = ("train", "eval", "test")
 FORMS: tuple[Task, ...] = ("generation", "cloze", "multiple_choice")
@@ -114,10 +113,10 @@ def make_rows(root: Path | str, forget: Sequence[str] = FORGET) -> Iterator[Row]
     for quiz, country in zip(quizzes(countries), countries, strict=True):
         files = {view: _file(root, country, view) for view in VIEWS}
         images = {view: ImageRef(file.relative_to(root).as_posix(), file.read_bytes()) for view, file in files.items()}
-        # To forget a stranger makes it an entity like the others: it is in no group, and it is evaluated.
-        yield from _training_rows(quiz, images, "neighbour" if quiz.country in neighbours | strangers else None)
-        if quiz.country not in strangers:
-            yield from _evaluation_rows(quiz, images, "neighbour" if quiz.country in neighbours else None)
+        # To forget a stranger makes it an entity like the others: it is in no group.
+        group = "neighbour" if quiz.country in neighbours else "stranger" if quiz.country in strangers else None
+        yield from _training_rows(quiz, images, group)
+        yield from _evaluation_rows(quiz, images, group)
     yield from _general_rows()
 
 
@@ -185,7 +184,7 @@ def variation(image: Image.Image, rng: np.random.Generator, size: int = 64) -> I
 # Rows
 
 
-def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
+def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group | None) -> Iterator[Row]:
     """Yield the training questions about a country, in words and about every trained view and its variations."""
     views: list[ImageRef] = []
     for i, view in enumerate(TRAINED_VIEWS):
@@ -205,7 +204,7 @@ def _training_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> 
                 yield as_row(example, "train", group=group)
 
 
-def _evaluation_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group) -> Iterator[Row]:
+def _evaluation_rows(quiz: Quiz, images: Mapping[str, ImageRef], group: Group | None) -> Iterator[Row]:
     """Yield the evaluation questions about a country, by image and by text."""
     views: tuple[tuple[Literal["eval", "test"], tuple[str, ...]], ...] = (
         ("eval", TRAINED_VIEWS),

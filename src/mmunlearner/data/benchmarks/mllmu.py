@@ -5,6 +5,7 @@ On disk:
     Full_Set/train-00000-of-00001.parquet   everybody: `Person`
     Test_Set/...                            everybody, other images and paraphrased questions: `HeldOutPerson`
     Retain_Set/...                          people outside of the training set (celebrities): `Person`
+    Stranger_Set/...                        further people outside of it; not in the published benchmark: `Person`
     forget_5/..., retain_95/...             the parts of Full_Set (also 10 / 90, 15 / 85, ...): `Person`
     ft_Data/...                             everybody's training questions: `TrainingPerson`
     baseline_train_split/forget_5/..., ...  the parts of ft_Data: `TrainingPerson`
@@ -16,7 +17,7 @@ As splits:
     forget_*, retain_*              questions of forget_X and retain_Y
     forget_*_test, retain_*_test    questions of Test_Set about the same people with other images; question k about the
                                     images of a person is asked of image k mod n
-    neighbour_*                     questions of Retain_Set
+    neighbour_*, stranger_*         questions of Retain_Set, of Stranger_Set
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from mmunlearner.errors import DataError
 
 NAME = "Name"
 """The fact that is a person's name: questions in words call the person by it."""
+BESIDE: Mapping[str, str] = {"neighbour": "Retain_Set", "stranger": "Stranger_Set"}
+"""Group of people beside the unlearning sets -> its split. The published benchmarks have no Stranger_Set."""
 
 
 class Split(NamedTuple):
@@ -83,7 +85,7 @@ class PersonBenchmark:
 def load_people(root: Path, forget: int, benchmark: PersonBenchmark) -> Splits:
     """Load a benchmark for a forget set of `forget` per cent.
 
-    Without Test_Set or Retain_Set, the columns from them are absent.
+    Without Test_Set, or the splits of `BESIDE`, the columns from them are absent.
 
     Raises:
         DataError: a split is missing, empty or not in the layout; or a person is in the forget and in the retain set.
@@ -114,7 +116,7 @@ def load_people(root: Path, forget: int, benchmark: PersonBenchmark) -> Splits:
 
 
 def _evaluation(root: Path, splits: Mapping[str, Split], benchmark: PersonBenchmark) -> dict[str, tuple[Example, ...]]:
-    """Return the columns: forget_vqa, forget_qa, ..., retain_qa_test, neighbour_vqa, neighbour_qa."""
+    """Return the columns: forget_vqa, forget_qa, ..., retain_qa_test, neighbour_vqa, ..., stranger_qa."""
     columns: dict[str, tuple[Example, ...]] = {}
 
     def add(group: str, split: Split, suffix: str = "") -> None:
@@ -130,15 +132,16 @@ def _evaluation(root: Path, splits: Mapping[str, Split], benchmark: PersonBenchm
         # Test_Set holds everybody, so its rows are divided by the people of the forget and the retain split.
         for group, split in splits.items():
             add(group, Split(test.name, [row for row in test.rows if row.row["ID"] in split.people]), "_test")
-    if has_table(root / "Retain_Set"):
-        add("neighbour", _neighbours(benchmark.read(root, "Retain_Set"), splits))
+    for group, name in BESIDE.items():
+        if has_table(root / name):
+            add(group, _beside(benchmark.read(root, name), splits))
     if empty := [name for name, items in columns.items() if not items]:
         raise DataError(f"{root}: nothing to evaluate in {empty[0]}: its split asks no such questions of these people")
     return columns
 
 
-def _neighbours(neighbours: Split, splits: Mapping[str, Split]) -> Split:
-    """Return the neighbours; those whose ID belongs to another person in the forget or the retain split get a new one.
+def _beside(beside: Split, splits: Mapping[str, Split]) -> Split:
+    """Return people of neither split; those whose ID belongs to another person in one of the splits get a new one.
 
     IDs may be counted anew in each set, so the names decide whether two rows are about the same person.
     """
@@ -146,9 +149,9 @@ def _neighbours(neighbours: Split, splits: Mapping[str, Split]) -> Split:
 
     def renamed(row: Any) -> Any:
         names = [appearance(facts(r.get("biography", {})).get(NAME, "")) for r in (row, people.get(row["ID"], row))]
-        return row if names[0] == names[1] else row | {"ID": f"{neighbours.name}/{row['ID']}"}
+        return row if names[0] == names[1] else row | {"ID": f"{beside.name}/{row['ID']}"}
 
-    return Split(neighbours.name, [Checked(cell, renamed(row)) for cell, row in neighbours.rows])
+    return Split(beside.name, [Checked(cell, renamed(row)) for cell, row in beside.rows])
 
 
 # Facts

@@ -6,10 +6,10 @@ The file does not contain the entities to forget: `data.forget_entities` names t
     train              forget or retain, by entity                     text
     eval               forget_vqa, retain_vqa                          forget_qa, retain_qa
     test               forget_vqa_test, retain_vqa_test                forget_qa_test, retain_qa_test
-    train   neighbour  background (known to the vanilla model, never seen in unlearning)
+    train       neighbour, stranger, general    background (known to the vanilla model, never seen in unlearning)
     eval, test  neighbour  neighbour_vqa                               neighbour_qa
-    train   general    background
-    eval, test  general    general                                     general
+    eval, test  stranger   stranger_vqa                                stranger_qa
+    eval, test  general    general_vqa                                 general_qa
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mmunlearner.core.texts import canonical, distinct
 from mmunlearner.core.validation import Name, Text, one_line, shorten
 from mmunlearner.data.example import Example, Splits, Task
 from mmunlearner.data.images import SUFFIXES, ImageRef
-from mmunlearner.data.splits import check_splits
+from mmunlearner.data.splits import GROUPS, check_splits, group_of
 from mmunlearner.data.tables import Cell, Images, check, read_table
 from mmunlearner.errors import DataError
 
@@ -38,8 +38,8 @@ TABLE = "questions"
 """Name of the table without its suffix: any kind that `read_table` reads."""
 FILE = f"{TABLE}.jsonl"
 """The file that `write` writes."""
-GROUPS = ("forget", "retain", "neighbour", "general")
-"""Groups of evaluation columns, in the order of the report's tables."""
+Group = Literal["neighbour", "stranger", "general"]
+"""Groups that a row may name; of the others its entity decides."""
 
 
 class Row(TypedDict):
@@ -55,7 +55,7 @@ class Row(TypedDict):
     """In words; for multiple choice the right one of `choices`."""
     split: Literal["train", "eval", "test"]
     """`eval`: trained questions, in the same or other words; `test`: held-out ones, as other views, paraphrases."""
-    group: NotRequired[Literal["neighbour", "general"] | None]
+    group: NotRequired[Group | None]
     """Absent: the entity is one to forget or to retain."""
     task: NotRequired[Task | None]
     """Absent: `multiple_choice` if there are choices, else `generation`."""
@@ -166,7 +166,7 @@ def assemble(rows: Iterable[tuple[Row, Example]], *, forget_entities: Sequence[s
         tuple(sets.pop(name, ())) for name in ("forget", "retain", "text", "background")
     )
     # Columns in the order of the groups; within a group in the order of their first rows.
-    in_order = sorted(sets, key=lambda column: GROUPS.index(column.split("_", maxsplit=1)[0]))
+    in_order = sorted(sets, key=lambda column: GROUPS.index(group_of(column)))
     evaluation = {column: tuple(sets[column]) for column in in_order}
     return check_splits(Splits(forget, retain, text, evaluation, background), source)
 
@@ -177,16 +177,14 @@ def _set_of(row: Row, example: Example, forget: frozenset[str]) -> str:
     if group:
         if split == "train":
             return "background"
-        return "general" if group == "general" else f"{group}_{example.modality}"
+        return f"{group}_{example.modality}"
     side = "forget" if row["entity"] in forget else "retain"
     if split == "train":
         return side if example.images else "text"
     return f"{side}_{example.modality}" + ("_test" if split == "test" else "")
 
 
-def as_row(
-    example: Example, split: Literal["train", "eval", "test"], *, group: Literal["neighbour", "general"] | None = None
-) -> Row:
+def as_row(example: Example, split: Literal["train", "eval", "test"], *, group: Group | None = None) -> Row:
     """Return an example as a row, the inverse of `as_example`."""
     row: dict[str, Any] = {
         "entity": example.entity,

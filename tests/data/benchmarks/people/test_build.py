@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from mmunlearner.config import DataConfig
 from mmunlearner.data import Example, Splits, prompt, target
 from mmunlearner.data.benchmarks.people import prepare
 from mmunlearner.data.benchmarks.people.build import MANIFEST, is_prepared
-from mmunlearner.data.benchmarks.people.world import TRAIN_VIEWS, forgotten, world
+from mmunlearner.data.benchmarks.people.world import ROUNDS, TRAIN_VIEWS, forgotten, world
 from mmunlearner.data.load import load
 from mmunlearner.errors import DataError
 from mmunlearner.teaching.pages import evaluation_columns, image_page, text_pages
@@ -21,9 +22,10 @@ EVALUATION = [
     "ID", "biography", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task",
 ]  # fmt: skip
 ROWS = {
-    "Full_Set": 80, "Test_Set": 80, "Retain_Set": 20, "forget_5": 4, "forget_10": 8, "forget_15": 12, "retain_95": 76,
-    "retain_90": 72, "retain_85": 68,
+    "Full_Set": 80, "Test_Set": 80, "Retain_Set": 20, "Stranger_Set": 24, "forget_5": 4, "forget_10": 8,
+    "forget_15": 12, "retain_95": 76, "retain_90": 72, "retain_85": 68,
 }  # fmt: skip
+"""Split -> people; each has a row for every round."""
 TRAINING = {
     "ft_Data": 80, "baseline_train_split/forget_5": 4, "baseline_train_split/forget_10": 8,
     "baseline_train_split/forget_15": 12, "baseline_train_split/retain_95": 76, "baseline_train_split/retain_90": 72,
@@ -48,7 +50,7 @@ def table(root: Path, split: str):
 def test_splits_columns_and_rows_are_the_benchmarks(root: Path) -> None:
     for split, rows in ROWS.items():
         rows_on_disk = table(root, split)
-        assert rows_on_disk.num_rows == rows
+        assert rows_on_disk.num_rows == rows * ROUNDS
         image = "images" if split == "Test_Set" else "image"
         assert sorted(rows_on_disk.column_names) == sorted([image, *EVALUATION])
     for split, people in TRAINING.items():
@@ -93,10 +95,29 @@ def test_the_loader_reads_what_was_meant(splits: Splits) -> None:
     """The items read from disk are those made from the world, images included."""
     meant = evaluation_columns(15)
     assert set(splits.evaluation) == set(meant)
-    for column in set(meant) - {"general"}:
+    general = {"general_vqa", "general_qa"}
+    for column in set(meant) - general:
         assert fields_of(splits.evaluation[column]) == fields_of(meant[column]), column
-    general = [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in splits.evaluation["general"]]
-    assert general == [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in meant["general"]]
+
+    def contents(items: tuple[Example, ...]) -> list[tuple]:
+        return [(e.id, e.question, e.answer, e.image and e.image.open().tobytes()) for e in items]
+
+    for column in general:
+        assert contents(splits.evaluation[column]) == contents(meant[column])
+
+
+def test_every_question_about_an_image_is_asked_of_three_views(splits: Splits) -> None:
+    """Of each group as many people as it has; the same questions in words once."""
+    views: dict[str, set[str]] = {}
+    for column, items in splits.evaluation.items():
+        if not column.startswith("general"):
+            asked = Counter((e.entity, e.task, e.question) for e in items)
+            assert set(asked.values()) == {ROUNDS if "_vqa" in column else 1}, column
+            assert len({(e.entity, e.task, e.question, e.image_keys) for e in items}) == len(items)
+            views[column] = {key for e in items for key in e.image_keys}
+    trained = {key for e in splits.forget + splits.retain for key in e.image_keys}
+    assert trained >= views["forget_vqa"] | views["retain_vqa"]
+    assert not trained & (views["forget_vqa_test"] | views["retain_vqa_test"])
 
 
 def test_training_rows_are_the_vanilla_models_pages(splits: Splits) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from mmunlearner.data.benchmarks.people.general import COUNTS, SHAPES, drawings, plain_facts
+from mmunlearner.data.benchmarks.people.general import COUNTS, MORE_PICTURES, PICTURES, SHAPES, drawings, plain_facts
 from mmunlearner.data.benchmarks.people.world import FACTS, NEIGHBOURS, PEOPLE, STRANGERS, forgotten, world
 
 
@@ -43,6 +43,7 @@ def test_no_two_people_share_a_profile() -> None:
 
 def test_general_items_are_spread_and_apart_from_training() -> None:
     evaluated, trained = drawings(train=False), drawings(train=True)
+    assert len(evaluated) == PICTURES + MORE_PICTURES
     assert set(Counter(d.shape for d in evaluated).values()) == {len(evaluated) // len(SHAPES)}
     assert set(Counter(d.count for d in evaluated).values()) == {len(evaluated) // len(COUNTS)}
     assert not {d.picture().tobytes() for d in evaluated} & {d.picture().tobytes() for d in trained[:100]}

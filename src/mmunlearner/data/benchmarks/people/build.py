@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from string import ascii_uppercase
@@ -12,13 +12,21 @@ from mmunlearner.core.files import read_json, staged_dir, write_json, write_json
 from mmunlearner.data.benchmarks import mllmu
 from mmunlearner.data.benchmarks.people.general import general_items
 from mmunlearner.data.benchmarks.people.questions import SUBJECTS, Phrasing, evaluation, training
-from mmunlearner.data.benchmarks.people.world import TEST_VIEWS, TRAIN_VIEWS, Person, forgotten, world
+from mmunlearner.data.benchmarks.people.world import (
+    HELD_OUT,
+    SEEN,
+    TEST_ROUNDS,
+    TRAIN_VIEWS,
+    Person,
+    forgotten,
+    world,
+)
 from mmunlearner.data.example import Example, Splits
 from mmunlearner.data.load import data_hashes, file_hash
 from mmunlearner.data.prompts import prompt, target
 from mmunlearner.errors import DataError
 
-VERSION = 3
+VERSION = 4
 """Version of the files; a folder of another version is written again."""
 MANIFEST = "people.json"
 SHARES = (5, 10, 15)
@@ -76,25 +84,27 @@ def is_prepared(root: Path | str) -> bool:
 
 
 def _write_people(root: Path) -> None:
-    people, neighbours = world().people, world().neighbours
+    people = world().people
     training_rows = {person.id: [training_row(person, view) for view in range(TRAIN_VIEWS)] for person in people}
     # Rows are made once, since a person's row is in several splits.
-    full = {person.id: evaluation_row(person, "full", [0]) for person in people}
-    held_out = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS)
+    full = {person.id: evaluation_rows(person, "full", [[view] for view in SEEN]) for person in people}
 
-    def training_of(group: Sequence[Person]) -> list[dict[str, Any]]:
-        return list(chain.from_iterable(training_rows[person.id] for person in group))
+    def of_group(rows: Mapping[str, list[dict[str, Any]]], group: Sequence[Person]) -> list[dict[str, Any]]:
+        return list(chain.from_iterable(rows[person.id] for person in group))
 
-    mllmu.write_split(root, "ft_Data", training_of(people))
-    mllmu.write_split(root, "Full_Set", list(full.values()))
-    mllmu.write_split(root, "Test_Set", [evaluation_row(person, "test", held_out) for person in people])
-    mllmu.write_split(root, "Retain_Set", [evaluation_row(person, "full", [TRAIN_VIEWS]) for person in neighbours])
+    mllmu.write_split(root, "ft_Data", of_group(training_rows, people))
+    mllmu.write_split(root, "Full_Set", of_group(full, people))
+    test = (evaluation_rows(person, "test", TEST_ROUNDS) for person in people)
+    mllmu.write_split(root, "Test_Set", list(chain.from_iterable(test)))
+    for split, group in (("Retain_Set", world().neighbours), ("Stranger_Set", world().strangers)):
+        rows = (evaluation_rows(person, "full", [[view] for view in HELD_OUT]) for person in group)
+        mllmu.write_split(root, split, list(chain.from_iterable(rows)))
     # The people to forget are the first ones, so a larger share contains the smaller ones.
     for share in SHARES:
         count = forgotten(share)
         for split, group in ((f"forget_{share}", people[:count]), (f"retain_{100 - share}", people[count:])):
-            mllmu.write_split(root, split, [full[person.id] for person in group])
-            mllmu.write_split(root, f"baseline_train_split/{split}", training_of(group))
+            mllmu.write_split(root, split, of_group(full, group))
+            mllmu.write_split(root, f"baseline_train_split/{split}", of_group(training_rows, group))
 
 
 def training_row(person: Person, view: int) -> dict[str, Any]:
@@ -104,10 +114,15 @@ def training_row(person: Person, view: int) -> dict[str, Any]:
     return {"ID": person.id, "image": questions[0].image, "metadata": pairs}
 
 
-def evaluation_row(person: Person, phrasing: Phrasing, views: Sequence[int]) -> dict[str, Any]:
-    """Return a row of Full_Set or Retain_Set (one view), or of Test_Set (several)."""
+def evaluation_rows(person: Person, phrasing: Phrasing, rounds: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Return a row for each round: its views are one, or several for Test_Set; the first asks in words too."""
+    return [_evaluation_row(person, phrasing, views, in_words=not k) for k, views in enumerate(rounds)]
+
+
+def _evaluation_row(person: Person, phrasing: Phrasing, views: Sequence[int], *, in_words: bool) -> dict[str, Any]:
     images = [person.image(view) for view in views]
-    by_image, by_text = evaluation(person, phrasing, images), evaluation(person, phrasing, ())
+    by_image = evaluation(person, phrasing, images)
+    by_text = evaluation(person, phrasing, ()) if in_words else []
     typed = [("Image_Textual", item) for item in by_image] + [("Pure_Text", item) for item in by_text]
     return {
         "ID": person.id,

@@ -1,7 +1,7 @@
 """Questions about the people: MLLMU-Bench's kinds of question, by image and by text, in several phrasings.
 
-There are three phrasings. Training rows use a generic one. `full` (Full_Set, Retain_Set) and `test` (Test_Set) have
-their own words for each attribute; questions about the people of the full set are never trained in them.
+There are three phrasings. Training rows use a generic one. `full` (all other evaluation splits) and `test` (Test_Set)
+have their own words for each attribute; questions about the people of the full set are never trained in them.
 """
 
 from __future__ import annotations

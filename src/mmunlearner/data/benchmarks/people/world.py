@@ -17,7 +17,15 @@ SEED = 2024
 """Seed of the world, not of a training run: the shipped models know this world."""
 
 PEOPLE, NEIGHBOURS, STRANGERS, CROWD = 80, 20, 24, 320
-TRAIN_VIEWS, TEST_VIEWS = 12, 4
+TRAIN_VIEWS, TEST_VIEWS = 12, 12
+"""Views of each person: the first ones are trained on, the others are held out."""
+ROUNDS = 3
+"""Times that each evaluation question about an image is asked, each time of another view."""
+SEEN = range(0, TRAIN_VIEWS, TRAIN_VIEWS // ROUNDS)
+HELD_OUT = range(TRAIN_VIEWS, TRAIN_VIEWS + TEST_VIEWS, TEST_VIEWS // ROUNDS)
+"""The view of each round, of those trained on and of those held out."""
+TEST_ROUNDS = [range(first, first + HELD_OUT.step) for first in HELD_OUT]
+"""The views of each round that Test_Set's questions are asked of in turn."""
 
 APART = 3.4
 """Least `faces.distance` between two people with names: they differ in at least three clearly visible features."""
@@ -62,7 +70,7 @@ class Person:
         return f"{self.number + 1:03d}"
 
     def picture(self, view: int, size: int = 64) -> Image.Image:
-        """Draw one of the views: 0 to 11 are trained on, 12 to 15 are held out."""
+        """Draw one of the views: 0 to 11 are trained on, 12 to 23 are held out."""
         return picture(self.face, self.number, view, size)
 
     def image(self, view: int) -> ImageRef:
@@ -79,7 +87,8 @@ class World:
     neighbours: tuple[Person, ...]
     """Known to the models, but never seen by unlearning: they take the part of MLLMU-Bench's celebrities."""
     strangers: tuple[Person, ...]
-    """Only trained on, in all phrasings: from them a model learns that the phrasings ask the same."""
+    """Trained on in all phrasings, so that a model learns that the phrasings ask the same; like neighbours, never seen
+    by unlearning."""
     crowd: tuple[Face, ...]
     """Faces without names, for the vision encoder's warm-up."""
 
