@@ -1,7 +1,7 @@
 """What relearning brings back: unlearned models beside the oracle, attacked alike; a table and a picture.
 
 `python -m bench.relearning --models A B --oracle O --data-fold 12a --out FILE.json`. Attacks that FILE has already are
-not made again, so that a killed command goes on and models can be added.
+not made again, so that a killed command goes on and models can be added; a model is known by its name there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import torch
 from matplotlib.figure import Figure
 
 from mmunlearner import data
-from mmunlearner.audit import Attack, Attacker, Curve, Measurement, halves, relearn, returned
-from mmunlearner.audit.relearning import LEVELS, SEEN, UNSEEN, retained
+from mmunlearner.audit import Attack, Attacker, Curve, Measurement, halves, relearn, returned, rounded
+from mmunlearner.audit.relearning import COLUMNS, LEVELS, RETAINED, SEEN, UNSEEN, retained
 from mmunlearner.config import DataConfig
 from mmunlearner.core.files import read_json, write_json, write_text
 from mmunlearner.data.benchmarks.people import prepare
+from mmunlearner.evaluate import quick_scores
 from mmunlearner.models import load
 
+ROUNDED = "4 bits"
 Record = dict[str, Any]
 """An attack on a model: model, fold, attack, rate, points."""
 
@@ -74,22 +76,37 @@ def measure(
             continue
         model = model or load(source, device="cpu")
         points = [asdict(p) for p in relearn(model, attack, evaluation, Attacker(learning_rate=rate, steps=steps))]
-        records.append(key | {"points": points})
-        write_json(out, records)
-        print(name, attack.name, rate, points[-1], flush=True)
+        _add(records, key | {"points": points}, out)
+    key = {"model": name, "fold": fold, "attack": ROUNDED}
+    if not any(key.items() <= record.items() for record in records):
+        items = {column: evaluation[column] for column in COLUMNS}
+        scores = quick_scores(rounded(model or load(source, device="cpu"), 4), items)
+        point = asdict(Measurement(0, {}, {column: score.value for column, score in scores.items()}))
+        _add(records, key | {"rate": 0.0, "points": [point]}, out)
 
 
-def curves_of(records: Sequence[Record], model: str, rate: float, *, of_halves: bool = True) -> list[Curve]:
-    """Return the curves of a model's attacks at a rate: those on halves, or the one on retained people."""
-    chosen = [r for r in records if r["model"] == model and r["rate"] == rate]
-    chosen = [r for r in chosen if r["attack"].endswith("half") == of_halves]
+def _add(records: list[Record], record: Record, out: Path) -> None:
+    records.append(record)
+    write_json(out, records)
+    print(record["model"], record["attack"], record["rate"], record["points"][-1], flush=True)
+
+
+def curves_of(records: Sequence[Record], model: str, rate: float) -> list[Curve]:
+    """Return the curves of a model's attacks by halves at a rate."""
+    chosen = [r for r in records if r["model"] == model and r["rate"] == rate and r["attack"].endswith("half")]
     return [[Measurement(**point) for point in record["points"]] for record in chosen]
+
+
+def last_of(records: Sequence[Record], model: str, attack: str) -> str:
+    """Return seen / unseen at the end of another attack on a model."""
+    points = [record["points"][-1] for record in records if record["model"] == model and record["attack"] == attack]
+    return " / ".join(f"{100 * points[0]['others'][column]:.0f}" for column in COLUMNS) if points else "-"
 
 
 def table(records: Sequence[Record]) -> str:
     """Return a table in Markdown: others seen / unseen, after how many steps, at each level of learning."""
     models = list(dict.fromkeys(record["model"] for record in records))
-    heads = ["model", "rate", "before", *(f"at {level:.0%}: step: others" for level in LEVELS), "retained alone"]
+    heads = ["model", "rate", "before", *(f"at {level:.0%}: step: others" for level in LEVELS), RETAINED, ROUNDED]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for rate in sorted({record["rate"] for record in records}):
         for model in models:
@@ -102,8 +119,7 @@ def table(records: Sequence[Record]) -> str:
                 value = returned(attacked, level)
                 seen, unseen = (100 * value.others[name] for name in (SEEN, UNSEEN)) if value else (0.0, 0.0)
                 cells.append(f"{value.steps:.1f}: {seen:.0f} / {unseen:.0f}" if value else "-")
-            alone = [curve[-1] for curve in curves_of(records, model, rate, of_halves=False)]
-            cells.append(" / ".join(f"{100 * alone[0].others[name]:.0f}" for name in (SEEN, UNSEEN)) if alone else "-")
+            cells += [last_of(records, model, attack) for attack in (RETAINED, ROUNDED)]
             lines.append(f"| {model} | {rate:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -111,7 +127,7 @@ def table(records: Sequence[Record]) -> str:
 def plot(records: Sequence[Record], fold: str) -> str:
     """Draw as SVG what others regain against what is learned, and what is learned against steps; a line per model."""
     records = [record for record in records if record["fold"] == fold]
-    rates = sorted({record["rate"] for record in records})
+    rates = sorted({record["rate"] for record in records} - {0.0})
     figure = Figure(figsize=(10, 3.6 * len(rates)), layout="constrained")
     for row, rate in zip(figure.subplots(len(rates), 2, squeeze=False), rates, strict=True):
         for number, model in enumerate(dict.fromkeys(record["model"] for record in records)):

@@ -27,6 +27,7 @@ from mmunlearner.unlearn.sampler import StepSampler
 
 SEEN, UNSEEN = "forget_vqa", "forget_vqa_test"
 COLUMNS = (SEEN, UNSEEN)
+RETAINED = "retained alone"
 LEVELS = (0.35, 0.7, 0.97)
 """Accuracies on the seen images of the learned half at which models are compared."""
 
@@ -100,7 +101,7 @@ def halves(splits: Splits, *, seed: int = 0) -> tuple[Attack, Attack]:
 
 def retained(splits: Splits) -> Attack:
     """Return the attack that teaches retained entities alone: fine-tuning by somebody who means no harm."""
-    return Attack("retained alone", splits.retain, frozenset())
+    return Attack(RETAINED, splits.retain, frozenset())
 
 
 def relearn(
