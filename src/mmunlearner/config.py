@@ -33,6 +33,7 @@ Part = Literal["vision", "projector", "language"]
 DType = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "int8", "nf4"]
 Scoring = Literal["package", "released"]
+ChoosingRule = Literal["distortion", "distance"]
 Attention = Literal["auto", "sdpa", "eager", "flex_attention"]
 
 
@@ -223,10 +224,11 @@ class MethodConfig:
     train: Annotated[Mapping[str, object], PartOf(TrainConfig)] = field(default_factory=dict)
     """Options that differ from the recipe's `train` (e.g. learning_rate)."""
     trials: tuple[Annotated[Mapping[str, float], BeforeValidator(flatten_trial)], ...] = ()
-    """Settings to try on the validation half, training options and the method's: `{learning_rate: 1e-4, bound: 2}`, or
-    `{train: {...}, options: {...}}` where both have an option of the same name; empty: no tuning."""
+    """Settings to try on the choosing folds, or else on the validation half; training options and the method's:
+    `{learning_rate: 1e-4, bound: 2}`, or `{train: {...}, options: {...}}` where both have an option of the same name;
+    empty: no tuning."""
     family: str = ""
-    """Rows of one family are variants: the best on the validation half stands for the family."""
+    """Rows of one family are variants: the best of them, by the same rule as for trials, stands for the family."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,8 @@ class RunConfig:
     """Budget of the unlearning methods."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     trial_limit: Count = 0
-    """At most so many items of each column of the validation half judge a trial, spread over the entities; 0: all."""
+    """At most so many items of each column judge a trial, spread over the entities; 0: all of the validation half, or of
+    a choosing fold."""
     methods: Annotated[dict[str, MethodConfig], AfterValidator(check_folder_names)] = field(default_factory=dict)
     """Models to make and compare: name -> method; the name is that of a folder."""
     bounds: dict[str, Percent] = field(default_factory=dict)
@@ -296,10 +299,23 @@ class RunConfig:
     folds: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
     """Folds (`data.fold`) to repeat the run for, each in OUT/NAME/FOLD; `{fold}` in `model.oracle` stands for its name.
     The report is over the items of all folds."""
+    choosing_folds: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
+    """Folds on which the methods' trials are made, in OUT/NAME/choosing/FOLD, with the first of the seeds: one setting of
+    each method is chosen over all of them, and it alone runs on `folds`, where every item is scored. Empty: trials are
+    judged on a validation half of each run."""
+    choosing_rule: ChoosingRule = "distortion"
+    """Choice among trials. `distortion`: of those whose forgetting is within a standard error of the oracle's (without an
+    oracle: of guessing), the one that changes least of what the model computes for retained questions. `distance`: the
+    smallest sum of missed forgetting and lost accuracy."""
     seeds: Annotated[tuple[Seed, ...], SPLIT_AT_COMMAS] = ()
     """Seeds to repeat the run with, in place of `seed`; each in a folder of its own, with one report over all."""
     jobs: Count = 0
     """Models made at the same time, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
+
+    @property
+    def only_chooses(self) -> bool:
+        """True for the run of one choosing fold: it makes trials, all its items judge, and it reports nothing."""
+        return not self.folds and not self.seeds and self.data.fold in self.choosing_folds
 
     @property
     def finetune_lora(self) -> LoraConfig:

@@ -26,8 +26,8 @@ NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """Errors of the reader of YAML: `!!int x` is a ValueError, lists in thousands of lists are a RecursionError."""
 NOT_CONTENT = frozenset(
     {
-        "name", "out", "jobs", "bounds", "grid", "folds", "seeds", "evaluate.batch_size", "methods.*.title",
-        "methods.*.role", "methods.*.family",
+        "name", "out", "jobs", "bounds", "grid", "folds", "choosing_folds", "seeds", "evaluate.batch_size",
+        "methods.*.title", "methods.*.role", "methods.*.family",
         *(f"model.{option}" for option in ("device", "device_map", "attention", "trust_remote_code")),
         *(
             f"{group}.{option}"

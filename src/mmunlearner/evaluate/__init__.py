@@ -1,8 +1,8 @@
 """Answers of a model, their scores with uncertainty, and the gate that allows or forbids claims.
 
 Scores come from saved answers alone, so this half imports no torch (`metrics`, `scores`, `clear`, `judge`, `lmms`).
-What asks a model is imported at its first use: `evaluate_model` and `quick_scores` of `answer`, `inquiry` and `replies`
-of `dialogue`.
+What asks a model is imported at its first use: `evaluate_model`, `quick_answers` and `quick_scores` of `answer`,
+`inquiry` and `replies` of `dialogue`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from mmunlearner.evaluate.scores import (
 
 # Editors and type checkers find the definition here; at run time `__getattr__` below does it.
 if TYPE_CHECKING:
-    from mmunlearner.evaluate.answer import evaluate_model, quick_scores
+    from mmunlearner.evaluate.answer import evaluate_model, quick_answers, quick_scores
     from mmunlearner.evaluate.dialogue import Reply, inquiry, replies
 
 _ASKING = {
     "Reply": "dialogue",
     "evaluate_model": "answer",
     "inquiry": "dialogue",
+    "quick_answers": "answer",
     "quick_scores": "answer",
     "replies": "dialogue",
 }
@@ -50,6 +51,7 @@ __all__ = [
     "evaluate_model",
     "inquiry",
     "memorisation_gate",
+    "quick_answers",
     "quick_scores",
     "read_columns",
     "replies",

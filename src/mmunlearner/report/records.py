@@ -27,11 +27,26 @@ class StopCheck(TypedDict):
 
 
 class Trial(TypedDict):
-    """Settings that were tried."""
+    """Settings that were tried; of files of earlier versions, `settings` and `objective` alone."""
 
     settings: Mapping[str, float]
     objective: float
-    """Distance to the goal, on the validation half."""
+    """Distance to the goal: missed forgetting and lost accuracy, on the items that judge; a mean over choosing folds."""
+    accuracy: NotRequired[Mapping[str, float]]
+    """Column -> accuracy, also of columns that do not judge; absent over several folds."""
+    gaps: NotRequired[Mapping[str, Mapping[str, list[float]]]]
+    """What is to be forgotten -> entity -> the model's score minus its target's, of each item."""
+    excess: NotRequired[NotNegative]
+    """Distance of what is to be forgotten from its target, beyond one standard error: 0 within noise."""
+    distortion: NotRequired[NotNegative]
+    """Change of what the model computes for retained questions, a mean over its parts, and over choosing folds."""
+    distortions: NotRequired[Mapping[str, NotNegative]]
+    """The same by part: image features, questions about images, questions in words."""
+    folds: NotRequired[Mapping[str, Mapping[str, Any]]]
+    """Choosing fold -> its own record."""
+    chosen: NotRequired[bool]
+    seconds: NotRequired[NotNegative]
+    peak_memory_bytes: NotRequired[WholeNumber]
 
 
 class Tuning(TypedDict):

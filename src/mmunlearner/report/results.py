@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmunlearner.config import MaskConfig, Scoring
+from mmunlearner.config import ChoosingRule, MaskConfig, Scoring
 from mmunlearner.core.files import read_json, write_json
 from mmunlearner.core.recipes import plain
 from mmunlearner.core.records import check_record, read_record, read_records
@@ -133,6 +133,12 @@ class Results:
     """Entities that were to be forgotten; 0: unknown."""
     judged: frozenset[str] = frozenset()
     """Ids of the items that settings were chosen by; `scores` leave them out."""
+    choosing_rule: ChoosingRule | None = None
+    """Rule by which settings were chosen; None in files of earlier versions, which took the smallest distance."""
+    choosing_folds: tuple[str, ...] = ()
+    """Folds that chose the settings; empty: a validation half of the run did, if any."""
+    folds: tuple[str, ...] = ()
+    """Folds that the scores are of; empty: there is one set to forget."""
     findings: tuple[str, ...] = ()
     """Notes that the run wrote itself; the report computes its own findings."""
     gallery: tuple[GalleryEntry, ...] = ()

@@ -50,6 +50,10 @@ def check(config: RunConfig, *, installed: bool = True) -> RunConfig:
             "model.vanilla: no model to unlearn; name a directory or a hub id, or a model.base to train"
         )  # fmt: skip
     _check_names(config)
+    if config.choosing_folds and not config.folds and not config.only_chooses:
+        raise ConfigError(
+            f"choosing_folds {', '.join(config.choosing_folds)}: no fold is left for the report; name some with folds"
+        )
     adapter = make_adapter(model.lora, model.adapter)
     for name, method in config.methods.items():
         try:

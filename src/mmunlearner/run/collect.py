@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
-from mmunlearner.config import MaskConfig, MethodConfig, Part
+from mmunlearner.config import ChoosingRule, MaskConfig, MethodConfig, Part
 from mmunlearner.core.files import read_json, write_bytes
 from mmunlearner.core.names import resolve_name
 from mmunlearner.core.recipes import plain
@@ -27,6 +27,7 @@ from mmunlearner.methods import METHODS, resolve
 from mmunlearner.report import results
 from mmunlearner.report.records import Cost, MaskStatistics, Training
 from mmunlearner.report.results import Column, GalleryEntry, Model, Results
+from mmunlearner.run.choice import Choice, chosen_settings, rank
 from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
 from mmunlearner.run.validation import answers, chance, validation_items
@@ -59,10 +60,11 @@ class _Evidence:
     """Of both halves: all of them were unlearned."""
 
 
-def collect(run: RunDir, repetitions: Sequence[RunDir] = ()) -> Path:
+def collect(run: RunDir, repetitions: Sequence[RunDir] = (), choice: Choice | None = None) -> Path:
     """Write results.json. Its scores leave out the validation half, which chose settings.
 
-    With `repetitions`, the runs of a recipe's folds and seeds, scores are over the items of all of them.
+    With `repetitions`, the runs of a recipe's folds and seeds, scores are over the items of all of them; `choice` has
+    the trials of its choosing folds.
 
     Raises:
         DataError: an evaluation is missing or broken.
@@ -87,10 +89,16 @@ def collect(run: RunDir, repetitions: Sequence[RunDir] = ()) -> Path:
             for column, items in evaluation.items()
             if column in test["vanilla"]  # absent if all its items are in the validation half
         ),
-        models=_with_chosen([_model(runs, name, test[name], half[name], oracle, accuracies) for name in test]),
+        models=_with_chosen(
+            [_model(runs, name, test[name], half[name], oracle, accuracies, choice or {}) for name in test],
+            run.config.choosing_rule,
+        ),
         gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
         forget_entities=len(evidence.forget_entities),
         judged=evidence.judged,
+        choosing_rule=run.config.choosing_rule,
+        choosing_folds=run.config.choosing_folds if choice else (),
+        folds=run.config.folds,
         findings=() if run.config.evaluate.candidates else (NOT_WEIGHED,),
         gallery=_gallery(run, evaluation, test, accuracies),
         manifest=manifest(run),
@@ -192,6 +200,7 @@ def _model(
     half: Lines,
     oracle: Lines | None,
     accuracies: Mapping[str, Mapping[str, ItemScores]],
+    choice: Choice,
 ) -> Model:
     run, method = runs[0], runs[0].config.methods.get(name)
     # A reference that the user brings has no record of its training.
@@ -206,8 +215,8 @@ def _model(
         name=name,
         title=name.replace("_", " "),
         role="oracle" if name == "oracle" else "vanilla",
-        settings=trained.get("settings", {}),
-        trials=tuple(trained["tuning"]["trials"]) if "tuning" in trained else (),
+        settings=trained.get("settings") or chosen_settings(choice, name),
+        trials=tuple(trained["tuning"]["trials"]) if "tuning" in trained else tuple(choice.get(name, ())),
         scores={column: score_lines(lines) for column, lines in test.items()},
         scores_validation={column: score_lines(lines) for column, lines in half.items()},
         oracle_gap=differences(accuracies[name], accuracies["oracle"]) if oracle and name != "oracle" else {},
@@ -296,8 +305,8 @@ def _mean_costs(costs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str,
     }
 
 
-def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:
-    """Mark in each family the variant that did best on the validation half."""
+def _with_chosen(models: Sequence[Model], rule: ChoosingRule) -> tuple[Model, ...]:
+    """Mark in each family the variant that did best where settings were chosen."""
     families: dict[str, list[Model]] = defaultdict(list)
     for model in models:
         if model.family:
@@ -305,8 +314,8 @@ def _with_chosen(models: Sequence[Model]) -> tuple[Model, ...]:
     chosen = set()
     for variants in families.values():
         if tuned := [model for model in variants if model.trials]:
-            # By the validation half: a choice by the test scores would flatter the family.
-            chosen.add(min(tuned, key=lambda model: min(trial["objective"] for trial in model.trials)).name)
+            # Not by the test scores: such a choice would flatter the family.
+            chosen.add(min(tuned, key=lambda model: min(rank(trial, rule) for trial in model.trials)).name)
         elif len(variants) == 1:
             chosen.add(variants[0].name)
     return tuple(replace(model, chosen=model.name in chosen) for model in models)

@@ -94,8 +94,8 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
         judged = method.trials or train_config(config.train, method).stop_every
         yield Step(
             f"unlearn {name}",
-            done=partial(_is_trained, run, name),
-            do=partial(steps.unlearn, run, name),
+            done=partial(_is_tried if config.only_chooses else _is_trained, run, name),
+            do=partial(steps.try_settings if config.only_chooses else steps.unlearn, run, name),
             work=lambda name=name: _unlearning_work(config, name, run.splits),
             cost=partial(costs.unlearning, name=name),
             needs=(
@@ -104,7 +104,8 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
                 *(f"evaluate {reference}" for reference in run.references if judged),
             ),
         )
-        yield _evaluation(run, name, quantize, needs=(f"unlearn {name}",))
+        if not config.only_chooses:
+            yield _evaluation(run, name, quantize, needs=(f"unlearn {name}",))
 
 
 def _evaluation(run: RunDir, name: str, quantize: Quantize, needs: tuple[str, ...]) -> Step:
@@ -131,6 +132,11 @@ def needed(plan: Plan, *targets: str) -> Plan:
 def _is_trained(run: RunDir, name: str) -> bool:
     # A kill may come between the model and the removal of its checkpoints.
     return run.trained(name).exists() and not run.work(name).exists()
+
+
+def _is_tried(run: RunDir, name: str) -> bool:
+    records = (run.trial(name, number) for number in range(len(run.method(name).trials)))
+    return all(record.exists() for record in records) and not run.work(name).exists()
 
 
 def _is_measured(run: RunDir, fisher_pass: FisherPass) -> bool:

@@ -22,7 +22,7 @@ from mmunlearner.run.workers import execute
 
 
 def run(config: RunConfig, *, restart: bool = False) -> Path:
-    """Carry out a recipe, and return the path of its report.
+    """Carry out a recipe, and return the path of its report; of a choosing fold's own recipe, that of its trials.
 
     With folds or seeds it is repeated for each, and the report is over all.
 
@@ -48,6 +48,8 @@ def run(config: RunConfig, *, restart: bool = False) -> Path:
             examined = None if complete else examine(directory)
             overlap = record_inputs(directory, complete=complete)
         _execute(directory, steps, examined, str(overlap))
+        if config.only_chooses:
+            return directory.path / "trials"  # models of trials are not kept: there is nothing to report
         # Cheap, and done again in every call: a report never lags behind the evaluations.
         with waiting("writing the report"):
             collect(directory)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mmunlearner import saliency
@@ -19,15 +20,25 @@ from mmunlearner.core.progress import Progress
 from mmunlearner.core.records import read_record
 from mmunlearner.data import Splits, prompt, target
 from mmunlearner.errors import ConfigError, MaskError
-from mmunlearner.evaluate import evaluate_model, quick_scores
+from mmunlearner.evaluate import evaluate_model, quick_answers
+from mmunlearner.evaluate.scores import score_lines
 from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.report.records import Training, Trial
+from mmunlearner.run.choice import best, excess, marked, summary
 from mmunlearner.run.inputs import file_hashes
 from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.tuning import objective, with_settings
-from mmunlearner.run.validation import forget_target, stop_target, trial_items, validation_values
+from mmunlearner.run.validation import (
+    forget_gaps,
+    forget_target,
+    retained_questions,
+    stop_target,
+    trial_items,
+    validation_values,
+)
 from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Trained, make_adapter, train_config
+from mmunlearner.unlearn.distortion import distortion, states
 from mmunlearner.unlearn import unlearn as train
 
 _log = logging.getLogger(__name__)
@@ -93,8 +104,17 @@ def unlearn(run: RunDir, name: str, progress: Progress) -> None:
         _tune(run, name, mask, progress)
         return
     with measured() as cost:
-        trained = _train(run, method, run.work(name), mask, progress)
+        trained = _train(run, method, run.work(name), mask, progress, _vanilla(run))
     _save(run, name, trained, cost)
+
+
+def try_settings(run: RunDir, name: str, progress: Progress) -> None:
+    """Make and judge the model of each trial of a method, on a choosing fold; no model is kept."""
+    method = run.method(name)
+    mask = _load_mask(run, method.mask) if method.mask else None
+    for number in range(len(method.trials)):
+        _trial(run, name, number, mask, progress)
+    discard(run.work(name))
 
 
 def evaluate(run: RunDir, name: str, progress: Progress, *, quantize: Quantize = "none") -> None:
@@ -122,10 +142,17 @@ def load_as(options: LoadConfig, source: str, dtype: str = "", *, quantize: Quan
     )  # fmt: skip
 
 
-def _train(run: RunDir, method: MethodConfig, work: Path, mask: Mask | None, progress: Progress) -> Trained:
+def _vanilla(run: RunDir) -> Loaded:
+    """Load the model that unlearning starts from, with the number format in which it trains."""
+    return load_model(run, run.source("vanilla"), quantize=run.config.model.quantize)
+
+
+def _train(
+    run: RunDir, method: MethodConfig, work: Path, mask: Mask | None, progress: Progress, vanilla: Loaded
+) -> Trained:
     config = run.config
     return train(
-        load_model(run, run.source("vanilla"), quantize=config.model.quantize), run.splits, method, config.train, work,
+        vanilla, run.splits, method, config.train, work,
         mask=mask, adapter=make_adapter(config.model.lora, config.model.adapter), dtype=config.model.dtype,
         seed=config.seed, progress=progress,
         # Only where it is asked for: it reads the references' answers.
@@ -135,56 +162,81 @@ def _train(run: RunDir, method: MethodConfig, work: Path, mask: Mask | None, pro
 
 def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None:
     """Make the model of each trial, and save the best one as the method's."""
-    trials = [_trial(run, name, number, mask, progress) for number in range(len(run.method(name).trials))]
-    best = run.best_trial(name)
-    if not best.exists():  # it is written before the record of its trial, so it was removed by hand
-        raise ConfigError(f"{best}: is missing although its trials are done; remove {best.parent} and run again")
-    settings = min(trials, key=lambda trial: trial["objective"])["settings"]
+    trials: list[Trial] = []
+    for number in range(len(run.method(name).trials)):
+        trials.append(_trial(run, name, number, mask, progress, trials))
+    kept = run.best_trial(name)
+    if not kept.exists():  # it is written before the record of its trial, so it was removed by hand
+        raise ConfigError(f"{kept}: is missing although its trials are done; remove {kept.parent} and run again")
+    records = [summary(trial) for trial in marked(trials, run.config.choosing_rule)]
+    settings = trials[best(trials, run.config.choosing_rule)]["settings"]
     # Tuning takes the time of all trials, but their memory one at a time.
-    cost = Cost(sum(t["seconds"] for t in trials), max(t["peak_memory_bytes"] for t in trials))
-    tuning = {**asdict(cost), "trials": trials}
+    cost = Cost(sum(r["seconds"] for r in records), max(r["peak_memory_bytes"] for r in records))
+    tuning = {**asdict(cost), "trials": records}
     write_json(
-        best / "train.json", {**read_record(best / "train.json", Training), "settings": settings, "tuning": tuning}
+        kept / "train.json", {**read_record(kept / "train.json", Training), "settings": settings, "tuning": tuning}
     )
-    _copy(best / "log.jsonl", run.log(name))
+    _copy(kept / "log.jsonl", run.log(name))
     # The rename marks the model as complete, for its train.json comes with it; what follows may be repeated.
     discard(run.model(name))
     run.model(name).parent.mkdir(parents=True, exist_ok=True)
-    best.rename(run.model(name))
+    kept.rename(run.model(name))
     discard(run.work(name))
 
 
-def _trial(run: RunDir, name: str, number: int, mask: Mask | None, progress: Progress) -> dict[str, Any]:
-    """Return the record of one trial: its settings, and its distance to the goal on the validation half."""
+def _trial(
+    run: RunDir, name: str, number: int, mask: Mask | None, progress: Progress, earlier: Sequence[Trial] | None = None
+) -> Trial:
+    """Return the record of one trial: its settings, and how the items that choose judge its model.
+
+    With `earlier`, the trials before it, its model is kept if it is the best so far.
+    """
     record = run.trial(name, number)
     if record.exists():  # done before a kill
-        return dict(read_record(record, Trial))
+        return _checked(read_record(record, Trial), record, run)
     method = run.method(name)
     settings, work = dict(method.trials[number]), run.work(name) / str(number)
     # A trial may set its own number of steps; progress counts all trials as equally long.
     count = len(method.trials)
     progress = progress.child(f"trial {number + 1} of {count}").part(number, number + 1, count)
+    held, tokens = retained_questions(run), run.config.train.tokens_per_batch
+    vanilla = _vanilla(run)
+    before = states(vanilla, held, tokens=tokens)  # before training, which changes this model
     with measured() as cost:
-        trained = _train(run, with_settings(method, settings), work, mask, progress)
+        trained = _train(run, with_settings(method, settings), work, mask, progress, vanilla)
     if run.config.model.quantize != "none":  # then the adapters were merged on the CPU
         trained.loaded.model.to(pick_device(run.config.model.device))  # pyright: ignore[reportArgumentType]
     items = trial_items(run)
-    scores = quick_scores(trained.loaded, items, config=run.config.evaluate)
-    accuracy = {column: score.value for column, score in scores.items()}
-    vanilla, (low, _) = validation_values(run, "vanilla", items), forget_target(run, items)
-    result = {
+    lines = quick_answers(trained.loaded, items, config=run.config.evaluate)
+    accuracy = {column: score_lines(of_column)["accuracy"].value for column, of_column in lines.items()}
+    gaps, moved = forget_gaps(run, lines, items), distortion(states(trained.loaded, held, tokens=tokens), before)
+    vanilla_values, (low, _) = validation_values(run, "vanilla", items), forget_target(run, items)
+    result: Trial = {
         "settings": settings,
-        "objective": objective(accuracy, vanilla, low, run.config.goal),
+        "objective": objective(accuracy, vanilla_values, low, run.config.goal),
         "accuracy": accuracy,
+        "gaps": gaps,
+        "excess": excess(gaps),
+        "distortion": fmean(moved.values()),
+        "distortions": moved,
         **asdict(cost),
     }
-    best = run.best_trial(name)
-    # `<`: the first of equals, as `min` chooses in `_tune`. Only the best model so far is on the disk.
-    if not best.exists() or result["objective"] < read_record(best / "train.json", Trial)["objective"]:
-        _write(best, trained, cost, settings, log=work / "log.jsonl", objective=result["objective"])
+    # The first of equals, as the choice takes it. Only the best model so far is on the disk.
+    if earlier is not None and best([*earlier, result], run.config.choosing_rule) == number:
+        _write(run.best_trial(name), trained, cost, settings, log=work / "log.jsonl", objective=result["objective"])
     write_json(record, result)  # after the model: a kill in between repeats the trial from its last checkpoint
     discard(work)
     return result
+
+
+def _checked(trial: Trial, record: Path, run: RunDir) -> Trial:
+    """Return the record of an earlier trial, if the rule can judge it."""
+    if run.config.choosing_rule == "distortion" and "distortion" not in trial:
+        raise ConfigError(
+            f"{record}: was written by an earlier version, without a distortion; run with --restart, or with "
+            "--choosing_rule distance"
+        )
+    return trial
 
 
 def _load_mask(run: RunDir, config: MaskConfig) -> Mask:

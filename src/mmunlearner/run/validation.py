@@ -1,4 +1,4 @@
-"""The validation half of the forget and retain entities: it chooses settings, and the tables' scores leave it out."""
+"""The items that choose settings: a validation half, which the tables' scores leave out, or all of a choosing fold."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from mmunlearner.data import Example
 from mmunlearner.data.splits import sample_by_entity
 from mmunlearner.evaluate import read_columns
 from mmunlearner.evaluate.metrics import Line
-from mmunlearner.evaluate.scores import score_lines
+from mmunlearner.evaluate.scores import item_scores, score_lines
+from mmunlearner.run.choice import Gaps
 from mmunlearner.run.run_dir import RunDir
-from mmunlearner.run.tuning import COLUMNS, FORGOTTEN, in_words
+from mmunlearner.run.tuning import COLUMNS, FORGOTTEN, RETAINED, in_words
 from mmunlearner.unlearn import StopTarget, train_config
 
 Columns = Mapping[str, Sequence[Example]]
@@ -22,19 +23,33 @@ Columns = Mapping[str, Sequence[Example]]
 
 
 def validation_items(run: RunDir) -> Columns:
-    """Return the items of the validation half; none where the run neither tunes nor stops early."""
+    """Return the items of the validation half, or all of a choosing fold; none where nothing is tuned or stops early."""
     config = run.config
     # Where nothing is chosen, no entity needs to be left out of the scores.
     if not any(m.trials or train_config(config.train, m).stop_every for m in config.methods.values()):
         return {}
     columns = {column: items for column, items in run.splits.evaluation.items() if column in COLUMNS}
+    if config.only_chooses:
+        return columns
     half, _ = data.validation(replace(run.splits, evaluation=columns))
     return half.evaluation
 
 
 def trial_items(run: RunDir) -> Columns:
-    """Return the items that judge a trial: at most `trial_limit` of each column of the validation half."""
-    return {column: sample_by_entity(items, run.config.trial_limit) for column, items in validation_items(run).items()}
+    """Return the items that judge a trial, at most `trial_limit` of each column.
+
+    On a choosing fold all columns are asked: those of neighbours and general ability decide nothing, and show what a
+    choice costs.
+    """
+    columns = run.splits.evaluation if run.config.only_chooses else validation_items(run)
+    return {column: sample_by_entity(items, run.config.trial_limit) for column, items in columns.items()}
+
+
+def retained_questions(run: RunDir) -> list[Example]:
+    """Return the questions whose computation should stay, among those that judge; without any, the retain set's."""
+    columns = validation_items(run)
+    retained = [column for group in RETAINED[run.config.goal] for column in group]
+    return [item for column in retained for item in columns.get(column, ())] or list(run.splits.retain)
 
 
 def answers(run: RunDir, name: str) -> dict[str, list[Line]]:
@@ -56,6 +71,23 @@ def forget_target(run: RunDir, validation: Columns) -> tuple[dict[str, float], L
     if (run.evaluation("oracle") / "scores.json").exists():
         return validation_values(run, "oracle", validation), "oracle"
     return {column: chance(items) for column, items in validation.items()}, "chance"
+
+
+def forget_gaps(run: RunDir, lines: Mapping[str, Sequence[Line]], items: Columns) -> Gaps:
+    """Return the scores of each forgotten item minus the oracle's, or minus chance, by what is forgotten and entity."""
+    oracle = answers(run, "oracle") if (run.evaluation("oracle") / "scores.json").exists() else None
+    gaps: dict[str, dict[str, list[float]]] = {}
+    for group in FORGOTTEN[run.config.goal]:
+        for column in group:
+            scores = item_scores(lines.get(column, ()))
+            level = chance(items.get(column, ()))
+            # An oracle that was asked fewer questions (`evaluate.limit`) is compared on those.
+            targets = item_scores(oracle.get(column, ())).values if oracle else dict.fromkeys(scores.values, level)
+            for item, score in scores.values.items():
+                if item in targets:
+                    by_entity = gaps.setdefault(group[0], {})
+                    by_entity.setdefault(scores.entities[item], []).append(score - targets[item])
+    return gaps
 
 
 def chance(items: Sequence[Example]) -> float:
