@@ -287,8 +287,8 @@ class RunConfig:
     """Budget of the unlearning methods."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     trial_limit: Count = 0
-    """At most so many items of each column judge a trial, spread over the entities; 0: all of the validation half, or of
-    a choosing fold."""
+    """At most so many items of each column judge a trial, spread over the entities; 0: all of the validation half, or
+    of a choosing fold."""
     methods: Annotated[dict[str, MethodConfig], AfterValidator(check_folder_names)] = field(default_factory=dict)
     """Models to make and compare: name -> method; the name is that of a folder."""
     bounds: dict[str, Percent] = field(default_factory=dict)
@@ -300,13 +300,13 @@ class RunConfig:
     """Folds (`data.fold`) to repeat the run for, each in OUT/NAME/FOLD; `{fold}` in `model.oracle` stands for its name.
     The report is over the items of all folds."""
     choosing_folds: Annotated[tuple[str, ...], SPLIT_AT_COMMAS] = ()
-    """Folds on which the methods' trials are made, in OUT/NAME/choosing/FOLD, with the first of the seeds: one setting of
-    each method is chosen over all of them, and it alone runs on `folds`, where every item is scored. Empty: trials are
-    judged on a validation half of each run."""
+    """Folds on which the methods' trials are made, in OUT/NAME/choosing/FOLD, with the first of the seeds: one setting
+    of each method is chosen over all of them, and it alone runs on `folds`, where every item is scored. Empty: trials
+    are judged on a validation half of each run."""
     choosing_rule: ChoosingRule = "distortion"
-    """Choice among trials. `distortion`: of those whose forgetting is within a standard error of the oracle's (without an
-    oracle: of guessing), the one that changes least of what the model computes for retained questions. `distance`: the
-    smallest sum of missed forgetting and lost accuracy."""
+    """Choice among trials. `distortion`: of those whose forgetting is within a standard error of the oracle's (without
+    an oracle: of guessing), the one that changes least of what the model computes for retained questions. `distance`:
+    the smallest sum of missed forgetting and lost accuracy."""
     seeds: Annotated[tuple[Seed, ...], SPLIT_AT_COMMAS] = ()
     """Seeds to repeat the run with, in place of `seed`; each in a folder of its own, with one report over all."""
     jobs: Count = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.miniature import recipe
@@ -13,13 +14,17 @@ from support.miniature import recipe
 from mmunlearner.config import DataConfig, EvaluateConfig, MethodConfig, ModelConfig, RunConfig, TrainConfig
 from mmunlearner.core.files import read_json
 from mmunlearner.data.benchmarks.people.folds import FOLDS
+from mmunlearner.data.load import FORMATS, Format
 from mmunlearner.errors import ConfigError
-from mmunlearner.evaluate import read_columns
+from mmunlearner.evaluate import quick_answers, read_columns
 from mmunlearner.evaluate.scores import item_scores, mean_score
 from mmunlearner.models.sources import ASSETS
 from mmunlearner.report.results import load
 from mmunlearner.run import run as pipeline
-from mmunlearner.run.repeat import repetitions
+from mmunlearner.run import steps
+from mmunlearner.run.checks import check
+from mmunlearner.run.repeat import choosing_runs, repetitions
+from mmunlearner.run.tuning import with_settings
 
 METHODS = {"npo": MethodConfig("npo")}
 
@@ -96,6 +101,119 @@ def _lines(run: Path, column: str) -> list[dict[str, Any]]:
     return read_columns(run / "evaluation" / "unlikelihood")[column]
 
 
+# --- choosing folds -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the miniature benchmark one that has folds."""
+    mini = Format("support.miniature:load_for_folds", folds="support.miniature:FOLDS")
+    monkeypatch.setitem(cast("Any", FORMATS), "mini", mini)
+
+
+def choosing_recipe(folder: Path, **options: Any) -> RunConfig:
+    """A recipe that tunes two methods on two folds and reports on a third; nothing is fine-tuned."""
+    config = recipe(folder)
+    model = replace(config.model, vanilla=config.model.base, oracle=f"{folder}/oracles/{{fold}}", base="")
+    for fold in ("ab", "cd", "ac"):
+        shutil.copytree(folder / "base", folder / "oracles" / fold, dirs_exist_ok=True)
+    methods = {name: config.methods[name] for name in ("npo", "vision")} | {"untuned": MethodConfig("ga")}
+    chosen = {"data": DataConfig("mini", root=str(folder)), "choosing_folds": ("ab", "cd"), "folds": ("ac",), **options}
+    train = TrainConfig(steps=2, batch_size=3, retain_per_forget=1, save_every=1)
+    return replace(config, model=model, methods=methods, train=train, **chosen)
+
+
+def choice_of(config: RunConfig) -> dict[str, list[dict[str, Any]]]:
+    """Return the recorded choice, without times."""
+    choice = read_json(Path(config.out) / config.name / "choice.json")
+    for record in (fold for trials in choice.values() for trial in trials for fold in trial["folds"].values()):
+        del record["seconds"], record["peak_memory_bytes"]
+    return choice
+
+
+def scores_of(run: Path) -> dict[str, Any]:
+    return {path.parent.name: read_json(path) for path in run.glob("evaluation/*/scores.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.core
+def test_one_fold_that_chooses_and_reports_is_a_run_tuned_by_hand(with_folds: None, tmp_path: Path):
+    config = choosing_recipe(tmp_path, choosing_folds=("ab",), folds=("ab",), choosing_rule="distance")
+    pipeline.run(config)
+    choice, reported = choice_of(config), tmp_path / "runs" / "mini" / "ab"
+    for number, trial in enumerate(choice["npo"]):
+        by_hand = with_settings(config.methods["npo"], trial["settings"])
+        alone = replace(
+            config, name=f"npo{number}", methods={"npo": by_hand}, choosing_folds=(), folds=(),
+            data=replace(config.data, fold="ab"), model=replace(config.model, oracle=str(tmp_path / "base")),
+        )  # fmt: skip
+        pipeline.run(alone)
+        evaluated = scores_of(tmp_path / "runs" / alone.name)["npo"]
+        accuracy = {column: scores["accuracy"]["value"] for column, scores in evaluated["columns"].items()}
+        # All items judge, and further columns are recorded with them.
+        assert trial["folds"]["ab"]["accuracy"] == pytest.approx(accuracy)
+        if trial["chosen"]:
+            assert scores_of(reported)["npo"] == evaluated
+    for trials in choice.values():
+        objectives = [trial["objective"] for trial in trials]
+        assert [trial["chosen"] for trial in trials].index(True) == objectives.index(min(objectives))
+    results = load(tmp_path / "runs" / "mini").results
+    assert results.judged == frozenset()  # no item is left out of the scores
+    vision = results.by_name["vision"]
+    assert [trial["settings"] for trial in vision.trials] == list(config.methods["vision"].trials)
+    assert vision.settings in [trial["settings"] for trial in vision.trials if trial.get("chosen")]
+    assert results.by_name["untuned"].trials == ()
+    text = (tmp_path / "runs" / "mini" / "report.md").read_text()
+    assert "Judged on fold ab. Scores are of fold ab." in text
+    assert not list((tmp_path / "runs" / "mini" / "choosing").rglob("model.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.core
+def test_a_killed_choice_ends_like_an_uninterrupted_one(
+    with_folds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config, killed = choosing_recipe(tmp_path, seeds=(3, 4)), choosing_recipe(tmp_path, seeds=(3, 4), name="killed")
+    pipeline.run(config)
+    calls = count()
+
+    def dies(*arguments: Any, **options: Any) -> Any:
+        if next(calls) in (1, 4):  # in the first fold, and in the second
+            raise KeyboardInterrupt
+        return quick_answers(*arguments, **options)
+
+    monkeypatch.setattr(steps, "quick_answers", dies)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(killed)
+    pipeline.run(killed)
+    assert choice_of(killed) == choice_of(config)
+    for part in ("ac-seed3", "ac-seed4"):
+        whole, resumed = (scores_of(tmp_path / "runs" / name / part) for name in ("mini", "killed"))
+        assert whole == resumed
+    # The same folds in another order choose the same, and nothing is made again.
+    monkeypatch.setattr(steps, "_train", None)
+    pipeline.run(replace(config, choosing_folds=("cd", "ab")))
+    assert choice_of(config) == choice_of(killed)
+
+
+def test_choosing_folds_use_the_first_seed_and_the_methods_with_trials():
+    tuned = MethodConfig("npo", trials=({"learning_rate": 1e-3},))
+    config = RunConfig(
+        name="x", out="o", choosing_folds=("a", "b"), folds=("c",), seeds=(4, 5),
+        model=ModelConfig(vanilla="v", oracle="folds/{fold}"), methods={"npo": tuned, "ga": MethodConfig("ga")},
+    )  # fmt: skip
+    recipes = choosing_runs(config)
+    assert [(r.name, r.out, r.seed, r.model.oracle) for r in recipes] == [
+        ("a", "o/x/choosing", 4, "folds/a"), ("b", "o/x/choosing", 4, "folds/b"),
+    ]  # fmt: skip
+    assert all(r.only_chooses and set(r.methods) == {"npo"} for r in recipes)
+    reported = repetitions(config, {"npo": [{"settings": {"learning_rate": 1e-3}, "objective": 0.0, "chosen": True}]})
+    assert [r.name for r in reported] == ["c-seed4", "c-seed5"]
+    assert not any(r.only_chooses or r.methods["npo"].trials for r in reported)
+    assert reported[0].methods["npo"].train == {"learning_rate": 1e-3}
+
+
 def test_names_and_options_of_repetitions():
     config = RunConfig(
         name="x", out="o", folds=("a", "b"), seeds=(0, 1), model=ModelConfig(vanilla="v", oracle="folds/{fold}")
@@ -118,11 +236,19 @@ def test_names_and_options_of_repetitions():
             "model.oracle one: each fold has an oracle",
         ),
         ({"folds": ("../evil",)}, "name"),
+        ({"choosing_folds": ("a", "a"), "folds": ("b",)}, "choosing_folds a, a: one is named twice"),
+        (
+            {"choosing_folds": ("a",), "folds": ("b",), "model": ModelConfig(vanilla="v", oracle="one")},
+            "model.oracle one: each fold has an oracle",
+        ),
+        ({"choosing_folds": ("a",), "folds": ("b",)}, "choosing_folds: no method has trials"),
+        ({"choosing_folds": ("a",)}, "choosing_folds a: no fold is left for the report"),
     ],
 )
 def test_wrong_repetitions_are_refused(change: dict[str, Any], message: str):
+    config = replace(RunConfig(model=ModelConfig(vanilla="v")), **change)
     with pytest.raises(ConfigError, match=message):
-        repetitions(replace(RunConfig(model=ModelConfig(vanilla="v")), **change))
+        repetitions(check(config)) + choosing_runs(config)
 
 
 @pytest.mark.slow

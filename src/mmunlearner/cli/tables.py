@@ -15,7 +15,6 @@ from rich.text import Text
 from mmunlearner.cli.catalogue import Entry
 from mmunlearner.cli.doctor import Check
 from mmunlearner.core.files import read_json
-from mmunlearner.core.records import read_record
 
 if TYPE_CHECKING:
     from mmunlearner.data import Example
@@ -109,19 +108,12 @@ def beginning(begun: Beginning) -> None:
 
 
 def trials(run: Path) -> None:
-    """Print each method's trials and their distances to the goal on the validation half; the best is marked."""
-    from mmunlearner.report.records import Training
+    """Print each method's trials and how they were judged; the chosen ones are marked."""
+    from mmunlearner.report import trials as tried
+    from mmunlearner.report.results import load
 
-    rows = []
-    for path in sorted(run.glob("models/*/train.json")):
-        training = read_record(path, Training)
-        records = training["tuning"]["trials"] if "tuning" in training else []
-        best = min((trial["objective"] for trial in records), default=None)
-        for trial in records:
-            settings = ", ".join(f"{name} {value:g}" for name, value in trial["settings"].items())
-            chosen = "chosen" if trial["objective"] == best else ""
-            rows.append((path.parent.name, settings, f"{trial['objective']:.3f}", chosen))
-    table("distance to the goal on the validation half", ("", "settings", "distance", ""), rows)
+    results = load(run).results
+    table(f"settings tried, judged {tried.judges(results)}", tried.heads(results), tried.rows(results))
 
 
 def mask(file: Path) -> None:
@@ -227,6 +219,9 @@ def forecast(estimate: Forecast) -> None:
     """Print a recipe's data, and the tokens, memory and time of its steps."""
     from mmunlearner.report.template import duration, memory
 
+    if estimate.before:
+        forecast(estimate.before)
+        print()
     rows = [
         (s.name, f"{s.questions:,}", f"{s.images:,}", f"{s.entities:,}", "" if s.tokens is None else f"{s.tokens:.0f}")
         for s in estimate.sets

@@ -17,6 +17,7 @@ from mmunlearner.report.criteria import (
 )
 from mmunlearner.report.results import HEADLINE, Model, Results
 from mmunlearner.report.template import count, enumerated, percent, plural, signed, stop_check
+from mmunlearner.report.trials import judges, named_folds
 
 Verdict = Literal["met", "unclear", "missed", "note"]
 GATE_FAILED = "The vanilla model does not clearly know the forget set better than the oracle: nothing can be claimed."
@@ -71,13 +72,14 @@ def _choice_of_variant(results: Results, main: Model) -> list[Finding]:
     """Name the variant that stands for the method, and the basis of its choice."""
     # The reader should know that the scores shown are not those that it was chosen by.
     rivals = [m.title for m in results.models if m.family and m.family == main.family and m is not main]
-    trials = plural(len(main.trials), "trial")
-    tuned = f"Its settings were the best of {trials} on the validation half." if main.trials else ""
+    where = judges(results)
+    tuned = f"Its settings were the best of {plural(len(main.trials), 'trial')} {where}." if main.trials else ""
     if main.chosen and rivals:
-        text = f"{main.title} was chosen on the validation half, over {enumerated(rivals)}. {tuned}".strip()
-        return [Finding("note", f"{text} The scores here are of the other half.", "Variant")]
+        text = f"{main.title} was chosen {where}, over {enumerated(rivals)}. {tuned}".strip()
+        text += f" The scores here are of {named_folds(results.folds) if results.choosing_folds else 'the other half'}."
+        return [Finding("note", text, "Variant")]
     if rivals:
-        return [Finding("note", f"No variant was chosen on a validation half; {main.title} stands first.", "Variant")]
+        return [Finding("note", f"No variant was chosen by trials; {main.title} stands first.", "Variant")]
     return [Finding("note", tuned, main.title)] if tuned else []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmunlearner.report import trials
 from mmunlearner.report.findings import Finding, findings
 from mmunlearner.report.results import Results
 from mmunlearner.report.table import markdown, table
@@ -30,6 +31,7 @@ def report(results: Results) -> str:
             markdown(table(results)),
             *summaries(results),
             *general_ability(results),
+            *settings_tried(results),
             "## Findings\n",
             bullets(findings(results)),
         ]
@@ -65,6 +67,16 @@ def general_ability(results: Results) -> list[str]:
         rows.append([escape_markdown(task), escape_markdown(metric), *cells])
     heads = ["Task", "Metric", *(escape_markdown(model.title) for model in models)]
     return ["## General ability (lmms-eval)\n", pipe_table("ll" + "r" * len(models), heads, rows)]
+
+
+def settings_tried(results: Results) -> list[str]:
+    """Write the table of the trials; return nothing if there are none."""
+    rows, heads = trials.rows(results), trials.heads(results)
+    if not rows:
+        return []
+    cells = [[escape_markdown(cell) for cell in row] for row in rows]
+    table_of_trials = pipe_table("ll" + "r" * (len(heads) - 3) + "l", [escape_markdown(head) for head in heads], cells)
+    return ["## Settings tried\n", f"{escape_markdown(trials.explanation(results))}\n", table_of_trials]
 
 
 def bullets(entries: Sequence[Finding]) -> str:

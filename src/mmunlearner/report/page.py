@@ -17,7 +17,7 @@ from mmunlearner.data import ImageRef
 from mmunlearner.errors import DataError
 from mmunlearner.evaluate.metrics import METRICS
 from mmunlearner.evaluate.scores import Score
-from mmunlearner.report import plots
+from mmunlearner.report import plots, trials
 from mmunlearner.report.criteria import Target, target
 from mmunlearner.report.drawings import PLOTS, Drawing
 from mmunlearner.report.figure import dark_mode, inline_svg
@@ -97,6 +97,9 @@ def page(run: Run, drawn: Sequence[Drawing]) -> str:
         metrics=_further_metrics(results),
         quality=[model for model in results.models if model.forget_quality or model.moved],
         files={f"{PLOTS}/{drawing.name}": drawing.label for drawing in drawn},
+        trial_text=trials.explanation(results),
+        trial_heads=trials.heads(results),
+        trial_rows=trials.rows(results),
         settings=[model for model in results.unlearned if model.settings or model.method],
         # As YAML, which is also the form of a recipe: a reader can copy from it.
         manifest=yaml.safe_dump(dict(results.manifest), sort_keys=False, allow_unicode=True, width=110)

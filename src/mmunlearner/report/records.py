@@ -5,7 +5,7 @@ What earlier versions did not write may be absent. A record may have further ent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
@@ -31,10 +31,10 @@ class Trial(TypedDict):
 
     settings: Mapping[str, float]
     objective: float
-    """Distance to the goal: missed forgetting and lost accuracy, on the items that judge; a mean over choosing folds."""
+    """Distance to the goal: missed forgetting and lost accuracy on the items that judge, a mean over choosing folds."""
     accuracy: NotRequired[Mapping[str, float]]
     """Column -> accuracy, also of columns that do not judge; absent over several folds."""
-    gaps: NotRequired[Mapping[str, Mapping[str, list[float]]]]
+    gaps: NotRequired[Mapping[str, Mapping[str, Sequence[float]]]]
     """What is to be forgotten -> entity -> the model's score minus its target's, of each item."""
     excess: NotRequired[NotNegative]
     """Distance of what is to be forgotten from its target, beyond one standard error: 0 within noise."""

@@ -90,7 +90,10 @@ def collect(run: RunDir, repetitions: Sequence[RunDir] = (), choice: Choice | No
             if column in test["vanilla"]  # absent if all its items are in the validation half
         ),
         models=_with_chosen(
-            [_model(runs, name, test[name], half[name], oracle, accuracies, choice or {}) for name in test],
+            [
+                _with_trials(_model(runs, name, test[name], half[name], oracle, accuracies), choice or {})
+                for name in test
+            ],
             run.config.choosing_rule,
         ),
         gate=memorisation_gate(test["vanilla"]["forget_vqa"], oracle["forget_vqa"]) if oracle else None,
@@ -107,9 +110,13 @@ def collect(run: RunDir, repetitions: Sequence[RunDir] = (), choice: Choice | No
 
 
 def gate(run: RunDir) -> Gate:
-    """Return the memorisation gate of a run with an oracle, on the items that the tables' scores are of."""
-    test = _evidence(run).test
-    return memorisation_gate(test["vanilla"]["forget_vqa"], test["oracle"]["forget_vqa"])
+    """Return the memorisation gate of a run with an oracle, on the items that the tables' scores are of.
+
+    On a choosing fold, which has no table, all items judge.
+    """
+    evidence = _evidence(run)
+    lines = evidence.half if run.config.only_chooses else evidence.test
+    return memorisation_gate(lines["vanilla"]["forget_vqa"], lines["oracle"]["forget_vqa"])
 
 
 def _evidence(run: RunDir, prefix: str = "") -> _Evidence:
@@ -200,7 +207,6 @@ def _model(
     half: Lines,
     oracle: Lines | None,
     accuracies: Mapping[str, Mapping[str, ItemScores]],
-    choice: Choice,
 ) -> Model:
     run, method = runs[0], runs[0].config.methods.get(name)
     # A reference that the user brings has no record of its training.
@@ -215,8 +221,8 @@ def _model(
         name=name,
         title=name.replace("_", " "),
         role="oracle" if name == "oracle" else "vanilla",
-        settings=trained.get("settings") or chosen_settings(choice, name),
-        trials=tuple(trained["tuning"]["trials"]) if "tuning" in trained else tuple(choice.get(name, ())),
+        settings=trained.get("settings", {}),
+        trials=tuple(trained["tuning"]["trials"]) if "tuning" in trained else (),
         scores={column: score_lines(lines) for column, lines in test.items()},
         scores_validation={column: score_lines(lines) for column, lines in half.items()},
         oracle_gap=differences(accuracies[name], accuracies["oracle"]) if oracle and name != "oracle" else {},
@@ -248,6 +254,13 @@ def _model(
         mask_config=method.mask,
         **_sparsity(run, method),
     )
+
+
+def _with_trials(model: Model, choice: Choice) -> Model:
+    """Give a model that choosing folds tuned its trials and settings."""
+    if model.name not in choice:
+        return model
+    return replace(model, trials=tuple(choice[model.name]), settings=dict(chosen_settings(choice, model.name)))
 
 
 def _sparsity(run: RunDir, method: MethodConfig) -> dict[str, Any]:

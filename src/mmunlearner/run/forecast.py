@@ -21,11 +21,12 @@ from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example
 from mmunlearner.errors import reason
 from mmunlearner.models import pick_device
+from mmunlearner.report.template import plural
 from mmunlearner.run import memory
 from mmunlearner.run.checks import Examined, check, examine
 from mmunlearner.run.costs import SAMPLED_ITEMS, Estimator, StepCost, sample
 from mmunlearner.run.plan import Plan, plan
-from mmunlearner.run.repeat import repetitions
+from mmunlearner.run.repeat import choosing_runs, repetitions
 from mmunlearner.run.run_dir import RunDir
 from mmunlearner.run.validation import trial_items
 from mmunlearner.run.workers import threads_of_worker, width
@@ -72,6 +73,8 @@ class Forecast:
     speed_source: str
     unknown: tuple[str, ...]
     """Things that could not be counted, and why."""
+    before: Forecast | None = None
+    """Forecast of the choosing folds, where there are any."""
 
     @property
     def seconds(self) -> float | None:
@@ -88,8 +91,12 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
     """
     config = check(config, installed=False)
     if repeated := repetitions(config):
-        one = forecast(replace(repeated[0], data=replace(repeated[0].data, root=config.data.root)), speed=speed)
-        return replace(one, name=f"{config.name}, each of {len(repeated)} repetitions")
+        before = None
+        if choosing := choosing_runs(config):
+            title = f"{config.name}, each of {plural(len(choosing), 'choosing fold')}"
+            before = replace(_of_one(choosing[0], config, speed), name=title)
+        one = _of_one(repeated[0], config, speed)
+        return replace(one, name=f"{config.name}, each of {plural(len(repeated), 'repetition')}", before=before)
     with tempfile.TemporaryDirectory() as folder:  # where the embedded benchmark makes its data
         run = RunDir(Path(folder), config)
         examined = examine(run, strict=False)
@@ -105,6 +112,11 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         speed_source = f"the speed of a matrix product in {config.model.dtype} on this machine ({speed:.3g} FLOP/s)"
     overlap, weights = str(data.overlap(splits)) if splits else "", dict(sizes.weights) if sizes else {}
     return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, examined.unknown)
+
+
+def _of_one(part: RunConfig, whole: RunConfig, speed: float) -> Forecast:
+    # The embedded data that all parts share are not there yet: each makes its own for a forecast.
+    return forecast(replace(part, data=replace(part.data, root=whole.data.root)), speed=speed)
 
 
 def stages(run: RunDir, phases: Iterable[Plan], workers: int, examined: Examined | None) -> list[Stage]:

@@ -38,8 +38,8 @@ from mmunlearner.run.validation import (
 )
 from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Trained, make_adapter, train_config
-from mmunlearner.unlearn.distortion import distortion, states
 from mmunlearner.unlearn import unlearn as train
+from mmunlearner.unlearn.distortion import distortion, states
 
 _log = logging.getLogger(__name__)
 
@@ -219,7 +219,8 @@ def _trial(
         "excess": excess(gaps),
         "distortion": fmean(moved.values()),
         "distortions": moved,
-        **asdict(cost),
+        "seconds": cost.seconds,
+        "peak_memory_bytes": cost.peak_memory_bytes,
     }
     # The first of equals, as the choice takes it. Only the best model so far is on the disk.
     if earlier is not None and best([*earlier, result], run.config.choosing_rule) == number:

@@ -23,7 +23,7 @@ Columns = Mapping[str, Sequence[Example]]
 
 
 def validation_items(run: RunDir) -> Columns:
-    """Return the items of the validation half, or all of a choosing fold; none where nothing is tuned or stops early."""
+    """Return the validation half's items, or all of a choosing fold; none where nothing is tuned or stops early."""
     config = run.config
     # Where nothing is chosen, no entity needs to be left out of the scores.
     if not any(m.trials or train_config(config.train, m).stop_every for m in config.methods.values()):

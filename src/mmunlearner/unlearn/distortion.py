@@ -36,10 +36,11 @@ def states(loaded: Loaded, examples: Sequence[Example], *, tokens: int = 0) -> S
     for name, kind in (("image", "vqa"), ("words", "qa")):
         questions = sample_by_entity([example for example in examples if example.modality == kind], QUESTIONS)
         reference = cache_reference(encoder, encoder.rows(questions), needs, tokens=tokens)
+        # Sorted, since passes of other sizes come in another order.
         if reference.answers:
-            parts[name] = torch.cat([tensors["hidden"][0] for tensors in reference.answers.values()])
+            parts[name] = torch.cat([reference.answers[row]["hidden"][0] for row in sorted(reference.answers)])
         if reference.features:
-            parts["features"] = torch.cat(list(reference.features.values()))
+            parts["features"] = torch.cat([reference.features[image] for image in sorted(reference.features)])
     return parts
 
 

@@ -20,7 +20,7 @@ TOP = 128
 """Number of the likeliest tokens that are kept of larger vocabularies."""
 BATCH = 64
 """Rows of a forward pass, where the recipe sets no `tokens_per_batch`."""
-RowKey = tuple[object, ...]
+RowKey = tuple[tuple[str, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
