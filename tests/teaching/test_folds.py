@@ -8,6 +8,7 @@ import pytest
 from support.progress import Listener
 
 from mmunlearner.errors import ConfigError
+from mmunlearner.models.sources import ASSETS
 from mmunlearner.teaching.folds import stages, train_oracles
 from mmunlearner.teaching.train import Recipe
 
@@ -33,6 +34,13 @@ def test_oracles_do_not_depend_on_those_beside_them_or_on_interruptions(tmp_path
     ticks.clear()
     train_oracles(together, ("4", "1"), recipe=BRIEF, progress=listener)  # all there: nothing is made
     assert not ticks
+
+
+def test_the_oracle_of_fold_12_is_the_shipped_one(tmp_path: Path) -> None:
+    train_oracles(tmp_path, ("12",))
+    assert weights(tmp_path, "12") == (ASSETS / "oracle" / "model.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["12"]  # no base is trained for it
+    assert not any("12" in stage for stage in stages(("12",), BRIEF))
 
 
 def test_a_fold_that_is_not_there_is_refused(tmp_path: Path) -> None:

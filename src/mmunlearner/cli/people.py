@@ -56,16 +56,18 @@ def models(*, out: Path, seed: Seed = 0, forget: Literal[5, 10, 15] = 15) -> Non
 def folds(*, out: Path, folds: str = "", seed: Seed = 0) -> None:
     """Make the retain oracles of the people's folds, side by side on two cores; the same command resumes.
 
+    A recipe names all of them as OUT/{fold}. That of fold 12 is a copy of the shipped one.
+
     Args:
         out: Folder for a model directory per fold, and `base`, from which they all start.
-        folds: Their names, between commas; empty: all but 12, to which the shipped oracle belongs.
+        folds: Their names, between commas; empty: all.
         seed: Seed of the training.
     """
     with waiting(LOADING):
         from mmunlearner.data.benchmarks.people.folds import FOLDS
         from mmunlearner.teaching.folds import stages, train_oracles
         from mmunlearner.teaching.train import Recipe
-    names = [name.strip() for name in folds.split(",") if name.strip()] or [fold for fold in FOLDS if fold != "12"]
+    names = [name.strip() for name in folds.split(",") if name.strip()] or list(FOLDS)
     # Seconds of a step on a quiet core, about; two oracles are made at a time.
     with ProgressBar([Stage({stage: 0.4 * steps for stage, steps in stages(names, Recipe()).items()}, 2)]) as bar:
         train_oracles(out, names, seed=seed, progress=bar)

@@ -234,8 +234,7 @@ def _checked(trial: Trial, record: Path, run: RunDir) -> Trial:
     """Return the record of an earlier trial, if the rule can judge it."""
     if run.config.choosing_rule == "distortion" and "distortion" not in trial:
         raise ConfigError(
-            f"{record}: was written by an earlier version, without a distortion; run with --restart, or with "
-            "--choosing_rule distance"
+            f"{record}: was written by an earlier version, without the distortion that chooses; run with --restart"
         )
     return trial
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from mmunlearner.batches import Encoder
+from mmunlearner.core.files import staged_dir
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
-from mmunlearner.data.benchmarks.people.folds import FOLDS
+from mmunlearner.data.benchmarks.people.folds import FOLDS, SHIPPED
 from mmunlearner.errors import ConfigError
-from mmunlearner.models import Loaded, load, save
+from mmunlearner.models import Loaded, load, resolve_source, save
 from mmunlearner.teaching.curriculum import Curriculum, Mix
 from mmunlearner.teaching.pages import TrainingPages, evaluation_columns, training_pages
 from mmunlearner.teaching.train import PICTURES, Recipe, descend, polish, side_by_side, torch_threads, train_reader
@@ -29,7 +31,8 @@ def train_oracles(
 ) -> None:  # fmt: skip
     """Write OUT/FOLD, the retain oracle of each fold, from OUT/base; what is there already is not made again.
 
-    The same seed gives the same bits on the same machine, whatever the folds beside it.
+    That of fold 12 is a copy of the shipped one, so that OUT/{fold} in a recipe stands for every fold's. The same seed
+    gives the same bits on the same machine, whatever the folds beside it.
 
     Raises:
         ConfigError: there is no such fold.
@@ -39,24 +42,30 @@ def train_oracles(
     for fold in folds:
         if fold not in FOLDS:
             raise ConfigError(f"--folds {fold}: no such fold; {did_you_mean(fold, FOLDS)}")
+    if SHIPPED in folds and not (out / SHIPPED).exists():
+        with staged_dir(out / SHIPPED) as stage:
+            shutil.copytree(resolve_source("people:oracle"), stage, dirs_exist_ok=True)
+    missing = [fold for fold in folds if not (out / fold).exists()]
+    if not missing:
+        return
     with torch_threads(1):
         pages = training_pages()
         if not (out / "base").exists():
             columns = evaluation_columns(SHARE)
             reader, _ = train_reader(pages, frozenset(), columns, recipe, seed, progress)
             save(reader, out / "base")
-        missing = [fold for fold in folds if not (out / fold).exists()]
         # Loaded once and not in the threads: transformers cannot load two models at the same time.
         base = load(out / "base", device="cpu")
-        stages = [partial(_train_oracle, base, out / fold, pages, recipe, seed) for fold in missing]
-        if stages:
-            side_by_side(stages, progress, workers)
+        side_by_side(
+            [partial(_train_oracle, base, out / fold, pages, recipe, seed) for fold in missing], progress, workers
+        )
 
 
 def stages(folds: Sequence[str], recipe: Recipe) -> dict[str, float]:
     """Return stage -> its steps, for a progress bar."""
     shared = {name: recipe.stages[name] for name in ("vision", "exercises", "texts")}
-    return shared | {f"oracle of {fold}": recipe.picture_steps + recipe.stages["oracle"] for fold in folds}
+    trained = [fold for fold in folds if fold != SHIPPED]
+    return shared | {f"oracle of {fold}": recipe.picture_steps + recipe.stages["oracle"] for fold in trained}
 
 
 def _train_oracle(base: Loaded, out: Path, pages: TrainingPages, recipe: Recipe, seed: int, progress: Progress) -> None:
