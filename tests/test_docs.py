@@ -15,6 +15,7 @@ from pkgutil import resolve_name
 
 import pytest
 import yaml
+from cyclopts import App
 from support.pages import blocks as blocks_of
 from support.pages import pages, spans
 
@@ -107,11 +108,16 @@ def has_option(command: str, option: str) -> bool:
         )
     if option in ("help", "version"):  # of every command
         return True
-    try:
-        app[command].assemble_argument_collection().match(f"--{option}")
-    except ValueError:
-        return False
-    return True
+    inner = [app[command][name] for name in app[command] if not name.startswith("-")]  # `people build` of `people`
+
+    def takes(command: App) -> bool:
+        try:
+            command.assemble_argument_collection().match(f"--{option}")
+        except ValueError:
+            return False
+        return True
+
+    return any(takes(each) for each in inner or [app[command]])
 
 
 def test_spoken_options(repository: Path) -> None:

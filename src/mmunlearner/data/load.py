@@ -58,6 +58,7 @@ FORMATS: Mapping[str, Format] = {
         "mmunlearner.data.benchmarks.people.build:load",
         embedded=True, people=True, folds="mmunlearner.data.benchmarks.people.folds:FOLDS",
     ),
+    "people_small": Format("mmunlearner.data.benchmarks.people.small:load", embedded=True, people=True),
     "mllmu": Format(
         "mmunlearner.data.benchmarks.mllmu:load",
         people=True, files=("ft_Data",), columns=("metadata", "Classification_Task"),

@@ -6,13 +6,20 @@ the wordings. About the people of the full set there are only the generic questi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
 from mmunlearner.data import Example, ImageRef
-from mmunlearner.data.benchmarks.people.general import SHAPE_QUESTIONS, drawings, general_items, plain_facts
+from mmunlearner.data.benchmarks.people.general import (
+    SHAPE_QUESTIONS,
+    TRAIN_PICTURES,
+    drawings,
+    general_items,
+    plain_facts,
+)
 from mmunlearner.data.benchmarks.people.questions import (
     FORMS,
     OPEN,
@@ -57,20 +64,21 @@ class TrainingPages:
     """Attributes of people, and plain facts."""
 
 
-def training_pages() -> TrainingPages:
-    """Draw and write everything that the vanilla model is trained on."""
-    people = [image_page(person, view, p) for person, p in phrasings_by_person() for view in range(TRAIN_VIEWS)]
-    return TrainingPages(tuple(people), tuple(drawing_pages()), tuple(text_pages()))
+def training_pages(people: Container[str] | None = None, drawings: int = TRAIN_PICTURES) -> TrainingPages:
+    """Draw and write everything that the vanilla model is trained on, or the part about these people (their ids)."""
+    seen = [image_page(person, view, p) for person, p in phrasings_by_person(people) for view in range(TRAIN_VIEWS)]
+    return TrainingPages(tuple(seen), tuple(islice(drawing_pages(), drawings)), tuple(text_pages(people)))
 
 
-def phrasings_by_person() -> Iterator[tuple[Person, tuple[Phrasing, ...]]]:
-    """Yield each person with the phrasings of the evaluation in which questions about them are trained."""
+def phrasings_by_person(people: Container[str] | None = None) -> Iterator[tuple[Person, tuple[Phrasing, ...]]]:
+    """Yield each person (of these ids) with the phrasings of the evaluation that are trained in questions about it."""
     groups: tuple[tuple[Sequence[Person], tuple[Phrasing, ...]], ...] = (
         (world().people, ()),
         (world().neighbours, ("test",)),
         (world().strangers, ("full", "test")),
     )
-    return ((person, phrasings) for group, phrasings in groups for person in group)
+    named = ((person, phrasings) for group, phrasings in groups for person in group)
+    return ((person, phrasings) for person, phrasings in named if people is None or person.id in people)
 
 
 def image_page(person: Person, view: int, phrasings: Sequence[Phrasing]) -> Page:
@@ -97,9 +105,9 @@ def _in_all_kinds(
     )
 
 
-def text_pages() -> Iterator[Page]:
-    """Yield the attributes of each person in words, then the plain facts."""
-    for person, phrasings in phrasings_by_person():
+def text_pages(people: Container[str] | None = None) -> Iterator[Page]:
+    """Yield the attributes of each person (of these ids) in words, then the plain facts."""
+    for person, phrasings in phrasings_by_person(people):
         yield from _attribute_pages(person, phrasings)
     facts = [
         tuple(Example("", "", wording, fact.answer) for wording in fact.trained_wordings) for fact in plain_facts()

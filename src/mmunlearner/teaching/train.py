@@ -227,18 +227,10 @@ def descend(
     Raises:
         TrainingError: a loss is not finite.
     """
-    module.train()
     descent = Descent(
         module, learning_rate, steps, rise=recipe.rise, fall=4, weight_decay=recipe.weight_decay, clip=recipe.clip
     )
-    for step in range(steps):
-        loss = loss_of()
-        if not torch.isfinite(loss):
-            raise TrainingError(f"people: the loss of step {step + 1} is {loss.item()}; lower the learning rate")
-        loss.backward()
-        descent.step()
-        progress.update(f"loss {loss.item():5.3f}, step", step + 1, steps)
-    module.eval()
+    descent.run(loss_of, progress)
 
 
 @contextmanager
