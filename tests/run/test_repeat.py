@@ -248,7 +248,7 @@ def test_names_and_options_of_repetitions():
 def test_wrong_repetitions_are_refused(change: dict[str, Any], message: str):
     config = replace(RunConfig(model=ModelConfig(vanilla="v")), **change)
     with pytest.raises(ConfigError, match=message):
-        repetitions(check(config)) + choosing_runs(config)
+        _ = repetitions(check(config)) + choosing_runs(config)
 
 
 @pytest.mark.slow

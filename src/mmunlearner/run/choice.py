@@ -20,18 +20,18 @@ Choice = Mapping[str, Sequence[Trial]]
 """Method -> its trials over all choosing folds, one of them marked as chosen."""
 
 
-def excess(gaps: Gaps) -> float:
-    """Return how far forgetting is from its target beyond one standard error, clustered by entity: 0 within noise.
+def excess(gaps: Gaps, errors: float = 1.0) -> float:
+    """Return how far forgetting is from its target beyond so many standard errors, clustered by entity.
 
-    Too much forgotten counts like too little. One error and not two, as in Breiman et al. 1984 (3.4.3): the least
-    distorted of many settings is mostly at the upper end of what passes.
+    0 is within noise. Too much forgotten counts like too little. One error and not two, as in Breiman et al. 1984
+    (3.4.3): the least distorted of many settings is mostly at the upper end of what passes.
     """
     total = 0.0
     for by_entity in gaps.values():
         # Sorted, so that the sum does not depend on the order of folds.
         items = [(gap, entity) for entity in sorted(by_entity) for gap in by_entity[entity]]
         score = mean_score([gap for gap, _ in items], [entity for _, entity in items])
-        total += max(0.0, abs(score.value) - score.stderr)
+        total += max(0.0, abs(score.value) - errors * score.stderr)
     return total
 
 
