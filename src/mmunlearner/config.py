@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -15,13 +16,16 @@ from mmunlearner.option_types import (
     Flag,
     FolderName,
     Fraction,
+    Layers,
     LearningRate,
     NotNegative,
     PartOf,
+    PartRate,
     Percent,
     Seed,
     check_distinct,
     check_folder_names,
+    check_names,
     flatten_trial,
 )  # fmt: skip
 
@@ -30,10 +34,16 @@ DENSITY = 0.5
 Augment = Literal["auto", "none", "forget", "all"]
 Goal = Literal["visual", "full"]
 Part = Literal["vision", "projector", "language"]
+if TYPE_CHECKING:
+    PartName = Part
+else:
+    PartName = str  # the command line takes no other names of values; `check_parts` checks them
+check_parts = partial(check_names, names=get_args(Part))
 DType = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "int8", "nf4"]
 Scoring = Literal["package", "released"]
 ChoosingRule = Literal["distortion", "distance"]
+DataOfStage = Literal["both", "texts", "images"]
 Attention = Literal["auto", "sdpa", "eager", "flex_attention"]
 
 
@@ -153,6 +163,11 @@ class TrainConfig:
     may follow the number of entities to forget."""
     parts: Annotated[tuple[Part, ...], SPLIT_AT_COMMAS] = ()
     """Parts whose weights train, those of the mask's parts where there is a mask; empty: the method's own."""
+    layers: Annotated[dict[PartName, Layers], AfterValidator(check_parts)] = field(default_factory=dict)
+    """Layers that train of a part, in place of the whole part: `{language: last 10}`, `first 4`, `20-29` (the first is
+    0), or by depth `last 33%`, `50%-100%`. What lies in no layer (embeddings, last norm, output head) stays then."""
+    learning_rates: Annotated[dict[PartName, PartRate], AfterValidator(check_parts)] = field(default_factory=dict)
+    """Peak learning rates of parts that differ from `learning_rate`: `{projector: 1e-3, language: 1e-5}`."""
     retain_per_forget: AtLeastOne = 3
     """Retain batches for every forget batch: one in the same step, the others in steps of their own."""
     retain_fraction: Fraction = 1.0
@@ -161,6 +176,9 @@ class TrainConfig:
     """Images (or texts) in a batch, each with `questions` questions."""
     texts: Count = 0
     """Entities whose texts alone are drawn, in addition to a retain batch's images; 0: texts are drawn like images."""
+    texts_by: Literal["entity", "question"] = "entity"
+    """Unit by which texts are drawn: each entity's as often as an image (`entity`), or every question in words equally
+    often (`question`), so that an entity with one fact is not drawn as often as one with ten."""
     questions: AtLeastOne = 2
     """Questions drawn per image and step."""
     augment: Augment = "auto"
@@ -201,11 +219,22 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class StageConfig(TrainConfig):
+    """One training of several that follow each other."""
+
+    data: DataOfStage = "both"
+    """Training questions of the stage: those in words, those about images, or both."""
+
+
+@dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
     """Training of the vanilla model and the oracle."""
 
     lora: LoraConfig | None = None
     """Adapters in fine-tuning alone, of rank 0: none; left out: those of `model.lora`."""
+    stages: tuple[Annotated[Mapping[str, object], PartOf(StageConfig)], ...] = ()
+    """Trainings in place of one, each from the model of the one before, with the options that differ from those of
+    `finetune`: `[{data: texts, parts: language, steps: 45}, {data: images, parts: "vision,projector", steps: 600}]`."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
@@ -99,6 +100,19 @@ def check_folder_names(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def check_names(values: dict[Any, Any], names: tuple[str, ...]) -> dict[Any, Any]:
+    """Return named values unchanged.
+
+    Raises:
+        PydanticCustomError: a name is not among `names`.
+    """
+    for name in values:
+        if name not in names:
+            expected = f"values of {', '.join(names)}"
+            raise PydanticCustomError("refusal", "{expected}", {"expected": expected, "found": repr(name)})
+    return values
+
+
 def check_distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a list unchanged.
 
@@ -112,6 +126,22 @@ def check_distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
     raise PydanticCustomError("refusal", "{expected}", {"expected": "one or more different items", "found": found})
 
 
+LAYERS = re.compile(r"(?P<end>first|last) (?P<size>\d+)(?P<percent>%?)|(?P<low>\d+)(?P<unit>%?)-(?P<high>\d+)(?P=unit)")
+"""Form of a choice of layers: `last 10`, `first 33%`, `20-29`, `50%-100%`."""
+
+
+def check_layers(text: str) -> str:
+    """Return a choice of a part's layers unchanged.
+
+    Raises:
+        PydanticCustomError: it is none.
+    """
+    if not LAYERS.fullmatch(text):
+        expected = "layers as `last 10`, `first 4`, `20-29` (the first is 0), or by depth as `last 33%`, `50%-100%`"
+        raise PydanticCustomError("refusal", "{expected}", {"expected": expected, "found": repr(text)})
+    return text
+
+
 LONGEST_NAME = 100  # bytes: a folder's name may have 255, and while it is written it gets a prefix and a suffix
 DEVICES = ("COM", "LPT")
 RESERVED_NAMES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{i}" for name in DEVICES for i in range(10))})
@@ -123,6 +153,8 @@ Count = Annotated[int, Field(ge=0, le=MOST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy takes no larger one
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(ge=0, le=10)]  # above: a sign that is missing in `1e-4`
+PartRate = Annotated[float, Field(gt=0, le=10)]
+Layers = Annotated[str, AfterValidator(check_layers)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(parse_flag)]

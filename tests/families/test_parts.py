@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from mmunlearner.models import candidates, parts
+from mmunlearner.models import candidates, chosen_layers, layers, outside_layers, parts
 
 NO_LINEAR_PROJECTOR = {"Gemma 3"}
 """Whose projector is a plain matrix and a norm: no linear layer, so nothing of it is a candidate."""
@@ -32,3 +32,17 @@ def test_candidates(family, request):
     assert owners == expected
     heads = {name for name, weight in family.model.named_parameters() if weight is family.model.lm_head.weight}
     assert not heads & set(candidates(family.model))
+
+
+def test_layers(family):
+    """Those of the decoder in its order; a choice of all layers leaves what lies in none, and halves are disjoint."""
+    named, owned = dict(family.model.named_modules()), parts(family.model)
+    found = layers(family.model)
+    assert [named[name] for name in found["language"]] == list(family.model.get_decoder().layers)
+    assert found["vision"]
+    for part in ("vision", "language"):
+        stays = outside_layers(family.model, {part: "0%-100%"})
+        assert stays < set(owned[part])
+        assert not any(name.startswith(f"{layer}.") for layer in found[part] for name in stays)
+        halves = [chosen_layers(family.model, {part: text})[part] for text in ("first 50%", "last 50%")]
+        assert [*halves[0], *halves[1]] == found[part]

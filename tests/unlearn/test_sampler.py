@@ -36,6 +36,26 @@ def test_texts_come_in_a_stream_of_their_own_where_they_are_asked_for() -> None:
     assert set(drawn) == {e.entity for e in TEXTS}  # all are seen
 
 
+@pytest.mark.parametrize("texts", [0, 3])
+def test_texts_by_question_are_drawn_equally_often(texts: int) -> None:
+    """Of facts with one question, and of a person with seven; by entity, a fact is drawn as often as a person."""
+    facts = [replace(TEXTS[0], id=f"fact {k}", entity=f"fact {k}") for k in range(20)]
+    person = [replace(TEXTS[0], id=f"person {k}", entity="person") for k in range(7)]
+    train = replace(TRAIN, texts=texts, texts_by="question", batch_size=3, steps=60)
+
+    def counts(train: TrainConfig) -> Counter[str]:
+        steps = StepSampler.of((), [*(IMAGES if texts else []), *facts, *person], train, 0)
+        return Counter(e.id for i in range(len(steps)) for e in steps[i].retain or () if not e.images)
+
+    drawn = counts(train)
+    assert len(drawn) == 27
+    assert max(drawn.values()) - min(drawn.values()) <= 1
+    first = counts(replace(train, steps=4))  # half an epoch already
+    assert 2 <= sum(count for name, count in first.items() if name.startswith("person")) <= 5
+    by_entity = counts(replace(train, texts_by="entity"))
+    assert sum(by_entity[e.id] for e in person) < 3 * by_entity["fact 0"]
+
+
 @pytest.mark.parametrize(("fraction", "images"), [(0.0, 1), (0.5, 4), (0.6, 5), (1.0, 8)])
 def test_a_share_of_the_retain_set_covers_the_entities_first(fraction: float, images: int) -> None:
     steps = StepSampler.of(IMAGES, IMAGES, replace(TRAIN, retain_fraction=fraction), 0)

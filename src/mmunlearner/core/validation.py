@@ -227,6 +227,7 @@ def fields(kind: Any) -> dict[str, Any]:
 # Type of pydantic's error -> the value that it expects.
 LIMITS = {
     "finite_number": "a finite number",
+    "greater_than": "more than {gt:g}",
     "greater_than_equal": "{ge:g} or more",
     "less_than": "less than {lt}",
     "less_than_equal": "{le:g} or less",

@@ -13,7 +13,7 @@ from mmunlearner.models.load import (
     replaced_forward,
     save,
 )
-from mmunlearner.models.parts import candidates, part_of, parts
+from mmunlearner.models.parts import candidates, chosen_layers, layers, outside_layers, part_of, parts
 from mmunlearner.models.skeleton import load_skeleton, meta_model
 from mmunlearner.models.sources import resolve_source
 
@@ -22,14 +22,17 @@ __all__ = [
     "Loaded",
     "candidates",
     "check_not_offloaded",
+    "chosen_layers",
     "control_tokens",
     "end_token_ids",
     "fetch_weight",
     "input_device",
+    "layers",
     "load",
     "load_skeleton",
     "longest_row",
     "meta_model",
+    "outside_layers",
     "part_of",
     "parts",
     "pick_device",

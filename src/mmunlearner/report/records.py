@@ -64,6 +64,8 @@ class Training(TypedDict):
     steps: NotRequired[WholeNumber]
     moved: NotRequired[Mapping[str, WholeNumber]]
     """Counts of weights that moved; `unlearn.masking.WeightChanges`."""
+    trainable: NotRequired[WholeNumber]
+    """Weights that trained, numbers of an adapter among them."""
     look: NotRequired[StopCheck]
     objective: NotRequired[float]
     tuning: NotRequired[Tuning]

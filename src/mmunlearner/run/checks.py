@@ -12,18 +12,19 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from mmunlearner.batches import Encoder, check_fit
-from mmunlearner.config import RunConfig, TrainConfig
+from mmunlearner.config import FinetuneConfig, RunConfig, TrainConfig
 from mmunlearner.core import recipes
 from mmunlearner.data import Splits
 from mmunlearner.data.load import is_at_hand
 from mmunlearner.errors import ConfigError, MaskError, MMUnlearnerError, ModelError
 from mmunlearner.methods import METHODS, resolve
-from mmunlearner.models import Loaded, load_skeleton, longest_row, meta_model
+from mmunlearner.models import Loaded, chosen_layers, load_skeleton, longest_row, meta_model
 from mmunlearner.models.load import check_placement
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantization import check_quantization, require_bitsandbytes
 from mmunlearner.models.sources import WHOLE_WEIGHTS, find_sources
 from mmunlearner.run.run_dir import REFERENCES, RunDir
+from mmunlearner.run.stages import check_stages, stages
 from mmunlearner.run.tuning import with_settings
 from mmunlearner.run.validation import validation_items
 from mmunlearner.saliency import fisher_passes
@@ -68,17 +69,33 @@ def check(config: RunConfig, *, installed: bool = True) -> RunConfig:
         except (ConfigError, MaskError) as error:
             # The rooms behind these checks do not know under which name the recipe lists the method.
             raise type(error)(f"methods.{name}: {error}") from None
-    if config.finetune.stop_every:
-        raise ConfigError(
-            f"finetune.stop_every is {config.finetune.stop_every}: fine-tuning forgets nothing; set it to 0"
-        )
-    if model.needs_finetuning:
-        check_trackers(config.finetune.report_to)
+    _check_finetuning(config)
     check_quantization(config)
     if installed:
         require_bitsandbytes(model.quantize)
         check_placement(model.device, model.device_map, model.attention)
     return config
+
+
+def _check_finetuning(config: RunConfig) -> None:
+    """Raise where an option of fine-tuning, or of one of its stages, does not fit."""
+    method = METHODS["finetune"]
+    for where, train in _finetunings(config.finetune).items():
+        if train.stop_every:
+            raise ConfigError(f"{where}.stop_every is {train.stop_every}: fine-tuning forgets nothing; set it to 0")
+        if config.model.needs_finetuning:
+            check_trackers(train.report_to)
+            budget, adapter = method.budget.fill(train, 0), make_adapter(config.finetune_lora)
+            try:
+                check_options(method, {}, budget, mask_parts=None, adapter=adapter)
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from None
+
+
+def _finetunings(config: FinetuneConfig) -> dict[str, TrainConfig]:
+    """Return the trainings of fine-tuning by the names of their options."""
+    planned = stages(config)
+    return {f"finetune.stages[{n}]" if config.stages else "finetune": stage.train for n, stage in enumerate(planned)}
 
 
 def _checked(train: TrainConfig) -> TrainConfig:
@@ -155,6 +172,9 @@ def _check_data(run: RunDir) -> None:
             check_sets(resolve(method.method, METHODS), run.splits)
         except MMUnlearnerError as error:
             raise type(error)(f"methods.{name}: {error}") from None
+    if run.config.model.needs_finetuning:
+        for name in (name for name in run.references if not getattr(run.config.model, name)):
+            check_stages(run.config.finetune, run.splits, name)
     for fisher_pass in fisher_passes(run.masks.values()):
         fisher_pass.groups(run.splits)
     validation_items(run)
@@ -204,9 +224,16 @@ def _check_model(run: RunDir, model: PreTrainedModel) -> None:
         weights = dict(model.named_parameters())
         if mask.density and mask.density * (count := sum(weights[name].numel() for name in names)) < 1:
             raise MaskError(f"mask.density {mask.density:g}: of {count:,} weights it selects none; set it higher")
-    trainings = [train_config(config.train, method) for method in config.methods.values()]
-    if any(train.checkpointing for train in (*trainings, *([config.finetune] * config.model.needs_finetuning))):
-        check_checkpointing(model)
+    trainings = {f"methods.{name}: ": train_config(config.train, method) for name, method in config.methods.items()}
+    if config.model.needs_finetuning:
+        trainings |= {f"{where}: ": train for where, train in _finetunings(config.finetune).items()}
+    for where, train in trainings.items():
+        try:
+            chosen_layers(model, train.layers)
+        except ConfigError as error:
+            raise ConfigError(f"{where}{error}") from None
+        if train.checkpointing:
+            check_checkpointing(model)
 
 
 def _check_encoder(run: RunDir, encoder: Encoder, splits: Splits | None) -> None:

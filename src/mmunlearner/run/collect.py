@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar, get_args
 
-from mmunlearner.config import ChoosingRule, MaskConfig, MethodConfig, Part
+from mmunlearner.config import ChoosingRule, MaskConfig, MethodConfig, Part, TrainConfig
 from mmunlearner.core.files import read_json, write_bytes
 from mmunlearner.core.names import resolve_name
 from mmunlearner.core.recipes import plain
@@ -32,7 +32,7 @@ from mmunlearner.run.run_dir import REFERENCES, RunDir, mask_name
 from mmunlearner.run.tuning import FORGOTTEN, TITLES
 from mmunlearner.run.validation import answers, chance, validation_items
 from mmunlearner.saliency.mask import sparse_warning
-from mmunlearner.unlearn import planned_budget, train_config
+from mmunlearner.unlearn import planned_budget
 
 PACKAGES = ("mmunlearner", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 GALLERY = 12  # pictures at most: more would make the report heavy
@@ -279,16 +279,21 @@ def _mask_statistics(run: RunDir, mask: MaskConfig) -> MaskStatistics:
 def free(run: RunDir, method: MethodConfig) -> str:
     """Describe the weights that may move outside the mask."""
     # In the table beside the scores, because these weights decide more than the mask does.
+    train = planned_budget(run.config.train, method, None)
     if method.mask is None:
-        trainable = planned_budget(run.config.train, method, None).parts
-        whole_model = set(get_args(Part)) <= set(trainable)
-        return f"{'everything' if whole_model else ', '.join(trainable)}, by both terms"
+        whole_model = set(get_args(Part)) <= set(train.parts) and not train.layers
+        return f"{'everything' if whole_model else _parts_in_words(train, train.parts)}, by both terms"
     words = {
-        "all": "everything, by the retain term",
-        "parts": f"the rest of {', '.join(method.mask.parts)}, by the retain term",
+        "all": f"{_parts_in_words(train, train.parts) if train.layers else 'everything'}, by the retain term",
+        "parts": f"the rest of {_parts_in_words(train, method.mask.parts)}, by the retain term",
         "mask": "nothing",
     }
-    return words[train_config(run.config.train, method).free]
+    return words[train.free]
+
+
+def _parts_in_words(train: TrainConfig, parts: Sequence[Part]) -> str:
+    """Return parts that train, with the layers that train of them: `projector, language (last 10 layers)`."""
+    return ", ".join(f"{part} (layers: {train.layers[part]})" if part in train.layers else part for part in parts)
 
 
 def _costs(run: RunDir, name: str, method: MethodConfig | None, trained: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from typing import Any
 
 from mmunlearner.batches import Batch, Encoder, micro_batches, share_prefixes
-from mmunlearner.config import LoadConfig, MaskConfig, MethodConfig, Part, RunConfig, TrainConfig
+from mmunlearner.config import LoadConfig, MaskConfig, Part, RunConfig, TrainConfig
 from mmunlearner.data import Example, Splits
 from mmunlearner.methods import METHODS, BoundTerm, Method, resolve
 from mmunlearner.run import memory
-from mmunlearner.run.memory import ORDER, ForwardSize, Memory, Sizes
+from mmunlearner.run.memory import NO_LAYERS, ORDER, ForwardSize, Layers, Memory, Sizes, depth, trained_share
+from mmunlearner.run.stages import stages, training_questions
 from mmunlearner.saliency import FisherPass
 from mmunlearner.unlearn import planned_budget
 from mmunlearner.unlearn.sampler import StepSampler
@@ -20,8 +21,9 @@ from mmunlearner.unlearn.sampler import StepSampler
 # Tokens are counted in a few steps of a training and in a few rows of a data set; their mean stands for the rest.
 SAMPLED_STEPS = 3
 SAMPLED_ITEMS = 32
-# Floating-point operations per weight and token, of a forward pass and of its gradients (Kaplan et al. 2020).
-FORWARD, BACKWARD = 2, 4
+PRODUCT = 2
+"""Floating-point operations per weight and token of a product: of a forward pass, of the gradient of its input, and of
+that of its weight (Kaplan et al. 2020)."""
 # For a candidate weight of a mask, by beta and by density. Its time is that of memory and not of arithmetic: these are
 # operations of a matrix product that takes as long (18 and 83 ns in layers of 16 million weights, on one CPU thread).
 COMPARISON, THRESHOLD = 1450, 6700
@@ -66,10 +68,31 @@ class Estimator:
             return ForwardSize(batch.size, patches, len(batch.tokens))
         return ForwardSize(0, patches, features=image_tokens)
 
-    def operations(self, size: ForwardSize, per_weight: int) -> float:
-        """Return the floating-point operations of a pass, as if every weight were differentiated."""
-        weights = self.sizes.weights if self.sizes else {}
-        return float(per_weight * sum(size.tokens(part) * count for part, count in weights.items()))
+    def forward_operations(self, size: ForwardSize) -> float:
+        """Return the floating-point operations of a forward pass; a table that is looked up takes none."""
+        assert self.sizes
+        products = sum(size.tokens(part) * count for part, count in self.sizes.products.items())
+        return float(PRODUCT * (products + size.answers * self.sizes.head))
+
+    def training_operations(
+        self, size: ForwardSize, parts: Sequence[Part], layers: Layers = NO_LAYERS, *, adapters: bool = False
+    ) -> float:
+        """Return the operations of a pass forward and backward in which these parts, or some of their layers, train.
+
+        No gradient reaches what lies before the first of them, and weights that do not train have none of their own;
+        nor have those under `adapters`, whose own numbers are left out.
+        """
+        assert self.sizes
+        products, trained = self.sizes.products, [part for part in ORDER if part in parts]
+        behind = ORDER[ORDER.index(trained[0]) :] if trained else ()
+        inputs = sum(
+            (depth(self.sizes, part, layers) if part == trained[0] else 1.0) * size.tokens(part) * products[part]
+            for part in behind
+        )
+        weights = sum(trained_share(self.sizes, part, layers) * size.tokens(part) * products[part] for part in trained)
+        head = self.sizes.head * size.answers
+        inputs, weights = inputs + head * bool(trained), weights + head * ("language" in trained and not layers)
+        return self.forward_operations(size) + PRODUCT * (inputs + (0 if adapters else weights))
 
     def step_sizes(self, training: Training, steps: StepSampler, number: int) -> Iterator[ForwardSize]:
         """Yield the size of each forward pass of both terms in one step; none without an encoder."""
@@ -109,7 +132,7 @@ class Estimator:
             sizes = [self.forward_size(share_prefixes([row], self.encoder)) for row in rows]
             share = len(items) / max(len(sizes), 1)  # questions that each sampled one stands for
             tokens += share * sum(size.all_tokens for size in sizes)
-            operations += share * sum(self.operations(size, FORWARD) for size in sizes)
+            operations += share * sum(self.forward_operations(size) for size in sizes)
         return StepCost("", count, tokens, operations=operations)
 
 
@@ -132,16 +155,32 @@ class Training:
 
 
 def finetuning(estimator: Estimator, name: str) -> StepCost:
-    """Estimate the training of the vanilla model or the oracle."""
+    """Estimate the training of the vanilla model or the oracle, all its stages."""
     config, splits = estimator.config, estimator.splits
-    examples: Sequence[Example] = ()
-    if splits is not None:
-        examples = splits.vanilla_training if name == "vanilla" else splits.oracle_training
-    model = replace(config.model, lora=config.finetune_lora)
-    # As in the run, where fine-tuning is a training whose retain term has all the examples.
-    train = planned_budget(config.finetune, MethodConfig("finetune"), splits)
-    training = Training(train, model, train.steps, retain=examples, parts=train.parts)
-    return training_cost(estimator, f"finetune {name}", training)
+    model, of_stages = replace(config.model, lora=config.finetune_lora), list[StepCost]()
+    for stage in stages(config.finetune):
+        examples = stage.examples(training_questions(splits, name)) if splits is not None else ()
+        # As in the run, where fine-tuning is a training whose retain term has all the examples.
+        train = stage.budget(splits)
+        training = Training(train, model, train.steps, retain=examples, parts=train.parts)
+        of_stages.append(training_cost(estimator, f"finetune {name}", training))
+    return reduce(_after, of_stages)
+
+
+def _after(first: StepCost, second: StepCost) -> StepCost:
+    """Return the cost of two trainings one after the other; a figure that one of them lacks is absent."""
+
+    def add(a: float | None, b: float | None) -> float | None:
+        return None if a is None or b is None else a + b
+
+    memories = [cost.memory for cost in (first, second) if cost.memory]
+    return StepCost(
+        first.name,
+        None if first.steps is None or second.steps is None else first.steps + second.steps,
+        add(first.tokens, second.tokens),
+        max(memories, key=lambda memory: memory.total, default=None),
+        add(first.operations, second.operations),
+    )
 
 
 def unlearning(estimator: Estimator, name: str) -> StepCost:
@@ -194,7 +233,10 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     # Whole cycles of a forget step and its retain steps, so that the mean has both in the right proportion.
     counted = min(len(steps), SAMPLED_STEPS * steps.every) if steps else 0
     sizes = [size for i in range(counted) for size in estimator.step_sizes(training, steps, i)] if steps else []
-    largest = max(sizes, key=partial(memory.activations, estimator.sizes, parts=training.parts), default=ForwardSize(0))
+    # The copy that relearns trains whole.
+    parts, layers = (ORDER, NO_LAYERS) if training.relearn_steps else (training.parts, train.layers)
+    stored = partial(memory.activations, estimator.sizes, parts=parts, layers=layers)
+    largest = max(sizes, key=stored, default=ForwardSize(0))
     # Of the largest pass in the sample: a longer one later in the training would need more.
     needed = memory.training(
         estimator.sizes, largest, train, training.model,
@@ -203,7 +245,9 @@ def training_cost(estimator: Estimator, name: str, training: Training) -> StepCo
     if steps is None or not sizes:
         return StepCost(name, training.steps, memory=needed)
     share = len(steps) * training.trials / counted
-    operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
+    # A masked adapter computes the gradient of the weight that it is put on.
+    adapters = bool(training.model.lora.rank) and not training.masked
+    operations = share * sum(estimator.training_operations(size, parts, layers, adapters=adapters) for size in sizes)
     return StepCost(name, training.steps, share * sum(size.all_tokens for size in sizes), needed, operations)
 
 
@@ -224,7 +268,7 @@ def fisher(estimator: Estimator, fisher_pass: FisherPass) -> StepCost:
     if not sizes:
         return StepCost(name, count, memory=needed)
     share = len(groups) / len(sizes)
-    operations = share * sum(estimator.operations(size, FORWARD + BACKWARD) for size in sizes)
+    operations = share * sum(estimator.training_operations(size, fisher_pass.parts) for size in sizes)
     return StepCost(name, count, share * sum(size.all_tokens for size in sizes), needed, operations)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmunlearner.config import LoadConfig, LoraConfig, Part, Quantize, TrainConfig
-from mmunlearner.models import candidates, part_of
+from mmunlearner.models import candidates, layers, part_of
+from mmunlearner.models.parts import layer_numbers
 from mmunlearner.saliency.fisher import RECOMPUTE_FROM
 
 FLOAT = 4  # bytes: weights, gradients, states and accumulators are float32
@@ -38,6 +39,12 @@ class Sizes:
     """Counts of a model's numbers, by part."""
 
     weights: Mapping[Part, int]
+    products: Mapping[Part, int]
+    """Weights that every token is multiplied with: without tables that are looked up, and without the output head."""
+    layers: Mapping[Part, Sequence[int]]
+    """The weights of each transformer layer, in order."""
+    head: int
+    """Weights of the output head, which may be those of the embeddings; answer tokens alone are multiplied with it."""
     candidates: Mapping[Part, int]
     """The weights among them that a mask may select."""
     inputs: Mapping[Part, int]
@@ -78,6 +85,7 @@ class ForwardSize:
         return self.language + self.features
 
     def tokens(self, part: Part) -> int:
+        """Positions that a part computes."""
         return self.language if part == "language" else self.vision
 
 
@@ -114,23 +122,34 @@ def sizes(model: nn.Module) -> Sizes:
     def by_part(numbers: Mapping[str, int]) -> dict[Part, int]:
         return {part: sum(n for name, n in numbers.items() if owner[name] == part) for part in ORDER}
 
-    layers: dict[Part, list[list[int]]] = {part: [] for part in ORDER}
-    for name, module in model.named_modules():
-        # The class by which transformers marks the layers that a backward pass can compute again.
-        if isinstance(module, GradientCheckpointingLayer):
-            widths = [n for m in module.modules() if isinstance(m, nn.Linear) for n in (m.in_features, m.out_features)]
-            part = next(owner[f"{name}.{inner}"] for inner, _ in module.named_parameters())
-            layers[cast(Part, part)].append(widths)
+    modules = dict(model.named_modules())
+    in_order = {part: [modules[name] for name in names] for part, names in layers(model).items()}
+    widths = {
+        part: [
+            [n for m in layer.modules() if isinstance(m, nn.Linear) for n in (m.in_features, m.out_features)]
+            for layer in of_part
+        ]
+        for part, of_part in in_order.items()
+    }
+    looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    head = cast(Any, model).get_output_embeddings()
+    no_product = looked_up | ({id(head.weight)} if head is not None else set())
     linear = {f"{name}.weight": m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     linear = {name: module for name, module in linear.items() if name in selectable}  # drops the output head
     return Sizes(
         weights=by_part({name: p.numel() for name, p in parameters.items()}),
+        products=by_part({name: 0 if id(p) in no_product else p.numel() for name, p in parameters.items()}),
+        layers={
+            part: tuple(sum(p.numel() for p in layer.parameters()) for layer in of_part)
+            for part, of_part in in_order.items()
+        },
+        head=head.weight.numel() if head is not None else 0,
         candidates=by_part({name: parameters[name].numel() for name in selectable}),
         inputs=by_part({name: module.in_features for name, module in linear.items()}),
         outputs=by_part({name: module.out_features for name, module in linear.items()}),
         # The first linear layer of a transformer layer reads the hidden states.
-        hidden_widths={part: sum(widths[0] for widths in layers[part]) for part in ORDER},
-        widest_layer={part: max(map(sum, layers[part]), default=0) for part in ORDER},
+        hidden_widths={part: sum(of_layer[0] for of_layer in widths[part]) for part in ORDER},
+        widest_layer={part: max(map(sum, widths[part]), default=0) for part in ORDER},
         linear=sum(parameters[name].numel() for name in linear),
         vocabulary=int(cast(Any, model).config.get_text_config().vocab_size),
         largest=max((parameters[name].numel() for name in selectable), default=0),
@@ -153,8 +172,11 @@ def training(
     `forward` is the larger of the two terms' passes: each term's graph is freed before the other's is built.
     """
     # B of a layer has `rank` numbers per output, A as many per input.
-    adapters = model.lora.rank * sum(size.inputs[part] + size.outputs[part] for part in parts)
-    trainable = adapters or sum(size.weights[part] for part in parts)
+    shares = {part: trained_share(size, part, train.layers) for part in parts}
+    adapters = round(
+        model.lora.rank * sum(share * (size.inputs[part] + size.outputs[part]) for part, share in shares.items())
+    )
+    trainable = adapters or sum(trained_weights(size, part, train.layers) for part in parts)
     # Autocast keeps a cast copy of the weights for a pass; of quantised weights one layer is dequantised at a time.
     cast_weights = size.total if model.dtype != model.weights else 0
     temporary = _number(model.dtype) * (cast_weights if model.quantize == "none" else size.largest)
@@ -167,7 +189,11 @@ def training(
         optimizer=FLOAT * trainable * STATES[train.optimizer],
         mask=_bits(size, parts) if masked else 0,
         # All parts of the copy train.
-        activations=activations(size, forward, ORDER if relearning else parts, dtype=model.dtype),
+        activations=(
+            activations(size, forward, ORDER, dtype=model.dtype)
+            if relearning
+            else activations(size, forward, parts, train.layers, dtype=model.dtype)
+        ),
         relearning=_number(model.weights) * size.total * (2 + STATES["adamw"]) if relearning else 0,
     )
 
@@ -210,10 +236,40 @@ def scenarios(size: Sizes, forward: ForwardSize) -> dict[str, Memory]:
     return {**masks, **trainings, **adapters}
 
 
+Layers = Mapping[Part, str]
+"""Choices of layers that train, by part (`train.layers`)."""
+NO_LAYERS: Layers = MappingProxyType({})
+
+
+def trained_weights(size: Sizes, part: Part, layers: Layers) -> int:
+    """Return how many weights of a part train, where it trains: all, or those of the chosen layers."""
+    of_layer = size.layers[part]
+    return (
+        sum(of_layer[i] for i in layer_numbers(layers[part], len(of_layer))) if part in layers else size.weights[part]
+    )
+
+
+def trained_share(size: Sizes, part: Part, layers: Layers) -> float:
+    """Return the share of a part's layers that trains."""
+    return trained_weights(size, part, layers) / max(1, sum(size.layers[part])) if part in layers else 1.0
+
+
+def depth(size: Sizes, part: Part, layers: Layers) -> float:
+    """Return the share of a part's layers from the first that trains to the last."""
+    count = len(size.layers[part])
+    return (count - layer_numbers(layers[part], count)[0]) / count if part in layers else 1.0
+
+
 def activations(
-    size: Sizes, forward: ForwardSize, parts: Sequence[Part], *, dtype: str = "float32", stored: Stored = "all"
+    size: Sizes,
+    forward: ForwardSize,
+    parts: Sequence[Part],
+    layers: Layers = NO_LAYERS,
+    *,
+    dtype: str = "float32",
+    stored: Stored = "all",
 ) -> int:
-    """Estimate the bytes that autograd stores of a forward pass in which these parts train."""
+    """Estimate the bytes that autograd stores of a forward pass in which these parts (or layers of them) train."""
     # Nothing is stored before the first part that trains.
     first = min((ORDER.index(part) for part in parts), default=len(ORDER))  # no part trains: no part stores
     numbers = 0
@@ -227,7 +283,9 @@ def activations(
             "products": size.outputs[part] + 2 * size.hidden_widths[part] + size.widest_layer[part],
             "inputs": size.hidden_widths[part] + size.widest_layer[part],
         }
-        numbers += forward.tokens(part) * widths[stored]
+        # Nor before the first layer that trains.
+        reached = depth(size, part, layers) if part == ORDER[first] else 1.0
+        numbers += round(reached * forward.tokens(part) * widths[stored])
     return numbers * _number(dtype) + LOGIT_COPIES * FLOAT * forward.answers * size.vocabulary
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mmunlearner.config import MethodConfig, Quantize, RunConfig, TrainConfig
+from mmunlearner.config import Quantize, RunConfig, TrainConfig
 from mmunlearner.core.progress import Progress
 from mmunlearner.data import Splits
 from mmunlearner.methods import METHODS, resolve
 from mmunlearner.run import costs, steps
 from mmunlearner.run.costs import Estimator, StepCost
 from mmunlearner.run.run_dir import RunDir
+from mmunlearner.run.stages import stages
 from mmunlearner.saliency import FisherPass, fisher_passes
 from mmunlearner.unlearn import planned_budget, train_config
 
@@ -59,7 +60,7 @@ def _steps(run: RunDir, quantize: Quantize) -> Iterator[Step]:
             f"finetune {name}",
             done=partial(_is_trained, run, name),
             do=partial(steps.finetune, run, name),
-            work=lambda: _training_work(planned_budget(config.finetune, MethodConfig("finetune"), run.splits), 1),
+            work=lambda: WITH_GRADIENT * sum(stage.work(run.splits) for stage in stages(config.finetune)),
             cost=partial(costs.finetuning, name=name),
         )
     vanilla = ("finetune vanilla",) if "vanilla" in trained else ()

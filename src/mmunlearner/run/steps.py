@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from mmunlearner import saliency
 from mmunlearner.batches import Encoder
 from mmunlearner.config import LoadConfig, MaskConfig, MethodConfig, Quantize
 from mmunlearner.core.cost import Cost, measured
-from mmunlearner.core.files import discard, staged_dir, write_json
+from mmunlearner.core.files import discard, read_jsonl, staged_dir, write_json, write_jsonl
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.records import read_record
 from mmunlearner.data import Splits, prompt, target
@@ -27,6 +27,7 @@ from mmunlearner.report.records import Training, Trial
 from mmunlearner.run.choice import best, excess, marked, summary
 from mmunlearner.run.inputs import file_hashes
 from mmunlearner.run.run_dir import RunDir, mask_name
+from mmunlearner.run.stages import Stage, stages, training_questions
 from mmunlearner.run.tuning import objective, with_settings
 from mmunlearner.run.validation import (
     forget_gaps,
@@ -40,6 +41,7 @@ from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Trained, make_adapter, train_config
 from mmunlearner.unlearn import unlearn as train
 from mmunlearner.unlearn.distortion import distortion, states
+from mmunlearner.unlearn.masking import weight_changes
 
 _log = logging.getLogger(__name__)
 
@@ -48,24 +50,93 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
     """Train the vanilla model or the oracle from the recipe's base model."""
     if _is_trained(run, name):
         return
+    planned = stages(run.config.finetune)
+    # Several have a folder each; of one, checkpoints lie where those of any training do.
+    works = [run.work(name) / f"stage-{k}" for k in range(1, len(planned) + 1)]
+    works = works if len(planned) > 1 else [run.work(name)]
+    done = sum((work / "train.json").exists() for work in works)
+    total, trained = sum(stage.work(run.splits) for stage in planned), None
+    for number in range(done, len(planned)):
+        before = sum(stage.work(run.splits) for stage in planned[:number])
+        part = progress.part(before, before + planned[number].work(run.splits), total)
+        of_stage = part.child(f"stage {number + 1} of {len(planned)}") if len(planned) > 1 else part
+        trained = None  # before the next model is loaded
+        with measured() as cost:
+            # Handed over at once: a name for it here would hold it while the next stage's model is loaded.
+            trained = _stage(
+                run, name, planned[number], _after(run, works[number - 1]) if number else _base(run),
+                works[number], of_stage,
+            )  # fmt: skip
+        if number < len(planned) - 1:
+            _complete_stage(works[number], trained, cost)
+            if number:
+                discard(works[number - 1] / "model")
+    assert trained
+    if len(planned) > 1:
+        trained, cost = _joined(run, name, works, trained, cost)
+    _save(run, name, trained, cost)
+
+
+def _base(run: RunDir, *, on_host: bool = False) -> Loaded:
+    """Load the model that fine-tuning starts from; `on_host`: on the CPU and unquantised, to compare with."""
     config, splits = run.config, run.splits
-    examples = splits.vanilla_training if name == "vanilla" else splits.oracle_training
     if config.model.base == "tiny":
         from mmunlearner.models.tiny import from_oracle_weights
 
         # Its tokenizer has a token for each word, so that it needs every text that it will ever read.
         questions = [*splits.vanilla_training, *chain.from_iterable(splits.evaluation.values())]
         texts = (text for example in questions for text in (prompt(example), target(example)))
-        base = from_oracle_weights(texts, seed=config.seed)
-    else:
-        base = load_model(run, config.model.base, quantize=config.model.quantize)
-    with measured() as cost:
-        trained = train(
-            # Fine-tuning is a method whose retain set has all the examples.
-            base, Splits((), examples, (), {}), MethodConfig("finetune"), config.finetune, run.work(name),
-            adapter=make_adapter(config.finetune_lora), dtype=config.model.dtype, seed=config.seed, progress=progress,
-        )  # fmt: skip
-    _save(run, name, trained, cost)
+        return from_oracle_weights(texts, seed=config.seed)
+    if on_host:
+        return load_as(replace(config.model, device="cpu", device_map="", attention="auto"), config.model.base)
+    return load_model(run, config.model.base, quantize=config.model.quantize)
+
+
+def _after(run: RunDir, work: Path) -> Loaded:
+    """Load the model of a stage that is complete."""
+    return load_model(run, str(work / "model"), quantize=run.config.model.quantize)
+
+
+def _stage(run: RunDir, name: str, stage: Stage, base: Loaded, work: Path, progress: Progress) -> Trained:
+    """Train a stage of the vanilla model or the oracle."""
+    config = run.config
+    # Fine-tuning is a method whose retain set has all the examples.
+    splits = Splits((), stage.examples(training_questions(run.splits, name)), (), {})
+    return train(
+        base, splits, MethodConfig("finetune"), stage.train, work, adapter=make_adapter(config.finetune_lora),
+        dtype=config.model.dtype, seed=config.seed, progress=progress,
+    )  # fmt: skip
+
+
+def _complete_stage(work: Path, trained: Trained, cost: Cost) -> None:
+    """Write a stage's model and its record, which marks it as complete; its checkpoints are not needed any more."""
+    _write(work / "model", trained, cost, {})
+    _copy(work / "model" / "train.json", work / "train.json")
+    for checkpoint in work.glob("checkpoint-*"):
+        discard(checkpoint)
+
+
+def _joined(run: RunDir, name: str, works: Sequence[Path], last: Trained, cost: Cost) -> tuple[Trained, Cost]:
+    """Return the training of all stages as one, and write its log, whose lines name their stage."""
+    records = [read_record(work / "train.json", Training) for work in works[:-1]]
+    steps = [record.get("steps", 0) for record in records]
+    lines = [
+        {**line, "step": sum(steps[:number]) + line["step"], "stage": number + 1}
+        for number, work in enumerate(works)
+        for line in read_jsonl(work / "log.jsonl")
+    ]
+    write_jsonl(run.work(name) / "log.jsonl", lines)
+    weights = dict(_base(run, on_host=True).model.named_parameters())
+    trained = replace(
+        last,
+        weight_changes=weight_changes(weights, last.loaded.model, None, forget_outside=0),
+        tokens=last.tokens + sum(record.get("tokens", 0) for record in records),
+        steps=last.steps + sum(steps),
+        trainable=max(last.trainable, *(record.get("trainable", 0) for record in records)),
+    )
+    seconds = cost.seconds + sum(record.get("seconds", 0.0) for record in records)
+    peak = max(cost.peak_memory_bytes, *(record.get("peak_memory_bytes", 0) for record in records))
+    return trained, Cost(round(seconds, 3), peak)
 
 
 def measure(run: RunDir, fisher_pass: FisherPass, progress: Progress) -> None:
@@ -274,6 +345,7 @@ def _write(
 ) -> None:
     """Write a model directory that transformers reads, and in it train.json, the record of the training."""
     record = {"settings": dict(settings), "moved": asdict(trained.weight_changes), "steps": trained.steps}
+    record |= {"trainable": trained.trainable} if trained.trainable else {}
     record |= {"look": trained.stop_check} if trained.stop_check else {}
     with staged_dir(path) as stage:
         trained.loaded.model.save_pretrained(stage)

@@ -13,7 +13,7 @@ from transformers.integrations.integration_utils import (
 )
 
 from mmunlearner.batches import Encoder
-from mmunlearner.config import DType, MethodConfig, TrainConfig
+from mmunlearner.config import DType, MethodConfig, Part, TrainConfig
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import check_value
@@ -26,6 +26,7 @@ from mmunlearner.option_types import Seed
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn.adapters import Adapter
 from mmunlearner.unlearn.early_stopping import StopTarget
+from mmunlearner.unlearn.masking import trainable_parts
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def check_options(
     options: Mapping[str, float],
     train: TrainConfig,
     *,
-    mask_parts: Collection[str] | None,
+    mask_parts: Collection[Part] | None,
     adapter: Adapter | None,
 ) -> None:
     """Raise where a method's options do not go together, whatever the data and the model are.
@@ -131,6 +132,14 @@ def check_options(
     # Without its mask, MMUnlearner would be another method under the same name.
     if any(term.needs.mask for term in terms) and mask_parts is None:
         raise ConfigError(f"method {method.name} needs a mask: give one (`mmunlearner mask` makes it)")
+    trainable = trainable_parts(train, mask_parts)
+    for option in ("layers", "learning_rates"):
+        for part in getattr(train, option):
+            if part not in trainable:
+                raise ConfigError(
+                    f"train.{option}.{part}: this part does not train ({', '.join(trainable)} do); leave it out, or "
+                    "name it in train.parts"
+                )
     if mask_parts is None:
         return
     if not (method.forget or method.edit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired
@@ -52,10 +52,11 @@ class StepLog(TrainerCallback):
             write_jsonl(self.path, [line for line in lines if line["step"] <= state.global_step])
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **more: Any
     ) -> None:
         if not logs or "grad_norm" not in logs:  # the Trainer's summary at the end of training
             return
+        groups = more["optimizer"].param_groups
         line = {
             "step": state.global_step,
             "forget": self.losses.get("forget"),
@@ -65,6 +66,7 @@ class StepLog(TrainerCallback):
             "grad_norm": float(logs["grad_norm"]),
             "tokens": self.tokens,
             "seconds": round(time.monotonic() - self.started, 3),
+            **({"learning_rates": _rates(groups, logs["learning_rate"])} if "part" in groups[0] else {}),
             **({"look": self.stop_check} if self.stop_check else {}),
         }
         if not math.isfinite(line["grad_norm"]):
@@ -77,6 +79,12 @@ class StepLog(TrainerCallback):
         if state.is_world_process_zero:
             append_jsonl(self.path, line)
             self.progress.update("step", state.global_step, state.max_steps)
+
+
+def _rates(groups: Sequence[Mapping[str, Any]], first: float) -> dict[str, float]:
+    """Return the learning rate of each part; `first` is that of the first group in this step."""
+    # The groups have the rates of the next step already: all of them follow one schedule.
+    return {group["part"]: first * group["initial_lr"] / groups[0]["initial_lr"] for group in reversed(groups)}
 
 
 def summarize(path: Path, planned: int) -> tuple[int, Mapping[str, Any] | None]:

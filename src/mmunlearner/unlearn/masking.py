@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmunlearner.config import TrainConfig
+from mmunlearner.config import Part, TrainConfig
+from mmunlearner.errors import ConfigError
 from mmunlearner.methods import TermName
-from mmunlearner.models import parts
+from mmunlearner.models import outside_layers, parts
 from mmunlearner.saliency import Mask
 from mmunlearner.unlearn.adapters import EffectiveWeight
 
@@ -65,12 +66,27 @@ def _select_none(device: torch.device) -> Tensor:
 
 
 def trainable_names(model: nn.Module, mask: Mask | None, config: TrainConfig) -> set[str] | None:
-    """Return the names of the weights that some term may move (options `train.parts` and `train.free`); None: all."""
+    """Return the names of the weights that some term may move (`train.parts`, `layers` and `free`); None: all.
+
+    Raises:
+        ConfigError: a part has no such layers, or nothing is left to train in them.
+    """
     if mask and config.free == "mask":
-        return set(mask.bits)
-    trainable = mask.info["parts"] if mask and config.free == "parts" else config.parts
-    owned = parts(model)
-    return None if set(owned) <= set(trainable) else {name for part in trainable for name in owned[part]}
+        chosen = set(mask.bits)
+    else:
+        owned = parts(model)
+        chosen = {
+            name for part in trainable_parts(config, mask.info["parts"] if mask else None) for name in owned[part]
+        }
+    chosen -= outside_layers(model, config.layers)
+    if not chosen:
+        raise ConfigError("train.layers: the mask selects nothing in these layers, so that no weight would train")
+    return None if len(chosen) == sum(1 for _ in model.named_parameters()) else chosen
+
+
+def trainable_parts(config: TrainConfig, mask_parts: Collection[Part] | None) -> Collection[Part]:
+    """Return the parts in which some term may move weights; `mask_parts` are those of the mask, None without one."""
+    return config.parts if mask_parts is None or config.free == "all" else mask_parts
 
 
 @dataclass(frozen=True)

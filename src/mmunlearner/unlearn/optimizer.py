@@ -8,17 +8,19 @@ emulates four times slower.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from mmunlearner.config import TrainConfig
+from mmunlearner.config import Part, TrainConfig
 
 # Coefficients of the quintic Newton-Schulz iteration
 A, B, C = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
+ORDER = get_args(Part)
 ADAMW_SHARE = 0.2
 """AdamW's learning rate over Muon's: Muon's steps are of unit spectral norm, AdamW's of unit entries."""
 
@@ -36,6 +38,24 @@ def learning_rate_share(step: int, config: TrainConfig, steps: int) -> float:
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * ((step - warmup) / behind)))
     return (steps - step) / behind if config.schedule == "linear" else 1.0
+
+
+def part_of_trained(model: nn.Module, owner: Mapping[str, Part]) -> dict[int, Part]:
+    """Return the part of each weight that trains, by its id; an adapter's belongs to that of its layer.
+
+    `owner` has the part of each weight by its name in the model without an adapter.
+    """
+    layers = {name.rpartition(".")[0]: part for name, part in owner.items()}
+
+    def part(name: str) -> Part:
+        path = name.removeprefix("base_model.model.")  # of peft
+        if path in owner:
+            return owner[path]
+        while path not in layers:
+            path = path.rpartition(".")[0]
+        return layers[path]
+
+    return {id(p): part(name) for name, p in model.named_parameters() if p.requires_grad}
 
 
 class Muon(torch.optim.Optimizer):
@@ -82,9 +102,10 @@ class MuonAdamW(torch.optim.Optimizer):
         # An optimizer by its class, which schedulers and accelerate ask for; the inner ones do the work.
         super().__init__(muon.param_groups + adamw.param_groups, {})
         self.inner = (muon, adamw)
-        self._share()
+        self.share_groups()
 
-    def _share(self) -> None:
+    def share_groups(self) -> None:
+        """Let this optimizer have the groups of the inner ones."""
         # A schedule changes the groups of this optimizer: they have to be the inner optimizers' own.
         self.param_groups = [group for optimizer in self.inner for group in optimizer.param_groups]
 
@@ -99,7 +120,7 @@ class MuonAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.inner[0].load_state_dict(state_dict["muon"])
         self.inner[1].load_state_dict(state_dict["adamw"])
-        self._share()
+        self.share_groups()
 
 
 def muon(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
@@ -116,3 +137,23 @@ def muon(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
     return MuonAdamW(
         [p for p in trainable if is_matrix(p)], [p for p in trainable if not is_matrix(p)], lr, weight_decay
     )
+
+
+def set_rates_by_part(optimizer: Optimizer, parts: Mapping[int, Part], shares: Mapping[Part, float]) -> None:
+    """Give the weights of each part their own learning rate: a share of the one that they have.
+
+    `parts` has the part of each weight by its id.
+    """
+    if isinstance(optimizer, MuonAdamW):
+        for inner in optimizer.inner:
+            set_rates_by_part(inner, parts, shares)
+        optimizer.share_groups()
+        return
+    groups = optimizer.param_groups
+    # In place: a schedule, and what wraps the optimizer, know this list.
+    groups[:] = [
+        {**group, "params": weights, "lr": group["lr"] * shares.get(part, 1.0), "part": part}
+        for group in groups
+        for part in ORDER
+        if (weights := [p for p in group["params"] if parts[id(p)] == part])
+    ]

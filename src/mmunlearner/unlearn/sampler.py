@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mmunlearner.config import TrainConfig
@@ -62,7 +62,8 @@ class StepSampler:
     ) -> StepSampler:
         """Return the sampler of two sets; an empty set leaves its term out.
 
-        Texts are drawn like images, one entity's at a time. Of the retain set only `config.retain_fraction` is drawn:
+        Texts are drawn like images, one entity's at a time (or, with `config.texts_by: question`, as many groups of an
+        entity as its questions fill). Of the retain set only `config.retain_fraction` is drawn:
         one image of each entity before a second of any.
         """
         # Without a stream of their own, texts are drawn among the images, as groups like them.
@@ -70,10 +71,10 @@ class StepSampler:
         images = [example for example in retain if example.images] if config.texts else retain
         retain_groups, text_groups = (
             groups[: max(1, math.ceil(config.retain_fraction * len(groups)))]
-            for groups in (_images_in_turn(images), _images_in_turn(texts))
+            for groups in (_images_in_turn(images, config), _images_in_turn(texts, config))
         )
         width = config.accumulation * processes
-        return cls(_images_in_turn(forget), retain_groups, config, seed, width, text_groups, relearn_steps)
+        return cls(_images_in_turn(forget, config), retain_groups, config, seed, width, text_groups, relearn_steps)
 
     @property
     def every(self) -> int:
@@ -120,8 +121,9 @@ class StepSampler:
         # No image twice in a batch, unless a batch spans two epochs.
         size = min(self.config.batch_size if size is None else size, len(groups))
         positions = range(number * size, (number + 1) * size)
+        shuffle = _shuffled if self.config.texts_by == "entity" else _spread
         epochs = {
-            epoch: _shuffled(f"{self.seed} {stream} pass {epoch}", groups)
+            epoch: shuffle(f"{self.seed} {stream} pass {epoch}", groups)
             for epoch in {position // len(groups) for position in positions}
         }
         batch: list[Example] = []
@@ -135,8 +137,16 @@ class StepSampler:
         return tuple(batch)
 
 
-def _images_in_turn(examples: Sequence[Example]) -> list[list[Example]]:
-    return entities_in_turn(group_by_image(examples))
+def _images_in_turn(examples: Sequence[Example], config: TrainConfig) -> list[list[Example]]:
+    groups = group_by_image(examples)
+    if config.texts_by == "question":  # an entity has as many groups as its questions fill draws
+        groups = [part for group in groups for part in (_parts(group, config) if not group[0].images else [group])]
+    return entities_in_turn(groups)
+
+
+def _parts(group: Sequence[Example], config: TrainConfig) -> Iterator[list[Example]]:
+    for start in range(0, len(group), config.questions):
+        yield list(group[start : start + config.questions])
 
 
 def _shuffled(seed: str, groups: Sequence[Group]) -> list[Group]:
@@ -151,3 +161,15 @@ def _shuffled(seed: str, groups: Sequence[Group]) -> list[Group]:
         rng.shuffle(in_round)
         order += in_round
     return order
+
+
+def _spread(seed: str, groups: Sequence[Group]) -> list[Group]:
+    """Return every group once, those of an entity evenly spread: it has its share of any stretch of the epoch."""
+    # Rounds, as in `_shuffled`, would begin with all entities of a single fact.
+    rng = random.Random(seed)
+    placed: list[tuple[float, int, Group]] = []
+    for of_entity in group_by(groups, lambda group: group[0].entity):
+        rng.shuffle(of_entity)
+        for number, group in enumerate(of_entity):
+            placed.append(((number + rng.random()) / len(of_entity), len(placed), group))
+    return [group for _, _, group in sorted(placed, key=lambda item: item[:2])]

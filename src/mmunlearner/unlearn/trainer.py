@@ -57,6 +57,7 @@ class UnlearnTrainer(Trainer):
         feature_caches: Mapping[TermName, FeatureCache],
         log: StepLog,
         learning_rate_share: Callable[[int], float],
+        prepare_optimizer: Callable[[Optimizer], None] | None = None,
         relearning: Relearning | None = None,
         **kwargs: Any,
     ):
@@ -66,7 +67,7 @@ class UnlearnTrainer(Trainer):
             name: decoder_layers(self.inner_model, term.needs) if term else [] for name, term in terms.items()
         }
         self.relearner = Relearner(self.inner_model, relearning) if relearning else None
-        self.learning_rate_share = learning_rate_share
+        self.learning_rate_share, self.prepare_optimizer = learning_rate_share, prepare_optimizer
         self.forget_steps = 0
         self.forget_outside = 0
         self.model_accepts_loss_kwargs = False  # the terms are scaled for accumulation here
@@ -75,6 +76,12 @@ class UnlearnTrainer(Trainer):
     def inner_model(self) -> nn.Module:
         """The model without what distributes it over processes."""
         return self.accelerator.unwrap_model(self.model)  # pyright: ignore
+
+    def create_optimizer(self, *arguments: Any) -> Optimizer:
+        optimizer = super().create_optimizer(*arguments)
+        if self.prepare_optimizer:
+            self.prepare_optimizer(optimizer)
+        return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         if self.lr_scheduler is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -24,7 +24,7 @@ from mmunlearner.core.recipes import check
 from mmunlearner.data import Splits
 from mmunlearner.errors import ConfigError
 from mmunlearner.methods import METHODS, BoundTerm, TermName, resolve
-from mmunlearner.models import Loaded, input_device
+from mmunlearner.models import Loaded, chosen_layers, input_device, layers, part_of
 from mmunlearner.unlearn.adapters import Adapted, WholeWeights
 from mmunlearner.unlearn.collate import Collator
 from mmunlearner.unlearn.early_stopping import EarlyStopping
@@ -32,7 +32,7 @@ from mmunlearner.unlearn.feature_cache import FeatureCache, features_are_frozen
 from mmunlearner.unlearn.job import Job, train_config
 from mmunlearner.unlearn.log import StepLog, summarize
 from mmunlearner.unlearn.masking import Masking, WeightChanges, trainable_names, weight_changes
-from mmunlearner.unlearn.optimizer import learning_rate_share, muon
+from mmunlearner.unlearn.optimizer import learning_rate_share, muon, part_of_trained, set_rates_by_part
 from mmunlearner.unlearn.reference import ReferenceCache, VanillaNeeds, cache_reference, second_answers
 from mmunlearner.unlearn.sampler import StepSampler
 from mmunlearner.unlearn.trainer import (
@@ -61,6 +61,8 @@ class Trained:
     stop_check: Mapping[str, Any] | None = None
     """The last check of early stopping (`StopCheck`), with its `step` and the steps planned (`of`), where there was
     one."""
+    trainable: int = 0
+    """Weights that trained (numbers of an adapter, where there was one)."""
 
 
 def unlearn(
@@ -140,12 +142,15 @@ def train(job: Job, before: Weights) -> Trained:
     # The number of processes is known only now; the number of optimizer steps does not depend on it.
     sampler = replace(sampler, width=config.accumulation * arguments.world_size)
     if loaded.model.dtype != torch.float32 and not job.adapter:
-        warn_if_updates_round_to_zero(loaded, config.learning_rate)
+        smallest = min(config.learning_rates.get(part, config.learning_rate) for part in config.parts)
+        warn_if_updates_round_to_zero(loaded, smallest)
     if config.checkpointing:
         enable_checkpointing(loaded)
     reference, share = _reference(encoder, sampler, terms, job.progress)  # before anything is put on the model
     started = time.monotonic()
+    owner = part_of(loaded.model)
     adapted = _adapt(job)
+    trainable = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # steps are shown by `job.progress`
     is_muon = config.optimizer == "muon"
@@ -162,6 +167,7 @@ def train(job: Job, before: Weights) -> Trained:
         log=StepLog(job.work / "log.jsonl", job.progress.part(share, 1.0)),
         relearning=job.relearning,
         learning_rate_share=partial(learning_rate_share, config=config, steps=sampler.optimizer_steps),
+        prepare_optimizer=_rates_by_part(config, adapted.model, owner),
     )
     trainer.remove_callback(PrinterCallback)
     if job.stop_target is not None and config.stop_every:
@@ -176,7 +182,7 @@ def train(job: Job, before: Weights) -> Trained:
     unlearned = replace(loaded, model=model.eval().requires_grad_(True), unquantized=None)
     tokens, stop_check = summarize(job.work / "log.jsonl", trainer.state.max_steps)
     return Trained(
-        unlearned, changes, time.monotonic() - started, tokens, trainer.state.global_step, stop_check
+        unlearned, changes, time.monotonic() - started, tokens, trainer.state.global_step, stop_check, trainable
     )  # fmt: skip
 
 
@@ -202,7 +208,23 @@ def _adapt(job: Job) -> Adapted:
         return WholeWeights(trainable_names(job.loaded.model, job.mask, job.train)).wrap(job.loaded.model)
     parts: Sequence[Part] = job.mask.info["parts"] if job.mask else job.train.parts
     torch.manual_seed(job.seed)  # adapters may draw their weights
-    return job.adapter.wrap(job.loaded.model, parts)
+    model = job.loaded.model
+    chosen, modules = chosen_layers(model, job.train.layers), dict(model.named_modules())
+    others = [modules[name] for part in chosen for name in layers(model)[part] if name not in chosen[part]]
+    adapted = job.adapter.wrap(model, parts)
+    for layer in others:  # the same modules, with adapters in them
+        layer.requires_grad_(False)
+    return adapted
+
+
+def _rates_by_part(
+    config: TrainConfig, model: nn.Module, owner: Mapping[str, Part]
+) -> Callable[[torch.optim.Optimizer], None] | None:
+    """Return what gives an optimizer the learning rates of parts; None where all parts have the same."""
+    if not config.learning_rates:
+        return None
+    shares = {part: rate / config.learning_rate for part, rate in config.learning_rates.items()}
+    return partial(set_rates_by_part, parts=part_of_trained(model, owner), shares=shares)
 
 
 def _masking(job: Job, adapted: Adapted) -> Masking:
