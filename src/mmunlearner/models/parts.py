@@ -57,7 +57,8 @@ def layers(model: nn.Module) -> dict[Part, list[str]]:
     for name, module in model.named_modules():
         # The class by which transformers marks the layers that a backward pass can compute again.
         if isinstance(module, GradientCheckpointingLayer):
-            names[next(owner[f"{name}.{inner}"] for inner, _ in module.named_parameters())].append(name)
+            part: Part = next(owner[f"{name}.{inner}"] for inner, _ in module.named_parameters())
+            names[part].append(name)
     return names
 
 

@@ -83,7 +83,8 @@ class Estimator:
         nor have those under `adapters`, whose own numbers are left out.
         """
         assert self.sizes
-        products, trained = self.sizes.products, [part for part in ORDER if part in parts]
+        products = self.sizes.products
+        trained: list[Part] = [part for part in ORDER if part in parts]
         behind = ORDER[ORDER.index(trained[0]) :] if trained else ()
         inputs = sum(
             (depth(self.sizes, part, layers) if part == trained[0] else 1.0) * size.tokens(part) * products[part]
@@ -91,7 +92,10 @@ class Estimator:
         )
         weights = sum(trained_share(self.sizes, part, layers) * size.tokens(part) * products[part] for part in trained)
         head = self.sizes.head * size.answers
-        inputs, weights = inputs + head * bool(trained), weights + head * ("language" in trained and not layers)
+        inputs, weights = (
+            inputs + head * bool(trained),
+            weights + head * ("language" in trained and "language" not in layers),
+        )
         return self.forward_operations(size) + PRODUCT * (inputs + (0 if adapters else weights))
 
     def step_sizes(self, training: Training, steps: StepSampler, number: int) -> Iterator[ForwardSize]:

@@ -139,10 +139,7 @@ def sizes(model: nn.Module) -> Sizes:
     return Sizes(
         weights=by_part({name: p.numel() for name, p in parameters.items()}),
         products=by_part({name: 0 if id(p) in no_product else p.numel() for name, p in parameters.items()}),
-        layers={
-            part: tuple(sum(p.numel() for p in layer.parameters()) for layer in of_part)
-            for part, of_part in in_order.items()
-        },
+        layers={part: tuple(sum(p.numel() for p in layer.parameters()) for layer in in_order[part]) for part in ORDER},
         head=head.weight.numel() if head is not None else 0,
         candidates=by_part({name: parameters[name].numel() for name in selectable}),
         inputs=by_part({name: module.in_features for name, module in linear.items()}),
@@ -172,9 +169,9 @@ def training(
     `forward` is the larger of the two terms' passes: each term's graph is freed before the other's is built.
     """
     # B of a layer has `rank` numbers per output, A as many per input.
-    shares = {part: trained_share(size, part, train.layers) for part in parts}
     adapters = round(
-        model.lora.rank * sum(share * (size.inputs[part] + size.outputs[part]) for part, share in shares.items())
+        model.lora.rank
+        * sum(trained_share(size, part, train.layers) * (size.inputs[part] + size.outputs[part]) for part in parts)
     )
     trainable = adapters or sum(trained_weights(size, part, train.layers) for part in parts)
     # Autocast keeps a cast copy of the weights for a pass; of quantised weights one layer is dequantised at a time.

@@ -55,7 +55,7 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
     works = [run.work(name) / f"stage-{k}" for k in range(1, len(planned) + 1)]
     works = works if len(planned) > 1 else [run.work(name)]
     done = sum((work / "train.json").exists() for work in works)
-    total, trained = sum(stage.work(run.splits) for stage in planned), None
+    total, trained, spent = sum(stage.work(run.splits) for stage in planned), None, None
     for number in range(done, len(planned)):
         before = sum(stage.work(run.splits) for stage in planned[:number])
         part = progress.part(before, before + planned[number].work(run.splits), total)
@@ -67,14 +67,16 @@ def finetune(run: RunDir, name: str, progress: Progress) -> None:
                 run, name, planned[number], _after(run, works[number - 1]) if number else _base(run),
                 works[number], of_stage,
             )  # fmt: skip
+        spent = cost
         if number < len(planned) - 1:
             _complete_stage(works[number], trained, cost)
             if number:
                 discard(works[number - 1] / "model")
-    assert trained
+    assert trained  # the last stage is never complete by itself
+    assert spent
     if len(planned) > 1:
-        trained, cost = _joined(run, name, works, trained, cost)
-    _save(run, name, trained, cost)
+        trained, spent = _joined(run, name, works, trained, spent)
+    _save(run, name, trained, spent)
 
 
 def _base(run: RunDir, *, on_host: bool = False) -> Loaded:

@@ -45,13 +45,11 @@ def part_of_trained(model: nn.Module, owner: Mapping[str, Part]) -> dict[int, Pa
 
     `owner` has the part of each weight by its name in the model without an adapter.
     """
-    layers = {name.rpartition(".")[0]: part for name, part in owner.items()}
+    layers: dict[str, Part] = {name.rpartition(".")[0]: part for name, part in owner.items()}
 
     def part(name: str) -> Part:
         path = name.removeprefix("base_model.model.")  # of peft
-        if path in owner:
-            return owner[path]
-        while path not in layers:
+        while path and path not in layers:
             path = path.rpartition(".")[0]
         return layers[path]
 

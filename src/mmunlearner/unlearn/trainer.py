@@ -77,7 +77,7 @@ class UnlearnTrainer(Trainer):
         """The model without what distributes it over processes."""
         return self.accelerator.unwrap_model(self.model)  # pyright: ignore
 
-    def create_optimizer(self, *arguments: Any) -> Optimizer:
+    def create_optimizer(self, *arguments: Any) -> Optimizer:  # pyright: ignore[reportIncompatibleMethodOverride]
         optimizer = super().create_optimizer(*arguments)
         if self.prepare_optimizer:
             self.prepare_optimizer(optimizer)

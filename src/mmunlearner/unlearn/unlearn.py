@@ -223,7 +223,7 @@ def _rates_by_part(
     """Return what gives an optimizer the learning rates of parts; None where all parts have the same."""
     if not config.learning_rates:
         return None
-    shares = {part: rate / config.learning_rate for part, rate in config.learning_rates.items()}
+    shares: dict[Part, float] = {part: rate / config.learning_rate for part, rate in config.learning_rates.items()}
     return partial(set_rates_by_part, parts=part_of_trained(model, owner), shares=shares)
 
 
