@@ -31,6 +31,7 @@ from mmunlearner.evaluate.scores import (
     mean_score,
     noise_limit,
     score_lines,
+    visible_errors,
 )
 
 VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
@@ -282,3 +283,31 @@ def test_the_distance_to_the_oracle_needs_perturbed_answers():
     assert (near.ks, far.ks) == (0, 1)
     bare = [{k: v for k, v in line.items() if not k.startswith("perturbed")} for line in answers([1])]
     assert distance_to_oracle(bare, answers([1])) is None
+
+
+@pytest.mark.parametrize(("entities", "items"), [(4, 3), (12, 6), (40, 2)])
+def test_the_smallest_visible_difference_is_seen_in_four_of_five_runs(entities: int, items: int):
+    """By the errors and the test of the report, with people who differ and whose items differ."""
+    rng, runs, of_person, of_item = np.random.default_rng(entities), 2000, 0.2, 0.3
+    true_error = math.sqrt((of_person**2 + of_item**2 / items) / entities)
+    names = [str(i // items) for i in range(entities * items)]
+    seen = {0.0: 0, visible_errors(entities) * true_error: 0}
+    for true_difference in seen:
+        for _ in range(runs):
+            people = true_difference + np.repeat(rng.normal(0, of_person, entities), items)
+            mean = mean_score(list(people + rng.normal(0, of_item, len(people))), names)
+            seen[true_difference] += abs(mean.value) > noise_limit(1, entities) * mean.stderr
+    false_alarms, found = seen.values()
+    assert found / runs == pytest.approx(0.8, abs=0.035)  # four standard errors of 2,000 draws
+    assert false_alarms / runs == pytest.approx(0.05, abs=0.02)
+
+
+@given(st.integers(2, 5000))
+def test_more_entities_show_smaller_differences(entities: int):
+    assert visible_errors(entities + 1) < visible_errors(entities)
+    assert visible_errors(entities, 0.5) < visible_errors(entities)
+    assert visible_errors(entities) > 2.8015  # of a normal distribution: 1.95996 + 0.84162
+
+
+def test_a_lone_entity_shows_nothing_of_others():
+    assert visible_errors(1) == math.inf

@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 from support.fabricated import COLUMNS, MODELS, make_run
 
+from mmunlearner.evaluate.scores import visible_errors
 from mmunlearner.report.criteria import best, gap
 from mmunlearner.report.results import Results, load, parse
 from mmunlearner.report.table import (
     MODEL_COLUMNS,
+    VISIBLE,
     Cell,
     Row,
     Table,
@@ -26,7 +28,7 @@ from mmunlearner.report.table import (
     table,
     titles_by_freedom,
 )
-from mmunlearner.report.template import points
+from mmunlearner.report.template import escape_latex, percent, points
 from mmunlearner.report.terminal import tables
 
 
@@ -109,8 +111,9 @@ def test_gap_without_a_measured_one_is_the_difference_with_both_errors(results_j
 
 
 def test_markdown_has_every_score_and_marks_the_best(results: Results, shown: Table) -> None:
-    heads, rule, *lines = [cells(line) for line in markdown(shown).splitlines() if line.startswith("|")]
-    assert len({len(line) for line in (heads, rule, *lines)}) == 1
+    heads, rule, *lines, last = [cells(line) for line in markdown(shown).splitlines() if line.startswith("|")]
+    assert len({len(line) for line in (heads, rule, *lines, last)}) == 1
+    assert last == [VISIBLE, *shown.visible]
     assert heads[1:-2] == [f"{c.title} {c.mark}" for c in shown.columns[:-2]]
     for line, row in zip(lines, shown.rows, strict=True):
         for i, column in enumerate(results.columns):
@@ -119,6 +122,28 @@ def test_markdown_has_every_score_and_marks_the_best(results: Results, shown: Ta
             bold = "**" * cell.best
             assert line[i + 1] == f"{bold}{cell.text} ± {cell.error}{bold}" + (f" ({cell.gap})" if cell.gap else "")
         assert line[-2] == (row.model.free or "–")
+
+
+def test_the_last_row_is_the_smallest_difference_that_is_seen(results: Results, shown: Table) -> None:
+    main = results.main
+    assert main is not None
+    for column, size in zip(results.columns, shown.visible, strict=False):
+        paired = main.oracle_gap[column.name] if column.good == "oracle" else main.differences["vanilla"][column.name]
+        # No answer in words differs in some columns, so that nothing tells the noise.
+        least = percent(visible_errors(paired.entities or 0) * paired.stderr) if paired.stderr else "–"
+        assert size == least
+    assert f"so many points must {main.title} truly differ" in markdown(shown)
+    for text, escaped in ((str(html(shown)), str), (latex(shown), escape_latex)):
+        assert VISIBLE in text
+        assert all(escaped(size) in text for size in shown.visible)
+
+
+def test_without_a_paired_difference_there_is_no_last_row(results: Results) -> None:
+    """As of a mean over seeds, whose errors are of another kind."""
+    unpaired = replace(results, models=tuple(replace(m, oracle_gap={}, differences={}) for m in results.models))
+    for bare in (table(unpaired), table(results, metric="rouge_l"), table(replace(results, models=results.models[:2]))):
+        assert bare.visible == ()
+        assert not any(VISIBLE in text for text in (markdown(bare), latex(bare), str(html(bare))))
 
 
 def test_html_bolds_the_best_and_only_them(results: Results, shown: Table) -> None:
@@ -130,11 +155,12 @@ def test_html_bolds_the_best_and_only_them(results: Results, shown: Table) -> No
 def test_latex_has_one_row_a_model_of_equal_width(shown: Table) -> None:
     source = latex(shown)
     rows = [line for line in source.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == len(shown.rows) + 2
+    assert len(rows) == len(shown.rows) + 3
+    assert rows[-1].startswith(VISIBLE)
     assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(shown.of_form("latex").columns) + 1}
     assert source.count("{") == source.count("}")
     assert source.count(r"\begin") == source.count(r"\end")
-    assert source.count(r"\midrule") == len(shown.groups)
+    assert source.count(r"\midrule") == len(shown.groups) + 1
     assert source.count(r"\textbf") == sum(cell.best for row in shown.rows for cell in row.cells if cell)
 
 

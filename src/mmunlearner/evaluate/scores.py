@@ -32,6 +32,8 @@ JUDGE = "judge"
 """Folder of the judgements within an evaluation folder."""
 FALSE_ALARM = 0.05
 """Probability of calling at least one of the compared columns different although none is."""
+POWER = 0.8
+"""Probability with which a test finds the smallest visible difference."""
 
 
 class Difference(NamedTuple):
@@ -44,6 +46,12 @@ class Difference(NamedTuple):
     """Items behind it."""
     entities: int | None = None
     """Clusters behind the error; None where they are unknown: at most as many as items."""
+
+    @property
+    def units(self) -> int:
+        """Independent units behind the error: entities; items, where there is one entity or none is known."""
+        # A lone entity says nothing of others. Of itself it does, with the spread over its questions.
+        return self.entities if self.entities and self.entities > 1 else self.n
 
 
 class ItemScores(NamedTuple):
@@ -156,6 +164,19 @@ def noise_limit(columns: int, entities: int) -> float:
     # Bonferroni: the probability of one false alarm among all columns is at most FALSE_ALARM. Few entities estimate
     # the error poorly, for which Student's t asks for more.
     return float(stdtrit(entities - 1, 1 - FALSE_ALARM / (2 * max(1, columns))))
+
+
+def visible_errors(entities: int, power: float = POWER) -> float:
+    """Return the true difference, in standard errors, that a two-sided test at 5 % finds with probability `power`.
+
+    The statistic of Student's t has a noncentral t distribution whose noncentrality is this difference.
+    """
+    if entities < 2:
+        return inf
+    from scipy.special import nctdtrinc
+
+    # A statistic beyond the limit on the other side is left out: its probability is below 0.0001 at this power.
+    return float(nctdtrinc(entities - 1, 1 - power, noise_limit(1, entities)))
 
 
 def forget_quality(log_ratios: Sequence[float], oracle: Sequence[float], *, bins: int = 20) -> ForgetQuality:

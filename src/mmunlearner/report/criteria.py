@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, NamedTuple
 
-from mmunlearner.evaluate.scores import FALSE_ALARM, Difference, Score, noise_limit, unpaired_difference
+from mmunlearner.evaluate.scores import (
+    FALSE_ALARM,
+    Difference,
+    Score,
+    noise_limit,
+    unpaired_difference,
+    visible_errors,
+)
 from mmunlearner.report.results import HEADLINE, Column, Model, Results
 from mmunlearner.report.template import percent
 
@@ -172,6 +179,18 @@ def gap(results: Results, model: Model, column: Column) -> Difference | None:
     return difference(model, reference, column)
 
 
+def visible(results: Results, model: Model, column: Column) -> float | None:
+    """Return the smallest true difference (a fraction) to the model that sets the aim which a run like this one shows.
+
+    A two-sided test at 5 % finds it with a probability of `POWER`, by the paired difference's standard error, clustered
+    by entity. None where no paired difference was measured, or not one answer differs, which tells no spread.
+    """
+    distance = gap(results, model, column)
+    if distance is None or distance.entities is None or not distance.stderr:
+        return None
+    return visible_errors(distance.units) * distance.stderr
+
+
 def describe_test(comparisons: Sequence[Comparison]) -> str:
     """Describe the test that separates differences from noise: `paired t-tests over 6 entities, 5 % for all ...`."""
     share = f"{100 * FALSE_ALARM:.0f} % for all columns together"
@@ -208,9 +227,7 @@ class Criterion:
     @property
     def noise(self) -> float:
         """Half of the 95 % interval of the loss: about two standard errors, more with few entities."""
-        # A lone entity says nothing of others. Of itself it does, with the spread over its questions.
-        entities = self.gap.entities or 1
-        return self.gap.stderr and noise_limit(1, entities if entities > 1 else self.gap.n) * self.gap.stderr
+        return self.gap.stderr and noise_limit(1, self.gap.units) * self.gap.stderr
 
     @property
     def within_noise(self) -> bool:

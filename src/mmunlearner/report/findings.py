@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mmunlearner.evaluate.scores import POWER
 from mmunlearner.report.comparisons import against_baselines, against_other_controls, against_random_masks
 from mmunlearner.report.criteria import (
     ORACLE_BOUND,
+    bound,
     compare,
     criteria,
     nothing_to_forget,
     shortfall,
     target,
     to_forget,
+    visible,
 )
 from mmunlearner.report.results import HEADLINE, Model, Results
 from mmunlearner.report.template import count, enumerated, percent, plural, signed, stop_check
@@ -52,6 +55,7 @@ def findings(results: Results) -> tuple[Finding, ...]:
             for criterion in criteria(results, main)
         ),
         *_notes_on_columns(results, main),
+        *_power(results, main),
         *_comparisons(results, main),
         *_forget_quality(main),
         *_mask_promise(main),
@@ -98,6 +102,21 @@ def _notes_on_columns(results: Results, main: Model) -> list[Finding]:
         text = f"The oracle knows {enumerated(idle)} (nearly) as well as vanilla does, so that nothing is shown there."
         notes.append(Finding("note", text, "Nothing to forget"))
     return notes
+
+
+def _power(results: Results, main: Model) -> list[Finding]:
+    """Say how large a difference must be for this run to show it, and in which columns its bound is smaller."""
+    seen = [(column, least) for column in results.columns if (least := visible(results, main, column)) is not None]
+    if not seen:
+        return []
+    (finest, least), (coarsest, most) = (choose(seen, key=lambda pair: pair[1]) for choose in (min, max))
+    text = (
+        f"To be seen in {100 * POWER:.0f} % of such runs (two-sided test at 5 %), {main.title} must truly differ by "
+        f"{percent(least)} points in {finest.title}, up to {percent(most)} points in {coarsest.title}."
+    )
+    if coarse := [f"{column.title} ({percent(size)})" for column, size in seen if size > bound(column)]:
+        text += f" That is more than the bound, so that a loss of its size is easily missed, in {enumerated(coarse)}."
+    return [Finding("note", text, "What can be seen")]
 
 
 def _forget_quality(main: Model) -> list[Finding]:

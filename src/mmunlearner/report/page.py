@@ -90,6 +90,7 @@ def page(run: Run, drawn: Sequence[Drawing]) -> str:
         table=html(results_table),
         rules=results_table.rules,
         legend=results_table.legend,
+        power=results_table.power,
         distance=results_table.distance,
         checks=[(topic, entries) for topic, entries in by_topic.items() if entries],
         others=[finding for finding in all_findings if finding.topic not in CHECKS],

@@ -14,7 +14,8 @@ from typing import Literal, TypeVar
 from markupsafe import Markup
 
 from mmunlearner.evaluate.rules import RULES
-from mmunlearner.report.criteria import Target, best, gap, shortfall, target
+from mmunlearner.evaluate.scores import POWER
+from mmunlearner.report.criteria import Target, best, gap, shortfall, target, visible
 from mmunlearner.report.results import HEADLINE, Column, Model, Results, Role
 from mmunlearner.report.template import (
     DASH,
@@ -36,6 +37,8 @@ GROUPS: dict[Role, str] = {
 }
 GAPS = {"oracle": "the oracle", "vanilla": "vanilla"}
 """Kinds of aims that a model sets -> that model, to which gaps are measured."""
+VISIBLE = "Smallest visible difference"
+"""Name of the last row."""
 Form = Literal["markdown", "latex", "html", "terminal"]
 FORMS: tuple[Form, ...] = ("markdown", "latex", "html", "terminal")
 T = TypeVar("T")
@@ -136,6 +139,10 @@ class Table:
     errors: str = "standard error clustered by entity"
     rules: str = ""
     """The sentence that names the rules of scoring."""
+    main: str = ""
+    """Title of the main model, which the last row is about."""
+    visible: tuple[str, ...] = ()
+    """The last row: for each column the smallest difference of the main model that is seen, in points; or a dash."""
 
     def of_form(self, form: Form) -> Table:
         """Return the table with the columns of one form only."""
@@ -145,7 +152,8 @@ class Table:
     def take(self, chosen: Collection[int]) -> Table:
         """Return the table with some of its columns, by their numbers."""
         rows = tuple(Row(row.model, tuple(row.cells[i] for i in chosen)) for row in self.rows)
-        return replace(self, columns=tuple(self.columns[i] for i in chosen), rows=rows)
+        last = tuple(self.visible[i] for i in chosen) if self.visible else ()
+        return replace(self, columns=tuple(self.columns[i] for i in chosen), rows=rows, visible=last)
 
     @property
     def groups(self) -> list[tuple[str, list[Row]]]:
@@ -165,7 +173,19 @@ class Table:
     def caption(self) -> str:
         marks = "; ".join(f"{mark}: {words}" for mark, words in self.legend.items())
         bold = "Bold: closest to that among all models that unlearned."
-        return f"Accuracy in per cent ± {self.errors}. {marks}. {bold} {self.rules}".rstrip()
+        sentences = [f"Accuracy in per cent ± {self.errors}. {marks}. {bold}", self.rules, self.power]
+        return " ".join(filter(None, sentences))
+
+    @property
+    def power(self) -> str:
+        """The sentence that explains the last row; empty without one."""
+        if not self.visible:
+            return ""
+        return (
+            f"{VISIBLE}: so many points must {self.main} truly differ from the oracle or from vanilla, whichever sets "
+            f"the aim, to be seen in {100 * POWER:.0f} % of such runs (two-sided test at 5 %); {DASH}: no answer "
+            "differs, which tells nothing of noise."
+        )
 
     @property
     def distance(self) -> str:
@@ -184,7 +204,10 @@ def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.error
     order = list(dict.fromkeys(GROUPS.values()))
     models = sorted(results.models, key=lambda model: order.index(GROUPS[model.role]))
     rows = tuple(Row(m, tuple(column.cell(m) for column in columns)) for m in models)
-    return Table(columns, rows, errors, rules_in_words(results))
+    least = [visible(results, results.main, c) for c in scored] if results.main and metric == HEADLINE else []
+    last = [DASH if size is None else percent(size) for size in least] + [""] * len(MODEL_COLUMNS)
+    main = results.main.title if results.main else ""
+    return Table(columns, rows, errors, rules_in_words(results), main, tuple(last) if any(least) else ())
 
 
 def rules_in_words(results: Results) -> str:
@@ -230,6 +253,7 @@ def markdown(results_table: Table) -> str:
         escape_markdown(row.name) if row.model.unlearned else f"*{escape_markdown(row.name)}*" for row in part.rows
     ]
     rows = [[name, *map(_markdown_cell, row.cells)] for name, row in zip(names, part.rows, strict=True)]
+    rows += [[VISIBLE, *part.visible]] if part.visible else []
     brackets = f" In brackets: {results_table.distance}." if results_table.distance else ""
     legend = f"{escape_markdown(results_table.caption)}{brackets}\n"
     return f"{pipe_table(part.align, list(map(escape_markdown, heads)), rows)}\n{legend}"
@@ -255,6 +279,8 @@ def latex(results_table: Table, *, label: str = "tab:unlearning") -> str:
         "\n".join(" & ".join([escape_latex(row.name), *map(_latex_cell, row.cells)]) + r" \\" for row in rows)
         for _, rows in part.groups
     ]
+    if part.visible:
+        groups.append(" & ".join([VISIBLE, *map(escape_latex, part.visible)]) + r" \\")
     body = "\n\\midrule\n".join(groups)
     # Shrunk to the page's width: how many columns a run has is not known here.
     return (
@@ -278,7 +304,7 @@ def _latex_cell(cell: Cell | None) -> str:
 
 def html(results_table: Table) -> Markup:
     """Write the table of the page; every text in it is escaped."""
-    return render("table.html.j2", table=results_table.of_form("html"))
+    return render("table.html.j2", table=results_table.of_form("html"), visible=VISIBLE)
 
 
 def titles_by_freedom(results: Results) -> dict[str, list[str]]:

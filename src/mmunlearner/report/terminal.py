@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmunlearner.report.results import Results
-from mmunlearner.report.table import Cell, table, titles_by_freedom
+from mmunlearner.report.table import VISIBLE, Cell, table, titles_by_freedom
 from mmunlearner.report.table import Table as ScoreTable
 from mmunlearner.report.template import DASH
 from mmunlearner.report.verdict import answers, headline
@@ -93,6 +93,8 @@ def _table(part: ScoreTable, name_width: int, widths: Sequence[int]) -> Table:
             name = Text.assemble((row.model.title, style), (f" {row.tag}" if row.tag else "", "dim"))
             rich_table.add_row(name, *map(_cell, row.cells, padding))
         rich_table.add_section()
+    if part.visible:
+        rich_table.add_row(VISIBLE, *part.visible, style="dim")
     return rich_table
 
 
