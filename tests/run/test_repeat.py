@@ -13,7 +13,8 @@ from support.miniature import recipe
 
 from mmunlearner.config import DataConfig, EvaluateConfig, MethodConfig, ModelConfig, RunConfig, TrainConfig
 from mmunlearner.core.files import read_json
-from mmunlearner.data.benchmarks.people.folds import FOLDS
+from mmunlearner.core.recipes import load_config
+from mmunlearner.data.benchmarks.people.folds import CHOOSING, FOLDS
 from mmunlearner.data.load import FORMATS, Format
 from mmunlearner.errors import ConfigError
 from mmunlearner.evaluate import quick_answers, read_columns
@@ -73,6 +74,17 @@ def test_a_complete_repetition_is_not_made_again(repeated: Path):
     pipeline.run(replace(config, seeds=(7,)))  # fewer seeds, in the same folder
     assert {path: path.stat().st_mtime_ns for path in repeated.rglob("*.safetensors")} == before
     assert load(repeated).results.by_name["npo"].score("forget_vqa", "accuracy").n > 0  # pyright: ignore
+
+
+def test_the_recipe_of_all_folds_reports_people_who_chose_nothing() -> None:
+    config = load_config("people-folds")
+    assert [part.model.oracle for part in repetitions(config)] == [f"oracles/{fold}" for fold in config.folds]
+    assert config.choosing_folds == CHOOSING
+    assert not set(config.folds) & set(CHOOSING)
+    # Every method of the demo and more, each with as many trials, on all items.
+    assert set(config.methods) > set(load_config("demo").methods)
+    assert len({len(method.trials) for method in config.methods.values()}) == 1
+    assert config.evaluate.limit == 0
 
 
 @pytest.mark.slow
