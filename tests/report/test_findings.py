@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.fabricated import COLUMNS, MODELS, make_run
 
-from mmunlearner.report.criteria import compare, criteria
+from mmunlearner.report.criteria import compare, criteria, visible
 from mmunlearner.report.findings import Finding, findings
 from mmunlearner.report.results import Run, load
 from mmunlearner.report.verdict import answers, headline
@@ -48,6 +48,18 @@ def run_with(tmp_path: Path, *changes: Change, **options: Any) -> Run:
             apply(raw)
 
     return load(make_run(tmp_path / "run", count=20, beside=False, change=change, **options))
+
+
+def test_columns_whose_bound_is_smaller_than_what_is_seen_are_named(run: Run, tmp_path: Path) -> None:
+    main = run.results.main
+    assert main is not None
+    sizes = {c.title: size for c in run.results.columns if (size := visible(run.results, main, c)) is not None}
+    first, last = on(run, "What can be seen").text.split(" That is more than the bound")
+    assert f"in {min(sizes, key=sizes.__getitem__)}, the finest column" in first
+    assert f"in {max(sizes, key=sizes.__getitem__)}." in first
+    assert [title for title in sizes if f"{title} (" in last] == list(sizes)  # of so few entities, all that differ
+    wide = run_with(tmp_path, lambda raw: [column.update(bound=9) for column in raw["columns"]])
+    assert "than the bound" not in on(wide, "What can be seen").text
 
 
 ORACLE = scoring("oracle", forget_vqa=0.10, forget_vqa_test=0.10)

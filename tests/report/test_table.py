@@ -28,7 +28,7 @@ from mmunlearner.report.table import (
     table,
     titles_by_freedom,
 )
-from mmunlearner.report.template import escape_latex, percent, points
+from mmunlearner.report.template import escape_latex, least, points
 from mmunlearner.report.terminal import tables
 
 
@@ -130,8 +130,8 @@ def test_the_last_row_is_the_smallest_difference_that_is_seen(results: Results, 
     for column, size in zip(results.columns, shown.visible, strict=False):
         paired = main.oracle_gap[column.name] if column.good == "oracle" else main.differences["vanilla"][column.name]
         # No answer in words differs in some columns, so that nothing tells the noise.
-        least = percent(visible_errors(paired.entities or 0) * paired.stderr) if paired.stderr else "–"
-        assert size == least
+        expected = least(visible_errors(paired.entities or 0) * paired.stderr) if paired.stderr else "–"
+        assert size == expected
     assert f"so many points must {main.title} truly differ" in markdown(shown)
     for text, escaped in ((str(html(shown)), str), (latex(shown), escape_latex)):
         assert VISIBLE in text

@@ -71,3 +71,7 @@ def test_markdown_text_stays_in_its_cell(text: str) -> None:
 def test_latex_text_opens_and_closes_nothing(text: str) -> None:
     bare = re.sub(r"\\text\w+\{\}|\$[^$]*\$|\\[#$%&_{}]", "", template.escape_latex(text))
     assert not re.search(r"[#$%&_{}\\~^<>]", bare)
+
+
+def test_a_difference_larger_than_there_can_be_is_not_written_as_a_number() -> None:
+    assert [template.least(value) for value in (0.0312, 1.0, 1.6, float("inf"))] == ["3.1", "100.0", ">100", ">100"]

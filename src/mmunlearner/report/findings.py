@@ -19,7 +19,7 @@ from mmunlearner.report.criteria import (
     visible,
 )
 from mmunlearner.report.results import HEADLINE, Model, Results
-from mmunlearner.report.template import count, enumerated, percent, plural, signed, stop_check
+from mmunlearner.report.template import count, enumerated, least, percent, plural, signed, stop_check
 from mmunlearner.report.trials import judges, named_folds
 
 Verdict = Literal["met", "unclear", "missed", "note"]
@@ -106,15 +106,15 @@ def _notes_on_columns(results: Results, main: Model) -> list[Finding]:
 
 def _power(results: Results, main: Model) -> list[Finding]:
     """Say how large a difference must be for this run to show it, and in which columns its bound is smaller."""
-    seen = [(column, least) for column in results.columns if (least := visible(results, main, column)) is not None]
+    seen = [(column, size) for column in results.columns if (size := visible(results, main, column)) is not None]
     if not seen:
         return []
-    (finest, least), (coarsest, most) = (choose(seen, key=lambda pair: pair[1]) for choose in (min, max))
+    (finest, smallest), (coarsest, largest) = (choose(seen, key=lambda pair: pair[1]) for choose in (min, max))
     text = (
         f"To be seen in {100 * POWER:.0f} % of such runs (two-sided test at 5 %), {main.title} must truly differ by "
-        f"{percent(least)} points in {finest.title}, up to {percent(most)} points in {coarsest.title}."
+        f"{least(smallest)} points in {finest.title}, the finest column, and by {least(largest)} in {coarsest.title}."
     )
-    if coarse := [f"{column.title} ({percent(size)})" for column, size in seen if size > bound(column)]:
+    if coarse := [f"{column.title} ({least(size)})" for column, size in seen if size > bound(column)]:
         text += f" That is more than the bound, so that a loss of its size is easily missed, in {enumerated(coarse)}."
     return [Finding("note", text, "What can be seen")]
 

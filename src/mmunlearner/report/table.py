@@ -22,6 +22,7 @@ from mmunlearner.report.template import (
     duration,
     escape_latex,
     escape_markdown,
+    least,
     percent,
     pipe_table,
     points,
@@ -204,10 +205,10 @@ def table(results: Results, *, metric: str = HEADLINE, errors: str = Table.error
     order = list(dict.fromkeys(GROUPS.values()))
     models = sorted(results.models, key=lambda model: order.index(GROUPS[model.role]))
     rows = tuple(Row(m, tuple(column.cell(m) for column in columns)) for m in models)
-    least = [visible(results, results.main, c) for c in scored] if results.main and metric == HEADLINE else []
-    last = [DASH if size is None else percent(size) for size in least] + [""] * len(MODEL_COLUMNS)
+    sizes = [visible(results, results.main, c) for c in scored] if results.main and metric == HEADLINE else []
+    last = [DASH if size is None else least(size) for size in sizes] + [""] * len(MODEL_COLUMNS)
     main = results.main.title if results.main else ""
-    return Table(columns, rows, errors, rules_in_words(results), main, tuple(last) if any(least) else ())
+    return Table(columns, rows, errors, rules_in_words(results), main, tuple(last) if any(sizes) else ())
 
 
 def rules_in_words(results: Results) -> str:

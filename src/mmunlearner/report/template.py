@@ -33,6 +33,11 @@ def points(value: float, digits: int = 1) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
 
 
+def least(value: float) -> str:
+    """Write a smallest difference in points: 0.031 -> 3.1; more than there can be, 1.6 -> >100."""
+    return percent(value) if value <= 1 else ">100"
+
+
 def with_error(score: Score) -> str:
     """0.972, 0.008 -> 97.2 ± 0.8"""
     return f"{percent(score.value)} ± {percent(score.stderr)}"
