@@ -21,6 +21,7 @@ from mmunlearner.methods import METHODS, Budget, Reference
 from mmunlearner.methods.unlikelihood import CERTAINTY, feature_anchor, unlikelihood
 from mmunlearner.models import parts
 from mmunlearner.unlearn import run_job, unlearn
+from mmunlearner.unlearn.reference import guesses
 
 IMAGES = examples()
 SPLITS = Splits(tuple(e for e in IMAGES if e.entity == "ann"), tuple(e for e in IMAGES if e.entity != "ann"), (), {})
@@ -87,7 +88,8 @@ def test_anchor_is_zero_at_the_vanilla_features_and_relative_elsewhere():
 
 
 def test_without_options_the_eyes_forget_and_the_language_model_stays(tmp_path):
-    before, loaded = weights(llava(VOCABULARY)), run(tmp_path)
+    # A model of random weights knows nothing: it takes some steps until the little that it says has become less.
+    before, loaded = weights(llava(VOCABULARY)), run(tmp_path, replace(TRAIN, steps=20))
     after, owned = weights(loaded), parts(loaded.model)
     assert all(torch.equal(before[name], after[name]) for name in owned["language"])
     assert any(not torch.equal(before[name], after[name]) for name in owned["vision"])
@@ -162,3 +164,44 @@ def test_every_method_has_a_budget_that_trains():
         assert filled.learning_rate > 0
         assert filled.parts
         assert filled.augment in Augment.__args__[1:]
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=5), st.floats(0.01, 0.9))
+def test_the_loss_is_least_where_an_answer_is_as_probable_as_a_guess(probabilities, guess):
+    """Above it the gradient pushes down, below it pulls up."""
+    batch = answers_with(torch.tensor(probabilities, dtype=torch.float64))
+    reference = Reference({"guess": torch.full([len(probabilities)], guess, dtype=torch.float64)})
+    (gradient,) = torch.autograd.grad(unlikelihood(batch, reference, guess=1.0), batch.logits)
+    away = batch.logp_sum.detach().exp() - guess
+    assert (gradient[:, 0].sign() == away.sign())[away.abs() > 0.01].all()
+
+
+def test_guesses_are_mean_probabilities_for_other_faces():
+    loaded = llava(VOCABULARY)
+    encoder = Encoder(loaded)
+    faces = [
+        next(e for e in SPLITS.retain if e.entity == entity) for entity in sorted({e.entity for e in SPLITS.retain})
+    ]
+    of_rows = guesses(encoder, SPLITS.forget, faces)
+    assert len(of_rows) == len(SPLITS.forget)
+    for (_, value), example in zip(of_rows.items(), SPLITS.forget, strict=True):
+        asked = encoder.rows([replace(example, images=face.images) for face in faces])
+        with torch.no_grad():
+            expected = answers(loaded.model, share_prefixes(asked, encoder)).logp_sum.exp().mean()
+        torch.testing.assert_close(value, expected)
+    assert not any(guesses(encoder, SPLITS.forget, []).values())
+
+
+def test_an_answer_that_is_a_guess_anyway_is_not_pushed_down(tmp_path):
+    """Random weights only guess: aimed at guesses, their answers keep a probability that they lose otherwise."""
+
+    def mean_probability(options) -> float:
+        loaded = llava(VOCABULARY)
+        method = MethodConfig("unlikelihood", options=options | {"anchor": 0.1})
+        unlearn(loaded, SPLITS, method, replace(TRAIN, steps=20, learning_rate=3e-4), tmp_path / str(options))
+        encoder = Encoder(loaded)
+        with torch.no_grad():
+            batch = share_prefixes(encoder.rows(SPLITS.forget), encoder)
+            return float(answers(loaded.model, batch).logp_sum.exp().mean())
+
+    assert mean_probability({"guess": 1.0}) > mean_probability({})

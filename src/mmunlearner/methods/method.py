@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmunlearner.data import Example
 
 TermName = Literal["forget", "retain"]
-VanillaNeed = Literal["answers", "features", "hidden"]
+VanillaNeed = Literal["answers", "features", "hidden", "guess"]
 Options = Mapping[str, float]
 
 
@@ -43,7 +43,7 @@ class Needs:
     forget set's part alone."""
     vanilla: Collection[VanillaNeed] = ()
     """Outputs of the vanilla model for the same questions: its answers (log-probability and likeliest tokens, of second
-    answers too), image features, hidden states at the same depths."""
+    answers too), image features, hidden states at the same depths, the probability of its answers as guesses."""
 
     @property
     def language_model(self) -> bool:
@@ -73,6 +73,13 @@ class Reference:
     def topk_ids(self) -> Tensor:
         """Tokens of `topk_logps`, int [T, K]."""
         return self._get("topk_ids", "answers")
+
+    @property
+    def guess(self) -> Tensor:
+        """Probability of each answer where the same is asked about images of retained entities, mean over them, [Q]:
+        what a model gives the answer that knows the question and not the face.
+        """
+        return self._get("guess", "guess")
 
     @property
     def features(self) -> Tensor:

@@ -16,8 +16,12 @@ CERTAINTY = 0.999
 """Factor of the probability: it bounds the loss of an answer by 6.9, and its gradient on log p by 999."""
 
 
-def unlikelihood(answers: Answers, reference: Reference | None, *, floor: float = 0.0) -> Tensor:
-    """Return -log(1 - p(answer)) of the answer as a whole, mean over questions (of token: Welleck et al. 2020, eq. 4).
+def unlikelihood(answers: Answers, reference: Reference | None, *, floor: float = 0.0, guess: float = 0.0) -> Tensor:
+    """Return -(1 - g) log(1 - p) - g log p of the answer as a whole, mean over questions.
+
+    With `guess` = 0, g is 0 and this is unlikelihood (of token: Welleck et al. 2020, eq. 4). Otherwise g is `guess`
+    times the probability that the vanilla model gives the answer for other faces (`Reference.guess`), which is where
+    the loss is least: an answer that has become less probable than a guess would give the entity away, and is raised.
 
     Its gradient on log p is p / (1 - p): what the model is surest of is moved most, and what has become unlikely is
     hardly moved, so that the anchor decides the end of training. Ascent pushes on without end. `floor` is a
@@ -26,6 +30,9 @@ def unlikelihood(answers: Answers, reference: Reference | None, *, floor: float 
     probability = answers.logp_sum.exp()
     # log1p keeps the digits of small probabilities. A factor, not a clamp: a certain answer still has a gradient.
     loss = -(-CERTAINTY * probability).log1p()
+    if guess and reference is not None:
+        aim = (guess * reference.guess).clamp(max=1.0)
+        loss = (1 - aim) * loss - aim * answers.logp_sum
     return (loss * (probability.detach() > floor)).mean()
 
 
@@ -41,8 +48,11 @@ def feature_anchor(
 
 
 def needs(options: Options) -> dict[TermName, Needs]:
-    """Return the needs of the terms: features of the vanilla model. The language model is not run for the anchor."""
-    return {"retain": needs_of_anchor(options)}
+    """Return the needs of the terms: features of the vanilla model, and its guesses where they are aimed at.
+
+    The language model is not run for the anchor.
+    """
+    return {"forget": Needs(vanilla=("guess",) if options["guess"] else ()), "retain": needs_of_anchor(options)}
 
 
 METHOD = Method(

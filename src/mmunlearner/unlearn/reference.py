@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from mmunlearner.batches import Answers, Batch, Encoder, Row, answers, image_features, micro_batches, share_prefixes
 from mmunlearner.core.progress import Progress
-from mmunlearner.data import Example, prompt
+from mmunlearner.data import Example, prompt, target
 from mmunlearner.methods import Needs, Reference
 from mmunlearner.models import input_device
 
@@ -31,10 +31,14 @@ class ReferenceCache:
     """Row -> its tensors of `Reference`: log-probability of the answer, likeliest tokens, hidden states."""
     features: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
     """Keys of a row's images -> their features as the language model reads them, [image tokens, D]."""
+    guesses: dict[RowKey, Tensor] = field(default_factory=dict)
+    """Row -> the probability of its answer as a guess."""
 
     def of(self, rows: Sequence[Row], second_rows: Sequence[Row], images: Sequence[tuple[str, ...]]) -> Reference:
         """Return the reference of a batch's questions, second answers and images (`Batch.images`), in its order."""
         tensors = self._of_rows(rows)
+        if self.guesses:
+            tensors["guess"] = torch.stack([self.guesses.get(_key(row), torch.tensor(0.0)) for row in rows])
         features = [self.features[image] for image in images if image in self.features]
         # All or none: a model that reads images by cross-attention has none.
         if len(features) == len(images):
@@ -65,16 +69,17 @@ class VanillaNeeds:
     features: bool = False
     layers: tuple[int, ...] = ()
     """Decoder layers whose hidden states are read."""
+    guess: bool = False
 
     @classmethod
     def of(cls, needs: Sequence[Needs], model: nn.Module) -> VanillaNeeds:
         """Return the union of the terms' needs."""
         read = {kind for of_term in needs for kind in of_term.vanilla}
         layers = {layer for of_term in needs if "hidden" in of_term.vanilla for layer in decoder_layers(model, of_term)}
-        return cls("answers" in read, "features" in read, tuple(sorted(layers)))
+        return cls("answers" in read, "features" in read, tuple(sorted(layers)), "guess" in read)
 
     def __bool__(self) -> bool:
-        return self.answers or self.features or bool(self.layers)
+        return self.answers or self.features or bool(self.layers) or self.guess
 
 
 def decoder_layers(model: nn.Module, needs: Needs) -> list[int]:
@@ -122,6 +127,39 @@ def cache_reference(
         asked += len(batch_rows)
         progress.update("vanilla model's answers", asked, len(distinct))
     return reference
+
+
+@torch.no_grad()
+def guesses(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    faces: Sequence[Example],
+    *,
+    tokens: int = 0,
+    progress: Progress = Progress(),
+) -> dict[RowKey, Tensor]:
+    """Return the probability of each example's answer where its question is asked about the images of `faces`, mean
+    over them; by the example's row. Texts have none.
+    """
+    model = encoder.loaded.model.eval()
+    with_images = [example for example in examples if example.images]
+    # Views of an entity share their questions: each is asked once.
+    asked = list({(prompt(example), target(example)): example for example in with_images}.values())
+    pairs = [
+        ((prompt(e), target(e)), encoder.rows([replace(e, images=face.images)])[0]) for face in faces for e in asked
+    ]
+    sums: dict[tuple[str, str], float] = dict.fromkeys((pair for pair, _ in pairs), 0.0)
+    pair_of = {_key(row): pair for pair, row in pairs}
+    done = 0
+    for rows, batch in _batches([row for _, row in pairs], encoder, tokens):
+        with encoder.loaded.autocast():
+            probabilities = answers(model, batch.to(input_device(model))).logp_sum.exp().tolist()
+        for row, probability in zip(rows, probabilities, strict=True):
+            sums[pair_of[_key(row)]] += probability / len(faces)
+        done += len(rows)
+        progress.update("vanilla model's guesses", done, len(pairs))
+    own = zip(encoder.rows(with_images), with_images, strict=True)
+    return {_key(row): torch.tensor(sums.get((prompt(example), target(example)), 0.0)) for row, example in own}
 
 
 def _batches(rows: Sequence[Row], encoder: Encoder, tokens: int) -> Iterator[tuple[Sequence[Row], Batch]]:

@@ -77,6 +77,11 @@ class StepSampler:
         return cls(_images_in_turn(forget, config), retain_groups, config, seed, width, text_groups, relearn_steps)
 
     @property
+    def forgotten(self) -> list[str]:
+        """The entities of the forget set."""
+        return list(dict.fromkeys(group[0].entity for group in self.forget))
+
+    @property
     def every(self) -> int:
         """Optimizer steps from one with a forget batch to the next."""
         return self.config.retain_per_forget if self.forget and self.retain else 1
@@ -107,7 +112,7 @@ class StepSampler:
     def _draw_halves(self, number: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """Draw a batch of each half of the forget entities; the halves are drawn anew every `relearn_steps` batches."""
         period = number // self.relearn_steps
-        entities = list(dict.fromkeys(group[0].entity for group in self.forget))
+        entities = self.forgotten
         half = set(random.Random(f"{self.seed} half {period}").sample(entities, len(entities) // 2))
         relearned = [group for group in self.forget if group[0].entity in half]
         others = [group for group in self.forget if group[0].entity not in half]

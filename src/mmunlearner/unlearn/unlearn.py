@@ -33,7 +33,7 @@ from mmunlearner.unlearn.job import Job, train_config
 from mmunlearner.unlearn.log import StepLog, summarize
 from mmunlearner.unlearn.masking import Masking, WeightChanges, trainable_names, weight_changes
 from mmunlearner.unlearn.optimizer import learning_rate_share, muon, part_of_trained, set_rates_by_part
-from mmunlearner.unlearn.reference import ReferenceCache, VanillaNeeds, cache_reference, second_answers
+from mmunlearner.unlearn.reference import ReferenceCache, VanillaNeeds, cache_reference, guesses, second_answers
 from mmunlearner.unlearn.sampler import StepSampler
 from mmunlearner.unlearn.trainer import (
     UnlearnTrainer,
@@ -44,6 +44,8 @@ from mmunlearner.unlearn.trainer import (
     warn_if_updates_round_to_zero,
 )
 
+FACES = 16
+"""Retained entities about whose images a forgotten answer is asked, to know how probable it is as a guess."""
 Terms = Mapping[TermName, BoundTerm | None]
 Weights = Mapping[str, Tensor]
 _log = logging.getLogger(__name__)
@@ -255,8 +257,16 @@ def _reference(
     # Features alone are computed once for each image, by the smaller part of the model.
     asked = len(rows) if needs.answers or needs.layers else len({row.group for row in rows})
     share = asked / (asked + 3 * len(questions))  # a backward pass takes as long as two forward ones
-    progress = progress.part(0.0, share)
-    return cache_reference(encoder, rows, needs, tokens=sampler.config.tokens_per_batch, progress=progress), share
+    progress, tokens = progress.part(0.0, share), sampler.config.tokens_per_batch
+    halfway = 0.5 if needs.guess else 1.0
+    cache = cache_reference(encoder, rows, needs, tokens=tokens, progress=progress.part(0.0, halfway))
+    if needs.guess:
+        # Of the first images in turn: each of another retained entity.
+        faces = [group[0] for group in sampler.retain if group[0].images][:FACES]
+        forgotten = [example for example in distinct if example.entity in sampler.forgotten]
+        of_faces = guesses(encoder, forgotten, faces, tokens=tokens, progress=progress.part(halfway, 1.0))
+        cache = replace(cache, guesses=of_faces)
+    return cache, share
 
 
 def _feature_caches(encoder: Encoder, sampler: StepSampler, config: TrainConfig) -> dict[TermName, FeatureCache]:
