@@ -14,6 +14,7 @@ from mmunlearner.core.files import read_json, write_json
 from mmunlearner.core.recipes import load_config, to_yaml
 from mmunlearner.errors import ConfigError
 from mmunlearner.methods import Method
+from mmunlearner.run.choice import best
 from mmunlearner.run.tuning import objective, sweep, with_settings
 
 METHODS = {"npo": MethodConfig("npo"), "mine": MethodConfig(mask=MaskConfig(), trials=({"bound": 1.0},))}
@@ -123,7 +124,8 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(
         record = read_json(run / "models" / name / "train.json")
         tried = record["tuning"]["trials"]
         assert len(tried) == 2
-        assert record["settings"] == min(tried, key=lambda trial: trial["objective"])["settings"]
+        assert record["settings"] == tried[best(tried, "distortion")]["settings"]
+        assert [trial["settings"] for trial in tried if trial["chosen"]] == [record["settings"]]
         assert set(tried[0]["accuracy"]) <= {"forget_vqa", "forget_vqa_test", "forget_qa", "retain_vqa", "retain_qa"}
         lines = (run / "evaluation" / name / "forget_vqa.jsonl").read_text().splitlines()
         assert 0 < counts["forget_vqa"] < len(lines)
