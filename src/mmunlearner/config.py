@@ -339,7 +339,8 @@ class RunConfig:
     seeds: Annotated[tuple[Seed, ...], SPLIT_AT_COMMAS] = ()
     """Seeds to repeat the run with, in place of `seed`; each in a folder of its own, with one report over all."""
     jobs: Count = 0
-    """Models made at the same time, each in a process of its own; 0: one per core on a CPU, one on an accelerator."""
+    """Models made at the same time, each in a process of its own; 0: on a CPU one per core, as far as all of them fit
+    in the machine's memory, and one on an accelerator."""
 
     @property
     def only_chooses(self) -> bool:

@@ -13,6 +13,7 @@ from mmunlearner import cli
 from mmunlearner.cli import doctor
 from mmunlearner.cli.doctor import Check, _assets, _disk, _package, examine, examine_model, healthy
 from mmunlearner.models import sources
+from mmunlearner.run.forecast import Speed
 
 
 def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
@@ -97,12 +98,13 @@ def test_fitting_trainings_of_a_model_are_found_without_weights(
     llava(VOCABULARY).model.config.save_pretrained(tmp_path)
     plenty, little = (fit(tmp_path, monkeypatch, available) for available in (GIB, 2**20))
     assert list(plenty) == [
-        "weights", "mask of vision", "mask of language", "mask of all", "unlearning vision", "unlearning language",
-        "unlearning all", "unlearning all, adapters of rank 16",
+        "weights", "for a batch of", "mask of vision", "mask of language", "mask of all", "unlearning vision",
+        "unlearning language", "unlearning all", "unlearning all, adapters of rank 16",
         "unlearning all, adapters of rank 16 on int8", "unlearning all, adapters of rank 16 on nf4",
     ]  # fmt: skip
     assert {check.verdict for check in plenty.values()} == {"ok"}
-    assert {check.verdict for name, check in little.items() if name != "weights"} == {"note"}
+    assert plenty["for a batch of"].value.startswith("4 sequences of 1,024 tokens")
+    assert {check.verdict for name, check in little.items() if name.startswith(("mask", "unlearning"))} == {"note"}
     assert "model.lora.rank 16" in little["unlearning all"].remedy
 
 
@@ -140,3 +142,14 @@ def test_the_hub_is_really_asked(monkeypatch: pytest.MonkeyPatch, problem: str, 
     hub = by_name(examine())["hub"]
     assert (hub.value, hub.verdict) == (check.value, check.verdict)
     assert hub.remedy.startswith(check.remedy)
+
+
+@pytest.mark.parametrize(
+    ("short", "verdict", "said"), [(2.0, "ok", "2.0 times as fast"), (0.25, "note", "4.0 times as slow")]
+)
+def test_short_numbers_are_measured(monkeypatch: pytest.MonkeyPatch, short: float, verdict: str, said: str) -> None:
+    speeds = {"bfloat16": short * 1e9, "float32": 1e9}
+    monkeypatch.setattr("mmunlearner.run.forecast.measured_speed", lambda _, dtype, side: Speed(speeds[dtype], 1.0))
+    check = doctor._short_numbers()
+    assert check.verdict == verdict
+    assert said in check.value

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from support.tiny import VOCABULARY, llava
 from torch import Tensor
+from transformers import LlamaConfig
 
 from mmunlearner.errors import ModelError
-from mmunlearner.models import Loaded, load, load_skeleton, save
+from mmunlearner.models import Loaded, load, load_skeleton, meta_model, save
 
 WEIGHTS = "model.safetensors"
 Change = Callable[[dict[str, Tensor]], object]
@@ -119,3 +120,10 @@ def test_no_report_of_transformers(source: Path, capfd: pytest.CaptureFixture[st
     assert "\n" not in str(error.value)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_a_language_model_alone_is_named(tmp_path: Path) -> None:
+    LlamaConfig(num_hidden_layers=1).save_pretrained(tmp_path)
+    for read in (load, load_skeleton, meta_model):
+        with pytest.raises(ModelError, match="llama is a language model without a vision part; name a vision-language"):
+            read(tmp_path)

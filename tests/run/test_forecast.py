@@ -17,7 +17,7 @@ from mmunlearner.core.files import read_json
 from mmunlearner.core.progress import Progress
 from mmunlearner.core.recipes import load_config, shipped_recipes
 from mmunlearner.errors import ConfigError
-from mmunlearner.run.forecast import Forecast, forecast, measured_speed
+from mmunlearner.run.forecast import Forecast, Speed, forecast, measured_speed
 from mmunlearner.run.plan import needed, plan
 from mmunlearner.run.run_dir import open_run, record_config
 from mmunlearner.run.workers import execute
@@ -202,7 +202,17 @@ def test_the_command_prints_and_writes_no_file(
 
 
 def test_speed_is_measured_where_none_is_declared() -> None:
-    assert 1e8 < measured_speed("cpu", "float32") < 1e15
+    assert 1e7 < measured_speed("cpu", "float32").operations < 1e15
+
+
+def test_a_speed_that_others_disturb_is_said(model: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = {"model.base": str(model), "data.root": str(benchmarks / "clear")}
+    said = []
+    for share in (1.0, 0.3):
+        monkeypatch.setattr("mmunlearner.run.forecast.measured_speed", lambda *_, share=share: Speed(1e9, share))
+        said.append(forecast(load_config("clear-1-llava-1.5-7b", overrides)).speed_source)
+    assert "left it" not in said[0]
+    assert "other programs, which left it 30% of its cores" in said[1]
 
 
 def test_time_is_operations_by_speed(model: Path, benchmarks: Path) -> None:

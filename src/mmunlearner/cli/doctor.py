@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from mmunlearner.core import machine
 from mmunlearner.core.hub import hub_problem
 from mmunlearner.errors import ModelError
 
@@ -54,7 +54,11 @@ def examine_model(source: str, tokens: int = 1024, images: int = 4) -> tuple[Che
     model = meta_model(source)
     sizes = memory.sizes(model)
     available, on_cpu = _memory_here()
-    checks = [Check("weights", f"{sizes.total:,}, {4 * sizes.total / GIB:.1f} GiB", "ok")]
+    checks = [
+        Check("weights", f"{sizes.total:,}, {4 * sizes.total / GIB:.1f} GiB", "ok"),
+        # A run's own batches, which may be far smaller, are those of its dry run.
+        Check("for a batch of", f"{images} sequences of {tokens:,} tokens (--images, --tokens)", "ok"),
+    ]
     batch = memory.ForwardSize(images * tokens, images * memory.patches(model, tokens), images * ANSWER_TOKENS)
     for name, estimate in memory.scenarios(sizes, batch).items():
         # The vanilla weights, kept to count what moved, are always in the host's memory.
@@ -71,7 +75,7 @@ def _memory_here() -> tuple[int, bool]:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory, False
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True
+    return machine.memory(), True
 
 
 def healthy(checks: tuple[Check, ...]) -> bool:
@@ -130,13 +134,11 @@ def _disk(folder: Path) -> Check:
 def _machine() -> Iterator[Check]:
     import torch
 
-    # Under `taskset`, or in a container with fixed cores, a process has fewer than the machine.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.cores()
     threads = torch.get_num_threads()
     remedy = f"OMP_NUM_THREADS={cores}" if threads > cores else ""
     yield Check("cores", f"{cores}, threads of torch: {threads}", "note" if remedy else "ok", remedy)
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # not on Windows
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if total := machine.memory():
         yield Check("memory", f"{total / GIB:.1f} GiB", "ok" if total >= NEEDED_MEMORY else "note")
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None:
@@ -174,14 +176,11 @@ def _assets() -> Iterator[Check]:
 def _abilities() -> Iterator[Check]:
     import torch
 
-    accelerated = torch.accelerator.is_available()
     yield Check("full fine-tuning", "float32 weights", "ok")
     yield (
         Check("LoRA", "peft", "ok") if util.find_spec("peft") else Check("LoRA", "no peft", "note", "pip install peft")
     )
-    yield Check(
-        "bfloat16", "on the accelerator" if accelerated else "on the CPU, slow", "ok" if accelerated else "note"
-    )
+    yield Check("bfloat16", "on the accelerator", "ok") if torch.accelerator.is_available() else _short_numbers()
     if util.find_spec("bitsandbytes"):
         yield Check("quantised weights", f"bitsandbytes {metadata.version('bitsandbytes')}", "ok")
     else:
@@ -190,3 +189,15 @@ def _abilities() -> Iterator[Check]:
         yield Check("page of compare", f"nicegui {metadata.version('nicegui')}", "ok")
     else:
         yield Check("page of compare", "no nicegui", "note", 'pip install "mmunlearner[compare]"')
+
+
+def _short_numbers() -> Check:
+    """Compare the speed of bfloat16 with that of float32 on this CPU: some have instructions for it, others none."""
+    from mmunlearner.run.forecast import measured_speed
+
+    # Small: where it is emulated, a large product would take seconds.
+    short, full = (measured_speed("cpu", dtype, side=256).operations for dtype in ("bfloat16", "float32"))
+    ratio = short / full
+    if ratio >= 1:
+        return Check("bfloat16", f"on the CPU, {ratio:.1f} times as fast as float32", "ok")
+    return Check("bfloat16", f"on the CPU, {1 / ratio:.1f} times as slow as float32", "note", "model.dtype float32")

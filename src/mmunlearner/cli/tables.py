@@ -238,7 +238,8 @@ def forecast(estimate: Forecast) -> None:
             # Empty cells are figures that could not be counted; the reasons stand below.
             "" if step.steps is None else f"{step.steps:,}",
             "" if step.tokens is None else f"{step.tokens:,.0f}",
-            "" if step.memory is None else memory(step.memory.on_device),
+            # On a CPU the copy of the vanilla weights is in the same memory.
+            "" if step.memory is None else memory(step.memory.total if estimate.on_host else step.memory.on_device),
             "" if step.operations is None else duration(step.operations / estimate.speed),
         )
         for step in estimate.steps
@@ -247,8 +248,10 @@ def forecast(estimate: Forecast) -> None:
     if estimate.seconds is not None:
         print(f"time: about {duration(estimate.seconds)} at {estimate.speed_source}.")
         print("A run takes longer: it does not reach that speed, and the time to write answers is not counted. Memory")
-        print("is that of the device, without the allocator's own. Steps are: of `finetune` and `unlearn` those of the")
-        print("optimizer, with all trials; of `measure` gradients; of `masks` masks; of `evaluate` questions.")
+        where = "the process, without its libraries (0.6 GiB)" if estimate.on_host else "the device"
+        print(f"is that of {where}, without the allocator's own. Steps are: of `finetune` and")
+        print("`unlearn` those of the optimizer, with all trials; of `measure` gradients; of `masks` masks; of")
+        print("`evaluate` questions.")
     for reason in estimate.unknown:
         print(f"not counted: {reason}")
 

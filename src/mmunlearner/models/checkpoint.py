@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
 
 from mmunlearner.core.names import listed
 from mmunlearner.errors import ModelError
@@ -44,6 +49,25 @@ def load_weights(kind: Any, name: str, **options: Any) -> PreTrainedModel:
         if readable and not all(bound.isfinite() for bound in torch.aminmax(weight.detach())):
             raise ModelError(f"model {name}: {weight_name} has entries that are not finite numbers; {DAMAGED}")
     return model
+
+
+def check_kind(name: str) -> None:
+    """Refuse a directory whose model reads no images; what else is wrong with it is told by the checks that follow.
+
+    Raises:
+        ModelError: it is a language model alone.
+    """
+    values: dict[str, Any] = {}
+    with suppress(ModelError):
+        values = read_named_values(Path(name) / "config.json")
+    kind = values.get("model_type")
+    config: Any = CONFIG_MAPPING[kind] if isinstance(kind, str) and kind in CONFIG_MAPPING else None
+    words_alone = config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if words_alone and "auto_map" not in values:  # else the model comes with code of its own
+        raise ModelError(
+            f"model {name}: {kind} is a language model without a vision part; name a vision-language model "
+            "(docs/families.md)"
+        )
 
 
 def check_whole(source: str | Path) -> None:

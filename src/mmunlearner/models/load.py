@@ -21,7 +21,7 @@ from mmunlearner.core.recipes import check_value
 from mmunlearner.errors import ConfigError, ModelError, reason
 from mmunlearner.models.adapters import merge_adapter
 from mmunlearner.models.attention import use_blockwise_sdpa
-from mmunlearner.models.checkpoint import load_weights
+from mmunlearner.models.checkpoint import check_kind, load_weights
 from mmunlearner.models.processor import load_processor
 from mmunlearner.models.quantization import keep_differentiable, quantization_config
 from mmunlearner.models.sources import find_sources
@@ -87,6 +87,7 @@ def load(
         options = {"device_map": {"": target}, **options, "quantization_config": quantization}
     if attention != "auto":
         options["attn_implementation"] = {"text_config": attention}
+    check_kind(sources.weights)
     processor = load_processor(sources, trust_remote_code=trust_remote_code)
     model = load_weights(
         AutoModelForImageTextToText, sources.weights, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code,

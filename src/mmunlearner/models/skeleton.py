@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mmunlearner.models.checkpoint import check_weights
+from mmunlearner.models.checkpoint import check_kind, check_weights
 from mmunlearner.models.files import reading
 from mmunlearner.models.load import Loaded
 from mmunlearner.models.processor import load_processor
@@ -23,6 +23,7 @@ def meta_model(source: str | Path, *, trust_remote_code: bool = False) -> PreTra
         ModelError: there is no configuration, or it is not that of an image-text-to-text model.
     """
     name = find_sources(source).weights
+    check_kind(name)
     with reading(str(source)):
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
@@ -43,6 +44,7 @@ def load_skeleton(source: str | Path, *, trust_remote_code: bool = False) -> Loa
     """
     transformers_logging.disable_progress_bar()  # of weights, none of which is read
     sources = find_sources(source)
+    check_kind(sources.weights)
     processor = load_processor(sources, trust_remote_code=trust_remote_code)
     model = None
     if Path(sources.weights).is_dir():

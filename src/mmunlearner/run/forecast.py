@@ -17,6 +17,7 @@ import torch
 from mmunlearner import data
 from mmunlearner.batches import Encoder
 from mmunlearner.config import Part, RunConfig
+from mmunlearner.core import machine
 from mmunlearner.core.time_left import Stage
 from mmunlearner.data import Example
 from mmunlearner.errors import reason
@@ -33,6 +34,7 @@ from mmunlearner.run.workers import threads_of_worker, width
 
 _log = logging.getLogger(__name__)
 GUESS = 0.01  # seconds of a question, where nothing can be forecast
+DISTURBED = 0.8  # share of the cores below which a measured speed is not the machine's
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Forecast:
     speed: float
     """Floating-point operations per second that times are computed with."""
     speed_source: str
+    on_host: bool
+    """True if the models are in the host's memory, on a CPU."""
     unknown: tuple[str, ...]
     """Things that could not be counted, and why."""
     before: Forecast | None = None
@@ -108,10 +112,17 @@ def forecast(config: RunConfig, *, speed: float = 0.0) -> Forecast:
         counts = tuple(SetCount.of(name, examples, encoder) for name, examples in sets.items())
     speed_source = f"the speed that --flops names ({speed:.3g} FLOP/s)"
     if not speed:
-        speed = measured_speed(config.model.device, config.model.dtype)
+        here = measured_speed(config.model.device, config.model.dtype)
+        speed = here.operations
         speed_source = f"the speed of a matrix product in {config.model.dtype} on this machine ({speed:.3g} FLOP/s)"
+        if here.is_disturbed:
+            speed_source += (
+                f", measured beside other programs, which left it {here.share:.0%} of its cores: on a quiet machine "
+                "less time is needed"
+            )
     overlap, weights = str(data.overlap(splits)) if splits else "", dict(sizes.weights) if sizes else {}
-    return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, examined.unknown)
+    on_host = pick_device(config.model.device).type == "cpu"
+    return Forecast(config.name, counts, overlap, steps, weights, speed, speed_source, on_host, examined.unknown)
 
 
 def _of_one(part: RunConfig, whole: RunConfig, speed: float) -> Forecast:
@@ -119,24 +130,32 @@ def _of_one(part: RunConfig, whole: RunConfig, speed: float) -> Forecast:
     return forecast(replace(part, data=replace(part.data, root=whole.data.root)), speed=speed)
 
 
-def stages(run: RunDir, phases: Iterable[Plan], workers: int, examined: Examined | None) -> list[Stage]:
-    """Return the phases of a run as progress shows them: the seconds of each step, and how many run at once.
+def step_costs(run: RunDir, steps: Plan, examined: Examined | None) -> dict[str, StepCost]:
+    """Return the costs of steps by name; of none, with a word in the log, where they cannot be told.
 
-    `examined` may be None where no step is left. A step without a forecast is taken to be as fast, for the questions
-    that the model reads, as those that have one.
+    `examined` may be None where no step is left.
     """
-    phases = list(phases)
-    steps = {name: step for phase in phases for name, step in phase.items()}
-    operations, speed = dict[str, float | None](), 1.0
     try:
-        if open_steps := {name: step for name, step in steps.items() if step.cost and not step.done()}:
-            estimator = _estimator(run, examined or examine(run, strict=False))
-            operations = {name: step.cost(estimator).operations for name, step in open_steps.items() if step.cost}
-            speed = measured_speed(run.config.model.device, run.config.model.dtype)
+        if not any(step.cost and not step.done() for step in steps.values()):
+            return {}
+        estimator = _estimator(run, examined or examine(run, strict=False))
+        return {name: step.cost(estimator) for name, step in steps.items() if step.cost}
     # Of any kind, since a model or processor of the user's may lack what the forecast asks of it: an estimate of the
     # time is not worth a run.
     except Exception as error:
         _log.warning("the time is not forecast (%s); the estimate begins with a guess", reason(error))
+        return {}
+
+
+def stages(run: RunDir, phases: Iterable[Plan], workers: int, costs: Mapping[str, StepCost]) -> list[Stage]:
+    """Return the phases of a run as progress shows them: the seconds of each step, and how many run at once.
+
+    A step without a cost is taken to be as fast, for the questions that the model reads, as those that have one.
+    """
+    phases = list(phases)
+    steps = {name: step for phase in phases for name, step in phase.items()}
+    operations = {name: cost.operations for name, cost in costs.items() if name in steps}
+    speed = measured_speed(run.config.model.device, run.config.model.dtype).operations if operations else 1.0
     seconds = {name: count / speed for name, count in operations.items() if count}
     work = {name: step.work() for name, step in steps.items()}
     counted = sum(work[name] for name in seconds)
@@ -149,22 +168,40 @@ def stages(run: RunDir, phases: Iterable[Plan], workers: int, examined: Examined
         slower = at_once
         if at_once > 1 and on_cpu:
             slower = torch.get_num_threads() / threads_of_worker(at_once)
-        costs = {name: slower * seconds.get(name, each * work[name]) for name in phase}
-        result.append(Stage(costs, max(1, at_once)))
+        of_phase = {name: slower * seconds.get(name, each * work[name]) for name in phase}
+        result.append(Stage(of_phase, max(1, at_once)))
     return result
 
 
-def measured_speed(device: str, dtype: str) -> float:
-    """Return the floating-point operations per second of the best of three products of square matrices."""
-    where, side = pick_device(device), 1024  # large enough that launching a kernel does not count
+@dataclass(frozen=True)
+class Speed:
+    """Speed of this machine at a moment."""
+
+    operations: float
+    """Floating-point operations per second."""
+    share: float
+    """Share of the time that this process had of the cores that it asked for; less than 1 where others compute too."""
+
+    @property
+    def is_disturbed(self) -> bool:
+        """True if other programs took a good part of the cores."""
+        return self.share < DISTURBED
+
+
+def measured_speed(device: str, dtype: str, side: int = 1024) -> Speed:
+    """Return the speed of the best of some products of square matrices."""
+    where = pick_device(device)  # by default large enough that launching a kernel does not count
     # Nothing is drawn, so that the draws of a run stay what they were.
     a = torch.full((side, side), 0.01, device=where, dtype=getattr(torch, dtype))
-    best = 0.0
+    best, own, began = 0.0, time.process_time(), time.perf_counter()
     for _ in range(4):  # the first one warms up
         started = time.perf_counter()
         float((a @ a).flatten()[0])  # reading a number waits for the accelerator
         best = max(best, 2 * side**3 / (time.perf_counter() - started))
-    return best
+    if where.type != "cpu":
+        return Speed(best, 1.0)
+    threads = min(torch.get_num_threads(), machine.cores())
+    return Speed(best, min(1.0, (time.process_time() - own) / (threads * (time.perf_counter() - began))))
 
 
 def _estimator(run: RunDir, examined: Examined) -> Estimator:

@@ -22,6 +22,9 @@ from mmunlearner.saliency.fisher import RECOMPUTE_FROM
 
 FLOAT = 4  # bytes: weights, gradients, states and accumulators are float32
 HALF = 2
+LIBRARIES = 6 * 2**27
+"""Bytes that a process takes beside what is counted: torch and transformers, data and what allocators keep (some 0.6
+GiB were seen)."""
 # Bytes per quantised weight and per row of weights. int8 has a float32 scale per row. nf4 has a scale of 8 bits per 64
 # weights, and these scales share a float32 scale per 256 of them (double quantisation, Dettmers et al. 2023).
 QUANTIZED: Mapping[Quantize, tuple[float, int]] = {"int8": (1, FLOAT), "nf4": (0.5 + (1 + FLOAT / 256) / 64, 0)}

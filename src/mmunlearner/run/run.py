@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from mmunlearner import report
 from mmunlearner.config import RunConfig
+from mmunlearner.core import machine
 from mmunlearner.core.files import remove_unfinished, write_json
 from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.run.checks import Examined, check, examine
 from mmunlearner.run.collect import collect, gate, manifest
-from mmunlearner.run.forecast import stages
+from mmunlearner.run.costs import StepCost
+from mmunlearner.run.forecast import stages, step_costs
 from mmunlearner.run.inputs import record_inputs
+from mmunlearner.run.memory import LIBRARIES
 from mmunlearner.run.plan import Plan, needed, plan
 from mmunlearner.run.repeat import run_repetitions
 from mmunlearner.run.run_dir import RunDir, empty, open_run, record_config
@@ -62,22 +64,26 @@ def _execute(directory: RunDir, steps: Plan, examined: Examined | None, overlap:
     config = directory.config
     with waiting("forecasting the time"):
         phases = list(_phases(directory, steps))
-        forecast = stages(directory, phases, workers(config), examined)
+        # For the workers, of steps that are done too: a run that goes on must have as many as before.
+        relevant = steps if not config.jobs else {name: step for name, step in steps.items() if not step.done()}
+        costs = step_costs(directory, relevant, examined)
+        at_once = workers(config, costs)
+        forecast = stages(directory, phases, at_once, costs)
     references, squares, masks, models = phases
     with ProgressBar(forecast) as progress:
         for name, step in steps.items():
             if step.done():
                 progress.skip(name)
         progress.note(f"data: {overlap}")
-        execute(directory, references, workers(config), progress)
+        execute(directory, references, at_once, progress)
         # Before hours of unlearning the user learns whether there is anything to forget.
         if "oracle" in directory.references:
             progress.note(gate(directory).text)
         else:
             progress.note("No oracle: forgetting is compared with chance, and memorisation is not checked.")
-        execute(directory, squares, workers(config), progress)
-        execute(directory, masks, workers(config), progress)
-        execute(directory, models, workers(config), progress)
+        execute(directory, squares, at_once, progress)
+        execute(directory, masks, at_once, progress)
+        execute(directory, models, at_once, progress)
 
 
 def _phases(directory: RunDir, steps: Plan) -> Iterator[Plan]:
@@ -95,11 +101,19 @@ def _phases(directory: RunDir, steps: Plan) -> Iterator[Plan]:
         earlier |= phase.keys()
 
 
-def workers(config: RunConfig) -> int:
-    """Return the number of steps to run at the same time: by default one per core on a CPU, one on an accelerator."""
+def workers(config: RunConfig, costs: Mapping[str, StepCost]) -> int:
+    """Return the number of steps to run at the same time: `jobs`, or on a CPU one per core, as many as memory holds.
+
+    On an accelerator it is one. `costs` are those of all steps, as far as they are known.
+    """
     if config.jobs:
         return config.jobs
     import torch
 
     on_cpu = config.model.device == "cpu" or (config.model.device == "auto" and not torch.accelerator.is_available())
-    return (os.cpu_count() or 1) if on_cpu else 1
+    if not on_cpu:
+        return 1
+    needed = max((cost.memory.total for cost in costs.values() if cost.memory), default=0)
+    memory = machine.memory()
+    fitting = memory // (needed + LIBRARIES) if memory else machine.cores()
+    return max(1, min(machine.cores(), fitting))

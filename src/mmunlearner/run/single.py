@@ -38,7 +38,7 @@ from mmunlearner.report.plots import saliency_layers
 from mmunlearner.report.records import Training
 from mmunlearner.run.checks import check, examine
 from mmunlearner.run.collect import unevaluated_model
-from mmunlearner.run.forecast import stages
+from mmunlearner.run.forecast import stages, step_costs
 from mmunlearner.run.inputs import record_inputs
 from mmunlearner.run.plan import needed, plan
 from mmunlearner.run.run_dir import RunDir, empty, mask_name, open_run, record_config
@@ -205,7 +205,8 @@ def _make(
                 steps = {title if title and name == target else name: step for name, step in steps.items()}
                 examined = examine(run)
                 _record_inputs(run)
-                forecast = stages(run, [steps], 1, examined)
+                waiting_steps = {name: step for name, step in steps.items() if not step.done()}
+                forecast = stages(run, [steps], 1, step_costs(run, waiting_steps, examined))
             with ProgressBar(forecast) as progress:
                 for name in steps:
                     if steps[name].done():

@@ -24,9 +24,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmunlearner import errors
+from mmunlearner.core import machine
 from mmunlearner.core.progress import Progress
 from mmunlearner.run.plan import Step, plan
 from mmunlearner.run.run_dir import RunDir, find_run
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables by which libraries learn their number of threads."""
 
 
 def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Progress) -> None:
@@ -44,7 +48,7 @@ def execute(run: RunDir, steps: Mapping[str, Step], workers: int, progress: Prog
             step.do(of_step)
             of_step.end()
         return
-    threads = threads_of_worker(workers)
+    threads = {name: threads_of_worker(workers, name) for name in THREADS}
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
 
     def do(name: str) -> None:
@@ -79,9 +83,13 @@ def width(steps: Mapping[str, Step]) -> int:
     return max(Counter(depth.values()).values(), default=0)
 
 
-def threads_of_worker(workers: int) -> int:
-    """Return the threads of each of so many workers on a CPU."""
-    return max(1, (os.cpu_count() or 1) // workers)
+def threads_of_worker(workers: int, variable: str = "OMP_NUM_THREADS") -> int:
+    """Return the threads of each of so many workers on a CPU: its share of the cores.
+
+    A smaller number that the user has set in `variable` stays as it is.
+    """
+    share, own = max(1, machine.cores() // workers), os.environ.get(variable, "")
+    return min(share, int(own)) if own.isdigit() and int(own) else share
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,8 @@ class _Worker:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, run: Path, threads: int) -> _Worker:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    def start(cls, run: Path, threads: Mapping[str, int]) -> _Worker:
+        environment = {**os.environ, **{name: str(number) for name, number in threads.items()}}
         command = [sys.executable, "-m", "mmunlearner.run.workers", str(run)]
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C reaches the run alone, which then stops its workers.
