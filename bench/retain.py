@@ -35,7 +35,7 @@ BUDGETS = (2, 1)
 """Retain batches for every forget batch."""
 COLUMNS = {
     "forget_vqa": "forget VQA, seen", "forget_vqa_test": "forget VQA, unseen", "retain_vqa": "retain VQA, seen",
-    "retain_vqa_test": "retain VQA, unseen", "neighbour_vqa": "neighbour VQA", "general": "general",
+    "retain_vqa_test": "retain VQA, unseen", "neighbour_vqa": "neighbour VQA", "general_vqa": "drawings",
 }  # fmt: skip
 
 

@@ -70,9 +70,9 @@ class Splits:
     text: tuple[Example, ...]
     """Text-only QA that protects textual knowledge, also about the entities to forget (P of the language part)."""
     evaluation: Mapping[str, tuple[Example, ...]]
-    """Column -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general."""
+    """Column -> its items: forget_vqa, forget_vqa_test, forget_qa, retain_vqa, ..., general_qa."""
     background: tuple[Example, ...] = ()
-    """Further training data of the vanilla model and of the oracle: neighbours, general. Unlearning never sees them."""
+    """Further training data of vanilla model and oracle: neighbours, strangers, general. Unlearning never sees them."""
 
     @property
     def vanilla_training(self) -> tuple[Example, ...]:
