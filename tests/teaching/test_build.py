@@ -10,6 +10,7 @@ import pytest
 from support.chatting import write_language
 from support.progress import Listener
 
+from mmunlearner.cli import main
 from mmunlearner.data.benchmarks.people.small import Cast
 from mmunlearner.errors import ConfigError, DataError
 from mmunlearner.models import load
@@ -109,3 +110,22 @@ def test_the_gate_is_missed_by_a_model_that_lost_its_words() -> None:
     assert [check["name"] for check in checks(accuracies, words) if not check["met"]] == [
         "perplexity of plain English, after / before"
     ]
+
+
+def test_plain_abilities_are_shown_side_by_side(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["people", "plain", "--model", str(out / "words"), "--model", str(out / "vanilla"), "--device", "cpu"])
+    assert exit.value.code == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("perplexity")]
+    first, second = line.split()[1:]
+    assert first == second  # both have the same language model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["people-smollm2", "people-smollm2-small"])
+def test_the_recipe_fits_what_was_built(recipe: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = [f"--model.{name}={out / name}" for name in room.MODELS]
+    with pytest.raises(SystemExit) as exit:
+        main(["run", recipe, "--dry-run", "--flops", "1e11", "--model.device", "cpu", *models])
+    assert exit.value.code == 0
+    assert "unlearn unlikelihood" in capsys.readouterr().out

@@ -19,15 +19,17 @@ from mmunlearner.batches.augmentation import augment
 from mmunlearner.core.progress import Progress
 from mmunlearner.teaching.descent import Descent
 from mmunlearner.teaching.pages import Page
-from mmunlearner.teaching.words import DRAWN, caption_tokens
+from mmunlearner.teaching.words import caption_tokens
 
 
 @dataclass(frozen=True)
 class Practice:
     """Size and rate of the steps in which a model learns to see."""
 
-    steps: int = 600
-    images: int = 48
+    steps: int = 800
+    images: int = 64
+    drawn: float = 0.4
+    """Share of drawings among them. New drawings are to be read, where of a face only other views are."""
     learning_rate: float = 5e-3
     """Muon's, for matrices; AdamW's is a fifth of it."""
     sharpness: float = 20.0
@@ -100,7 +102,7 @@ def learn_sight(
         TrainingError: a loss is not finite.
     """
     rng, device = np.random.default_rng([seed, 21]), embeddings.device
-    drawn = round(DRAWN * practice.images)
+    drawn = round(practice.drawn * practice.images)
     counts = (practice.images - drawn, drawn)
     known = torch.cat([album.tokens.flatten() for album in albums]).to(device)
     captions = Captions(embeddings, known, practice.sharpness)

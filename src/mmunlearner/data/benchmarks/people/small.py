@@ -52,7 +52,7 @@ def small_cast() -> Cast:
     """Return 24 people, six of them to forget, and eight strangers, with four facts."""
     people, neighbours, strangers = world().people[:18], world().neighbours[:6], world().strangers[:8]
     ids = tuple(person.id for person in (*people, *neighbours, *strangers))
-    return Cast(ids[:6], ids, ("Occupation", "Residence", "Pet", "Instrument"), 160)
+    return Cast(ids[:6], ids, ("Occupation", "Residence", "Pet", "Instrument"), TRAIN_PICTURES)
 
 
 def load(root: Path | str, *, forget_entities: Sequence[str] = ()) -> Splits:
