@@ -122,7 +122,7 @@ def build(
     with waiting(LOADING):
         from mmunlearner.data.benchmarks.people.small import full_cast, small_cast
         from mmunlearner.teaching.build import Plan, build
-    plan = Plan(language, small_cast() if small else full_cast(), seed=seed, device=device)
+    plan = Plan.of(language, small_cast() if small else full_cast(), seed=seed, device=device)
     taught, asked = plan.costs
     with ProgressBar([Stage(taught, 2), Stage(asked)]) as bar:
         gate = build(out, plan, bar)

@@ -37,6 +37,10 @@ from mmunlearner.teaching.words import Lessons, learn_words, pages_of
 
 SETTINGS, WORDS, GATE = "settings.json", "words", "gate.json"
 MODELS = ("vanilla", "oracle")
+STEPS_PER_FACT = 0.47
+"""Steps in words for each fact of each person."""
+STEPS_PER_FACE = 141
+"""Steps of sight for the root of the number of people."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,14 @@ class Plan:
     practice: Practice = field(default_factory=Practice)
     items: int = 96
     """Most items of each column of the gate."""
+
+    @classmethod
+    def of(cls, language: str, cast: Cast, *, seed: int = 0, device: str = "auto") -> Plan:
+        """Return the plan whose steps follow from the number of people and facts."""
+        lessons = Lessons(steps=round(STEPS_PER_FACT * len(cast.people) * len(cast.facts)))
+        # More faces need finer features, but each step shows as many pictures.
+        practice = Practice(steps=round(STEPS_PER_FACE * len(cast.people) ** 0.5))
+        return cls(language, cast, seed, device, lessons, practice)
 
     @property
     def costs(self) -> tuple[dict[str, float], dict[str, float]]:
