@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,17 @@ def test_errors_of_the_package_are_one_line_and_exit_code_2(monkeypatch, capsys:
 def test_an_interrupt_names_the_way_to_resume(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(monkeypatch, KeyboardInterrupt()) == 130
     assert "the same command resumes" in capsys.readouterr().err
+
+
+def test_a_scheduler_stops_a_command_as_the_user_does(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(commands, "app", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            cli.main([])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "\ninterrupted; the same command resumes\n"
 
 
 def wrapped(text: str) -> Exception:

@@ -92,6 +92,19 @@ def test_a_worker_that_ends_names_its_step(tmp_path: Path) -> None:
         execute(RunDir(tmp_path, recipe(tmp_path)), table(row("a"), row("b")), 2, Progress())
 
 
+def test_a_worker_whose_run_was_killed_ends_without_a_word() -> None:
+    code = """
+import os
+from mmunlearner.run.workers import _Messages
+reader, writer = os.pipe()
+os.close(reader)
+_Messages(os.fdopen(writer, "w")).update("step", 1, 2)
+print("it went on")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", [DataError, DiskError, ConfigError])
 def test_an_error_of_a_step_is_raised_as_it_is_while_its_process_lives(kind: type[Exception]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 
 from mmunlearner.cli import around, runs, single
 from mmunlearner.cli.begin import init
@@ -27,8 +30,10 @@ app.command(people)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 0, or 2 with one line on what is wrong, or 130 where the user stopped it."""
+    """Entry point: exit code 0, or 2 with one line on what is wrong, or 130 where it was stopped."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if threading.current_thread() is threading.main_thread():  # no other may say so
+        signal.signal(signal.SIGTERM, _stop)  # of `kill` and of schedulers: it stops a command as Ctrl-C does
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter shows a question mark: a name in a table is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
@@ -52,3 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {on_one_line(message)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

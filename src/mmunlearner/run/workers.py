@@ -152,7 +152,13 @@ class _Messages(Progress):
     out: IO[str]
 
     def update(self, title: str, done: int, total: int, share: float | None = None) -> None:
-        _send(self.out, {"progress": [title, done, total, share]})
+        self.send({"progress": [title, done, total, share]})
+
+    def send(self, message: dict[str, Any]) -> None:
+        try:
+            _send(self.out, message)
+        except BrokenPipeError:  # the run was killed in the middle of a step: there is nobody to tell
+            os._exit(1)
 
 
 def _work(directory: str) -> None:
@@ -168,11 +174,11 @@ def _work(directory: str) -> None:
         name = names.get()
         try:
             steps[name].do(messages)
-            _send(messages.out, {"done": name})
+            messages.send({"done": name})
         except errors.MMUnlearnerError as error:
-            _send(messages.out, {"error": type(error).__name__, "text": str(error)})
+            messages.send({"error": type(error).__name__, "text": str(error)})
         except OSError as error:  # a full disk, above all; any other exception is a defect and ends the worker
-            _send(messages.out, {"error": "TrainingError", "text": f"{name}: {error}"})
+            messages.send({"error": "TrainingError", "text": f"{name}: {error}"})
 
 
 def _listen(names: queue.SimpleQueue[str]) -> None:
