@@ -252,8 +252,9 @@ def test_readme_table(repository: Path) -> None:
 
 
 def test_guide_recipe(repository: Path) -> None:
-    [recipe] = blocks(repository / "docs" / "guide.md", "yaml")
-    config = build(RunConfig, yaml.load(recipe, yaml.BaseLoader))
+    recipes = blocks(repository / "docs" / "guide.md", "yaml")
+    config, *_, staged = [build(RunConfig, yaml.load(recipe, yaml.BaseLoader)) for recipe in recipes]
+    assert len(staged.finetune.stages) == 2
     assert config.methods["vision"].trials
     assert config.methods["vision"].mask is not None
 
