@@ -219,6 +219,7 @@ def test_glossary(repository: Path) -> None:
     source = "\n".join(file.read_text(encoding="utf-8") for file in (repository / "src").rglob("*.py"))
     defined = {
         *re.findall(r"^ *(?:class|def) (\w+)", source, re.MULTILINE),
+        *re.findall(r"^([A-Z_]+)(?:: [^=\n]+)? = ", source, re.MULTILINE),
         "Splits.forget",
         "Splits.retain",
         "Splits.text",
