@@ -62,11 +62,19 @@ MEASURES: Mapping[str, Callable[[Tried], float]] = {
     "lost retain VQA": lambda tried: -sum(tried.trial.get("accuracy", {}).get(column, 0.0) for column in RETAINED),
 }
 """Measures that might foresee the loss: more is worse."""
+
+
+def least(tried: Tried, measure: str, errors: float) -> tuple[float, ...]:
+    """Return the key of the rule `distortion` (`run.choice.rank`), for another measure or another bound of noise."""
+    missed = tried.excess(errors) > 0
+    return missed, MEASURES["distance" if missed else measure](tried)
+
+
 RULES: Mapping[str, Callable[[Tried], tuple[float, ...]]] = {
     "distance": lambda tried: (tried.trial["objective"],),
-    "distortion within 1 error": lambda tried: (tried.excess(1), MEASURES["distortion"](tried)),
-    "distortion within 2 errors": lambda tried: (tried.excess(2), MEASURES["distortion"](tried)),
-    "distortion by image within 1 error": lambda tried: (tried.excess(1), MEASURES["distortion by image"](tried)),
+    "distortion within 1 error": lambda tried: least(tried, "distortion", 1),
+    "distortion within 2 errors": lambda tried: least(tried, "distortion", 2),
+    "distortion by image within 1 error": lambda tried: least(tried, "distortion by image", 1),
     "nearest to the target": lambda tried: (tried.excess(0),),
 }
 """Rules of choice: the trial with the least key."""

@@ -334,8 +334,8 @@ class RunConfig:
     are judged on a validation half of each run."""
     choosing_rule: ChoosingRule = "distortion"
     """Choice among trials. `distortion`: of those whose forgetting is within a standard error of the oracle's (without
-    an oracle: of guessing), the one that changes least of what the model computes for retained questions. `distance`:
-    the smallest sum of missed forgetting and lost accuracy."""
+    an oracle: of guessing), the one that changes least of what the model computes for retained questions; where none
+    is, by `distance`. `distance`: the smallest sum of missed forgetting and lost accuracy."""
     seeds: Annotated[tuple[Seed, ...], SPLIT_AT_COMMAS] = ()
     """Seeds to repeat the run with, in place of `seed`; each in a folder of its own, with one report over all."""
     jobs: Count = 0

@@ -10,7 +10,7 @@ from mmunlearner.report.template import DASH, enumerated
 
 RULES = {
     "distortion": "Chosen: of the settings whose forgetting is within one standard error of its target (beyond noise "
-    "0), the least distortion; where none is, the nearest.",
+    "0), the least distortion; where none is, the least distance to the goal.",
     "distance": "Chosen: the least distance to the goal.",
 }
 

@@ -38,11 +38,13 @@ def excess(gaps: Gaps, errors: float = 1.0) -> float:
 def rank(trial: Trial, rule: ChoosingRule) -> tuple[float, ...]:
     """Return a trial's key in order of preference, the smallest first.
 
-    By `distortion`, all that are within noise are equal but for their distortion; where none is, the nearest is first.
+    By `distortion`, all that are within noise are equal but for their distortion, and before all others. These are in
+    the order of `distance`: the nearest of those that miss the target may have ruined everything else.
     """
     if rule == "distance" or "excess" not in trial or "distortion" not in trial:  # as earlier versions chose
         return (trial["objective"],)
-    return trial["excess"], trial["distortion"], trial["objective"]
+    missed = trial["excess"] > 0
+    return missed, trial["objective"] if missed else trial["distortion"]
 
 
 def best(trials: Sequence[Trial], rule: ChoosingRule) -> int:
