@@ -84,7 +84,8 @@ def test_only_a_visual_run_needs_images(config: RunConfig, tmp_path: Path) -> No
         (MaskConfig(beta=1.0, random=True, limit=64), "vision-projector-random-limit64"),
         (MaskConfig(("language",), beta=0.5, density=0.1, unit="batch", batch=8), "language-beta0.5-density0.1-batch8"),
         (MaskConfig(beta=1.0, batch=8), "vision-projector"),
-        (MaskConfig(beta=1.00000001), "vision-projector-beta1-aee7522f"),
+        (MaskConfig(beta=1.00000001), "vision-projector-beta1-c1fdb18c"),
+        (MaskConfig(density=0.1, per_layer=True), "vision-projector-density0.1-layers"),
     ],
 )
 def test_a_mask_is_named_by_its_options(mask: MaskConfig, name: str) -> None:

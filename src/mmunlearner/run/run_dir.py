@@ -205,14 +205,14 @@ def mask_name(mask: MaskConfig) -> str:
     default = MaskConfig(beta=1.0, density=0.0)
     beta, density = f"{mask.beta:g}", f"{mask.density:g}"
     words = list(mask.parts) + [f"beta{beta}"] * (mask.beta != default.beta) + ["random"] * mask.random
-    words += [f"density{density}"] * (mask.density != default.density)
+    words += [f"density{density}"] * (mask.density != default.density) + ["layers"] * mask.per_layer
     unit = f"batch{mask.batch}" if mask.unit == "batch" else mask.unit
     words += [unit] * (mask.unit != default.unit) + [f"limit{mask.limit}"] * (mask.limit != default.limit)
     # An option that was added to MaskConfig but not here has its default in `named`, which then differs from `mask`. So
     # has a beta or density with more digits than `:g` writes. `batch` matters with `unit: batch` alone.
     named = MaskConfig(
         parts=mask.parts, beta=float(beta), density=float(density), unit=mask.unit, batch=mask.batch,
-        limit=mask.limit, random=mask.random,
+        limit=mask.limit, random=mask.random, per_layer=mask.per_layer,
     )  # fmt: skip
     if named != mask:
         words.append(hashlib.sha256(json.dumps(plain(mask), sort_keys=True).encode()).hexdigest()[:8])
