@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny import VOCABULARY, examples, llava
 
-from mmunlearner.audit import Attacker, Measurement, curves, halves, relearn, returned
+from mmunlearner.audit import Attacker, Measurement, halves, relearn, returned
 from mmunlearner.audit.relearning import COLUMNS, SEEN, UNSEEN, retained
 from mmunlearner.data import Splits
 from mmunlearner.errors import DataError
@@ -36,13 +36,13 @@ def test_one_entity_has_no_halves():
 def test_a_half_is_learned_and_the_model_stays_as_it_is():
     loaded, (attack, _) = llava(VOCABULARY), halves(SPLITS)
     before = [p.detach().clone() for p in loaded.model.parameters()]
-    (curve,) = curves(loaded, [attack], SPLITS.evaluation, ATTACKER)
+    curve = list(relearn(loaded, attack, SPLITS.evaluation, ATTACKER))
     assert curve[0].step == 0
     assert curve[0].learned[SEEN] < curve[-1].learned[SEEN]
     assert curve[-1].learned[SEEN] >= 0.97 or curve[-1].step == ATTACKER.steps
     assert [p.step for p in curve[:9]] == [0, 1, 2, 3, 4, 5, 6, 7, 8][: len(curve)]
     assert all(torch.equal(a, b) for a, b in zip(before, loaded.model.parameters(), strict=True))
-    assert curves(loaded, [attack], SPLITS.evaluation, ATTACKER) == [curve]
+    assert list(relearn(loaded, attack, SPLITS.evaluation, ATTACKER)) == curve
 
 
 def test_fine_tuning_on_retained_entities_teaches_nobody_of_the_forgotten():

@@ -17,7 +17,6 @@ import torch
 
 from mmunlearner.batches import Encoder, answers, share_prefixes
 from mmunlearner.config import TrainConfig
-from mmunlearner.core.progress import Progress
 from mmunlearner.data import Example, Splits
 from mmunlearner.errors import DataError, TrainingError
 from mmunlearner.evaluate import quick_scores
@@ -149,24 +148,6 @@ def relearn(
         yield point
         if point.learned.get(SEEN, 0.0) >= max(LEVELS):
             return
-
-
-def curves(
-    loaded: Loaded,
-    attacks: Sequence[Attack],
-    evaluation: Mapping[str, Sequence[Example]],
-    attacker: Attacker = Attacker(),
-    progress: Progress = Progress(),
-) -> list[Curve]:
-    """Return the curve of each attack on a model, which stays as it is."""
-    result: list[Curve] = []
-    for number, attack in enumerate(attacks):
-        curve: list[Measurement] = []
-        for point in relearn(loaded, attack, evaluation, attacker):
-            curve.append(point)
-            progress.update("attack", number * attacker.steps + point.step, len(attacks) * attacker.steps)
-        result.append(curve)
-    return result
 
 
 def returned(attacked: Sequence[Curve], level: float) -> Return | None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from pydantic import Field
 
-from mmunlearner.cli.options import LOADING
+from mmunlearner.cli.options import LOADING, TextList
 from mmunlearner.core.progress import ProgressBar, waiting
 from mmunlearner.core.time_left import Stage
+from mmunlearner.option_types import Seed
 
 people = App(name="people", help="The embedded benchmark: invented people, drawn and described.")
-Seed = Annotated[int, Field(ge=0)]
 
 
 @people.command
@@ -53,7 +52,7 @@ def models(*, out: Path, seed: Seed = 0, forget: Literal[5, 10, 15] = 15) -> Non
 
 
 @people.command
-def folds(*, out: Path, folds: str = "", seed: Seed = 0) -> None:
+def folds(*, out: Path, folds: TextList = (), seed: Seed = 0) -> None:
     """Make the retain oracles of the people's folds, side by side on two cores; the same command resumes.
 
     A recipe names all of them as OUT/{fold}. That of fold 12 is a copy of the shipped one.
@@ -67,7 +66,7 @@ def folds(*, out: Path, folds: str = "", seed: Seed = 0) -> None:
         from mmunlearner.data.benchmarks.people.folds import FOLDS
         from mmunlearner.teaching.folds import stages, train_oracles
         from mmunlearner.teaching.train import Recipe
-    names = [name.strip() for name in folds.split(",") if name.strip()] or list(FOLDS)
+    names = folds or tuple(FOLDS)
     # Seconds of a step on a quiet core, about; two oracles are made at a time.
     with ProgressBar([Stage({stage: 0.4 * steps for stage, steps in stages(names, Recipe()).items()}, 2)]) as bar:
         train_oracles(out, names, seed=seed, progress=bar)

@@ -16,7 +16,7 @@ from mmunlearner.evaluate.scores import ForgetQuality, distance_to_oracle, score
 
 Columns = Mapping[str, Sequence[Line]]
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "real": ("neighbour_vqa", "general_vqa"),
+    "real": ("neighbour_vqa", "general_vqa", "general"),  # one column of general ability in earlier evaluations
     "retain": ("retain_vqa",),
     "forget": ("forget_vqa",),
 }

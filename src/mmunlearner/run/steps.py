@@ -21,7 +21,6 @@ from mmunlearner.core.records import read_record
 from mmunlearner.data import Splits, prompt, target
 from mmunlearner.errors import ConfigError, MaskError
 from mmunlearner.evaluate import evaluate_model, quick_answers
-from mmunlearner.evaluate.scores import score_lines
 from mmunlearner.models import Loaded, load, pick_device
 from mmunlearner.report.records import Training, Trial
 from mmunlearner.run.choice import best, excess, marked, summary
@@ -30,12 +29,13 @@ from mmunlearner.run.run_dir import RunDir, mask_name
 from mmunlearner.run.stages import Stage, stages, training_questions
 from mmunlearner.run.tuning import objective, with_settings
 from mmunlearner.run.validation import (
+    References,
+    accuracies,
     forget_gaps,
-    forget_target,
+    read_references,
     retained_questions,
     stop_target,
     trial_items,
-    validation_values,
 )
 from mmunlearner.saliency import FisherPass, Mask
 from mmunlearner.unlearn import Trained, make_adapter, train_config
@@ -185,8 +185,9 @@ def try_settings(run: RunDir, name: str, progress: Progress) -> None:
     """Make and judge the model of each trial of a method, on a choosing fold; no model is kept."""
     method = run.method(name)
     mask = _load_mask(run, method.mask) if method.mask else None
+    references = read_references(run, trial_items(run))
     for number in range(len(method.trials)):
-        _trial(run, name, number, mask, progress)
+        _trial(run, name, number, mask, references, progress)
     discard(run.work(name))
 
 
@@ -235,9 +236,9 @@ def _train(
 
 def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None:
     """Make the model of each trial, and save the best one as the method's."""
-    trials: list[Trial] = []
+    trials, references = list[Trial](), read_references(run, trial_items(run))
     for number in range(len(run.method(name).trials)):
-        trials.append(_trial(run, name, number, mask, progress, trials))
+        trials.append(_trial(run, name, number, mask, references, progress, trials))
     kept = run.best_trial(name)
     if not kept.exists():  # it is written before the record of its trial, so it was removed by hand
         raise ConfigError(f"{kept}: is missing although its trials are done; remove {kept.parent} and run again")
@@ -258,8 +259,9 @@ def _tune(run: RunDir, name: str, mask: Mask | None, progress: Progress) -> None
 
 
 def _trial(
-    run: RunDir, name: str, number: int, mask: Mask | None, progress: Progress, earlier: Sequence[Trial] | None = None
-) -> Trial:
+    run: RunDir, name: str, number: int, mask: Mask | None, references: References, progress: Progress,
+    earlier: Sequence[Trial] | None = None,
+) -> Trial:  # fmt: skip
     """Return the record of one trial: its settings, and how the items that choose judge its model.
 
     With `earlier`, the trials before it, its model is kept if it is the best so far.
@@ -279,14 +281,13 @@ def _trial(
         trained = _train(run, with_settings(method, settings), work, mask, progress, vanilla)
     if run.config.model.quantize != "none":  # then the adapters were merged on the CPU
         trained.loaded.model.to(pick_device(run.config.model.device))  # pyright: ignore[reportArgumentType]
-    items = trial_items(run)
-    lines = quick_answers(trained.loaded, items, config=run.config.evaluate)
-    accuracy = {column: score_lines(of_column)["accuracy"].value for column, of_column in lines.items()}
-    gaps, moved = forget_gaps(run, lines, items), distortion(states(trained.loaded, held, tokens=tokens), before)
-    vanilla_values, (low, _) = validation_values(run, "vanilla", items), forget_target(run, items)
+    lines = quick_answers(trained.loaded, references.items, config=run.config.evaluate)
+    accuracy, (low, _) = accuracies(lines), references.forget_target()
+    gaps = forget_gaps(run.config.goal, lines, references)
+    moved = distortion(states(trained.loaded, held, tokens=tokens), before)
     result: Trial = {
         "settings": settings,
-        "objective": objective(accuracy, vanilla_values, low, run.config.goal),
+        "objective": objective(accuracy, accuracies(references.vanilla), low, run.config.goal),
         "accuracy": accuracy,
         "gaps": gaps,
         "excess": excess(gaps),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mmunlearner import data
+from mmunlearner.config import Goal
 from mmunlearner.data import Example
 from mmunlearner.data.splits import sample_by_entity
 from mmunlearner.evaluate import read_columns
@@ -20,6 +21,8 @@ from mmunlearner.unlearn import StopTarget, train_config
 
 Columns = Mapping[str, Sequence[Example]]
 """Column -> its items."""
+Lines = Mapping[str, Sequence[Line]]
+"""Column -> answers to its items."""
 
 
 def validation_items(run: RunDir) -> Columns:
@@ -57,30 +60,47 @@ def answers(run: RunDir, name: str) -> dict[str, list[Line]]:
     return read_columns(run.evaluation(name), run.config.evaluate.scoring)
 
 
-def validation_values(run: RunDir, name: str, validation: Columns) -> dict[str, float]:
-    """Return the accuracy of an evaluated model on the validation items, by column."""
-    # The references' answers to all questions are there already: nothing is evaluated here.
-    lines = answers(run, name)
-    ids = {column: {item.id for item in items} for column, items in validation.items()}
-    chosen = {c: [line for line in lines.get(c, []) if line["id"] in ids[c]] for c in validation}
-    return {column: score_lines(of_column)["accuracy"].value for column, of_column in chosen.items() if of_column}
+@dataclass(frozen=True)
+class References:
+    """The references' answers to the items that judge, by which a method's trials are compared with them."""
+
+    items: Columns
+    vanilla: Lines
+    oracle: Lines | None
+    """None without an oracle: chance stands in its place."""
+
+    def forget_target(self) -> tuple[dict[str, float], Literal["oracle", "chance"]]:
+        """Return the accuracy to which forgotten columns should come down, by column, and its source."""
+        if self.oracle is not None:
+            return accuracies(self.oracle), "oracle"
+        return {column: chance(items) for column, items in self.items.items()}, "chance"
 
 
-def forget_target(run: RunDir, validation: Columns) -> tuple[dict[str, float], Literal["oracle", "chance"]]:
-    """Return the accuracy to which forgotten columns should come down, by column, and its source."""
-    if (run.evaluation("oracle") / "scores.json").exists():
-        return validation_values(run, "oracle", validation), "oracle"
-    return {column: chance(items) for column, items in validation.items()}, "chance"
+def read_references(run: RunDir, items: Columns) -> References:
+    """Read the references' answers to some items: all questions were asked already, so that nothing is evaluated."""
+    ids = {column: {item.id for item in of_column} for column, of_column in items.items()}
+
+    def read(name: str) -> Lines:
+        lines = answers(run, name)
+        return {column: [line for line in lines.get(column, ()) if line["id"] in ids[column]] for column in items}
+
+    has_oracle = (run.evaluation("oracle") / "scores.json").exists()
+    return References(items, read("vanilla"), read("oracle") if has_oracle else None)
 
 
-def forget_gaps(run: RunDir, lines: Mapping[str, Sequence[Line]], items: Columns) -> Gaps:
+def accuracies(lines: Lines) -> dict[str, float]:
+    """Return the accuracy of each column that has answers."""
+    return {column: score_lines(of_column)["accuracy"].value for column, of_column in lines.items() if of_column}
+
+
+def forget_gaps(goal: Goal, lines: Lines, references: References) -> Gaps:
     """Return the scores of each forgotten item minus the oracle's, or minus chance, by what is forgotten and entity."""
-    oracle = answers(run, "oracle") if (run.evaluation("oracle") / "scores.json").exists() else None
+    oracle = references.oracle
     gaps: dict[str, dict[str, list[float]]] = {}
-    for group in FORGOTTEN[run.config.goal]:
+    for group in FORGOTTEN[goal]:
         for column in group:
             scores = item_scores(lines.get(column, ()))
-            level = chance(items.get(column, ()))
+            level = chance(references.items.get(column, ()))
             # An oracle that was asked fewer questions (`evaluate.limit`) is compared on those.
             targets = item_scores(oracle.get(column, ())).values if oracle else dict.fromkeys(scores.values, level)
             for item, score in scores.values.items():
@@ -111,5 +131,5 @@ def stop_target(run: RunDir) -> StopTarget:
         c: {item.id for item in sample_by_entity(run.splits.evaluation[c], config.evaluate.limit)} for c in columns
     }
     items = {column: [item for item in items[column] if item.id in evaluated[column]] for column in columns}
-    values, source = forget_target(run, items)
+    values, source = read_references(run, items).forget_target()
     return StopTarget(items, values, {in_words(group[0]): group for group in groups}, source, config.evaluate)

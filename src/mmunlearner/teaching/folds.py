@@ -8,18 +8,14 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from mmunlearner.batches import Encoder
 from mmunlearner.core.files import staged_dir
 from mmunlearner.core.names import did_you_mean
 from mmunlearner.core.progress import Progress
 from mmunlearner.data.benchmarks.people.folds import FOLDS, SHIPPED
 from mmunlearner.errors import ConfigError
 from mmunlearner.models import Loaded, load, resolve_source, save
-from mmunlearner.teaching.curriculum import Curriculum, Mix
 from mmunlearner.teaching.pages import TrainingPages, evaluation_columns, training_pages
-from mmunlearner.teaching.train import PICTURES, Recipe, descend, polish, side_by_side, torch_threads, train_reader
+from mmunlearner.teaching.train import PICTURES, Recipe, polish, side_by_side, teach, torch_threads, train_reader
 
 SHARE = 15
 """Per cent whose columns give the vocabulary; every share has the same words."""
@@ -71,15 +67,10 @@ def stages(folds: Sequence[str], recipe: Recipe) -> dict[str, float]:
 def _train_oracle(base: Loaded, out: Path, pages: TrainingPages, recipe: Recipe, seed: int, progress: Progress) -> None:
     fold = out.name
     hidden, model = frozenset(FOLDS[fold]), Loaded(deepcopy(base.model), deepcopy(base.processor), fold)
-    parts: Sequence[tuple[Mix, int, float]] = (
+    stages = (
         (PICTURES, recipe.picture_steps, recipe.learning_rate),
         (PICTURES, recipe.steps, recipe.last_learning_rate),
         (polish(PICTURES), recipe.polish_steps, recipe.polish_learning_rate),
     )
-    done, total = 0, sum(steps for _, steps, _ in parts)
-    for number, (mix, steps, rate) in enumerate(parts, 4):
-        curriculum = Curriculum(Encoder(model), pages, hidden, np.random.default_rng([seed, number]))
-        part = progress.child(f"oracle of {fold}").part(done, done + steps, total)
-        descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
-        done += steps
+    teach(model, pages, hidden, stages, recipe, (seed, 4), progress.child(f"oracle of {fold}"))
     save(model, out)

@@ -122,18 +122,31 @@ def train_vanilla_and_oracle(
                 (LAST[name], recipe.steps, recipe.last_learning_rate),
                 (polish(LAST[name]), recipe.polish_steps, recipe.polish_learning_rate),
             )
-            done, total = 0, recipe.steps + recipe.polish_steps
-            for number, (mix, steps, rate) in enumerate(stages, 2):
-                curriculum = Curriculum(Encoder(model), pages, hidden, np.random.default_rng([seed, number]))
-                part = progress.child(name).part(done, done + steps, total)
-                descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
-                done += steps
+            teach(model, pages, hidden, stages, recipe, (seed, 2), progress.child(name))
             save(model, Path(out_dir) / name)
             return accuracy(Encoder(model), columns)
 
         accuracies = dict(zip(LAST, side_by_side([partial(train, name) for name in LAST], progress), strict=True))
     write_json(Path(out_dir) / "accuracy.json", {"seed": seed, "forget": forget, **accuracies})
     return accuracies
+
+
+def teach(
+    model: Loaded, pages: TrainingPages, hidden: frozenset[str], stages: Sequence[tuple[Mix, int, float]],
+    recipe: Recipe, seed: Sequence[int], progress: Progress,
+) -> None:  # fmt: skip
+    """Train a model on stages of a mix, steps and a learning rate each; each has its own draws, by its number.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
+    *first, number = seed
+    done, total = 0, sum(steps for _, steps, _ in stages)
+    for later, (mix, steps, rate) in enumerate(stages):
+        curriculum = Curriculum(Encoder(model), pages, hidden, np.random.default_rng([*first, number + later]))
+        part = progress.part(done, done + steps, total)
+        descend(model.model, partial(curriculum.loss, mix), steps, rate, recipe, part)
+        done += steps
 
 
 def _train_base(
