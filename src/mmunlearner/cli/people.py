@@ -68,7 +68,7 @@ def folds(*, out: Path, folds: TextList = (), seed: Seed = 0) -> None:
         from mmunlearner.teaching.train import Recipe
     names = folds or tuple(FOLDS)
     # Seconds of a step on a quiet core, about; two oracles are made at a time.
-    with ProgressBar([Stage({stage: 0.4 * steps for stage, steps in stages(names, Recipe()).items()}, 2)]) as bar:
+    with ProgressBar([Stage({stage: 0.4 * steps for stage, steps in stages(out, names, Recipe()).items()}, 2)]) as bar:
         train_oracles(out, names, seed=seed, progress=bar)
     print(f"oracles: {', '.join(str(out / name) for name in names)}")
 

@@ -57,10 +57,11 @@ def train_oracles(
         )
 
 
-def stages(folds: Sequence[str], recipe: Recipe) -> dict[str, float]:
-    """Return stage -> its steps, for a progress bar."""
-    shared = {name: recipe.stages[name] for name in ("vision", "exercises", "texts")}
-    trained = [fold for fold in folds if fold != SHIPPED]
+def stages(out: Path, folds: Sequence[str], recipe: Recipe) -> dict[str, float]:
+    """Return stage -> its steps, for a progress bar; what is in OUT already has none."""
+    trained = [fold for fold in folds if fold != SHIPPED and not (out / fold).exists()]
+    needs_base = trained and not (out / "base").exists()
+    shared = {name: recipe.stages[name] for name in ("vision", "exercises", "texts") if needs_base}
     return shared | {f"oracle of {fold}": recipe.picture_steps + recipe.stages["oracle"] for fold in trained}
 
 
